@@ -1,0 +1,206 @@
+"""The command ``labelwise``: one short function per command, no logic."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+# Set before torch is imported by a command: two libraries of threads on one core help nobody.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import typer
+from rich.console import Console
+
+from labelwise.config import Recipe, dump_yaml, load_recipe
+from labelwise.errors import LabelwiseError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Better image classifiers by working on their labels.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at data before anything is trained.")
+app.add_typer(data_app, name="data")
+
+RecipeArgument = Annotated[
+    Path | None, typer.Argument(help="YAML recipe; without one, the defaults.", metavar="RECIPE")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/NAME of the recipe.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override a key: section.key=value. Repeatable.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="First seed.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+ModelArgument = Annotated[Path, typer.Argument(help="Checkpoint folder (a generation of a run).", metavar="MODEL")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def _recipe(path: Path | None, overrides: list[str] | None, seed: int | None, seeds: int | None = None) -> Recipe:
+    changes = list(overrides or [])
+    changes += [f"seed={seed}"] if seed is not None else []
+    changes += [f"seeds={seeds}"] if seeds is not None else []
+    return load_recipe(path, changes)
+
+
+@app.command(epilog="Example: labelwise refine recipes/digits/noise40.yaml --baselines --seeds 3 --out runs/digits")
+def refine(
+    recipe: RecipeArgument = None,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Repeat with so many seeds.")] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Train the controls too.")] = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved recipe and stop.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train a chain of generations, each on the labels that the one before gives every crop."""
+    resolved = _recipe(recipe, overrides, seed, seeds)
+    if print_config:
+        sys.stdout.write(dump_yaml(resolved))
+        return
+    from labelwise.refine.chain import refine as run
+
+    folder = out or Path("runs") / resolved.name
+    results = run(resolved, folder, baselines=baselines, quiet=quiet)
+    _show(results, folder)
+
+
+@app.command(epilog="Example: labelwise train recipes/digits/clean.yaml --out runs/plain --set train.epochs=20")
+def train(
+    recipe: RecipeArgument = None,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved recipe and stop.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train one network on the given labels."""
+    resolved = _recipe(recipe, overrides, seed)
+    if print_config:
+        sys.stdout.write(dump_yaml(resolved))
+        return
+    from labelwise.refine.chain import train_one
+
+    folder = out or Path("runs") / resolved.name
+    _show(train_one(resolved, folder, quiet=quiet), folder)
+
+
+@app.command(epilog="Example: labelwise evaluate runs/digits/seed-0/generation-5 --data digits --split test")
+def evaluate(
+    model: ModelArgument,
+    data: Annotated[str, typer.Option("--data", help="A data source, or a recipe (.yaml) whose data section is used.")],
+    split: Annotated[str, typer.Option(help="fit, select or test.")] = "test",
+    overrides: SetOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the scores to this JSON file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Top-1, top-5, NLL, calibration and the table per class of a checkpoint."""
+    from labelwise.refine.inference import evaluate_checkpoint
+    from labelwise.runs import finite, write_json
+
+    scores = evaluate_checkpoint(model, _data_recipe(data, overrides), split)
+    if out is not None:
+        write_json(out, scores)
+    if as_json:
+        sys.stdout.write(json.dumps(finite(scores), indent=1) + "\n")
+    else:
+        from labelwise.report.terminal import scores_table
+
+        Console().print(scores_table(scores))
+
+
+@app.command(epilog="Example: labelwise predict runs/digits/seed-0/generation-5 photos/ --out predictions.csv")
+def predict(
+    model: ModelArgument,
+    folder: Annotated[Path, typer.Argument(help="Folder of images, or an .npz of images or embeddings.")],
+    out: Annotated[Path, typer.Option("--out", help="A .csv or .json file.")] = Path("predictions.csv"),
+    top: Annotated[int, typer.Option(help="How many classes to name per image.")] = 3,
+    unreadable: Annotated[str, typer.Option(help="fail, or skip and list.")] = "fail",
+) -> None:
+    """Name the likeliest classes of every image."""
+    from labelwise.refine.inference import predict_folder
+
+    count, skipped = predict_folder(model, folder, out, top, skip_unreadable=unreadable == "skip")
+    Console().print(f"{count} images -> {out}" + (f", {len(skipped)} unreadable skipped" if skipped else ""))
+
+
+@app.command(epilog="Example: labelwise report runs/digits        (several runs: one page that compares them)")
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
+    out: Annotated[Path | None, typer.Option("--out", help="Page for several runs.")] = None,
+) -> None:
+    """Make report.html of a run again, or one page that compares several."""
+    from labelwise.report.html import compare_runs, write_report
+
+    page = write_report(runs[0]) if len(runs) == 1 else compare_runs(runs, out or Path("comparison.html"))
+    Console().print(f"report: {page}")
+
+
+@app.command(epilog="Example: labelwise demo --out runs/demo")
+def demo(out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/demo")) -> None:
+    """Refine on built-in real digits with simulated wrong labels, beside honest controls; minutes on two cores."""
+    from labelwise.refine.chain import refine as run
+    from labelwise.refine.demo import DEMO_NOTE, demo_recipe
+
+    Console().print(DEMO_NOTE)
+    _show(run(demo_recipe(), out, baselines=True), out)
+
+
+@data_app.command("stats", epilog="Example: labelwise data stats photos/ --set data.select_share=0.1")
+def data_stats(
+    data: Annotated[str, typer.Argument(help="A data source, or a recipe (.yaml) whose data section is used.")],
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Counts per class and split, image sizes, unreadable files."""
+    from labelwise.data.readers import load_dataset
+    from labelwise.data.stats import dataset_stats, render_stats
+    from labelwise.runs import finite
+
+    stats = dataset_stats(load_dataset(_data_recipe(data, overrides).data))
+    if as_json:
+        sys.stdout.write(json.dumps(finite(stats), indent=1) + "\n")
+    else:
+        Console().print(render_stats(stats))
+
+
+def _data_recipe(data: str, overrides: list[str] | None) -> Recipe:
+    if data.endswith((".yaml", ".yml")):
+        return load_recipe(Path(data), overrides or [])
+    return load_recipe(None, [f"data.source={json.dumps(data)}", *(overrides or [])])
+
+
+def _show(results: dict[str, object], folder: Path) -> None:
+    """Table, summary and report of a finished run, once, by the main process."""
+    if int(os.environ.get("RANK", "0")):
+        return
+    from labelwise.report.html import write_report
+    from labelwise.report.terminal import results_table, summary_lines
+
+    page = write_report(folder)
+    console = Console()
+    console.print(results_table(results))
+    for line in summary_lines(results):
+        console.print(line, soft_wrap=True)
+    console.print(f"report: {page}", soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: errors of the user's making become one line and exit code 1."""
+    try:
+        app()
+    except LabelwiseError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped; the same command goes on where it was")
+        sys.exit(130)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

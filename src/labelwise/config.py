@@ -1,0 +1,353 @@
+"""Every option of labelwise, typed. Unknown keys are refused; a run saves the configuration it resolved.
+
+A recipe is a YAML file of the sections below; ``--set train.epochs=3`` overrides one key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from labelwise.errors import ConfigError
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NoiseConfig(Section):
+    """Label noise that is *simulated* on the training labels; the true labels are kept for scoring."""
+
+    kind: Literal["uniform", "pairs"] = Field("uniform", description="uniform: any other class; pairs: the next class")
+    rate: Fraction = Field(0.0, description="share of the training labels that is replaced")
+    seed: int = Field(0, ge=0)
+
+
+class LabelColumnConfig(Section):
+    """Another label column that replaces the given labels of the training part (CIFAR-10N beside CIFAR-10)."""
+
+    file: str = Field(description=".npz, .csv or .parquet; rows in the order of the training samples, or with an `id`")
+    column: str = Field(description="key or column of the replacing labels")
+
+
+class DataConfig(Section):
+    """Where the samples come from and how they are split into fit / select / test."""
+
+    source: str = Field("digits", description="a path, or digits | fashion_mnist | cifar10 | cifar100 | imagenette")
+    format: Literal["auto", "folder", "npz", "table", "builtin", "hf", "embeddings"] = "auto"
+    root: str | None = Field(None, description="folder of a built-in set, or of a table's relative paths")
+    download: bool = Field(True, description="let a built-in set be downloaded when it is not under root")
+    image_column: str = "path"
+    label_column: str = "label"
+    split_column: str = "split"
+    group_column: str | None = Field(None, description="rows with one value here are never parted by a split")
+    labels: LabelColumnConfig | None = None
+    noise: NoiseConfig = NoiseConfig()
+    classes: PositiveInt | None = Field(None, description="keep only the first so many classes")
+    train_limit: PositiveInt | None = Field(None, description="keep so many training samples, drawn by split_seed")
+    test_limit: PositiveInt | None = None
+    select_share: Rate = Field(0.1, description="share of the training part held out to choose with")
+    test_share: Rate = Field(0.2, description="share held out as test where the data has no split of its own")
+    split_seed: int = Field(0, ge=0)
+    unreadable: Literal["fail", "skip"] = Field("fail", description="what an unreadable image does")
+    channels: Literal["auto", 1, 3] = "auto"
+    memory: Literal["auto", "yes", "no"] = Field("auto", description="hold the decoded images in memory")
+    memory_limit_gb: PositiveFloat = 4.0
+    workers: int = Field(2, ge=0, description="processes that decode image files")
+
+
+class ViewConfig(Section):
+    """How a training view of a sample is drawn, and how it is looked at for evaluation."""
+
+    size: PositiveInt | None = Field(None, description="side of the student's input; default: the network's or images'")
+    scale: tuple[PositiveFloat, PositiveFloat] = Field((0.08, 1.0), description="range of the crop's share of the area")
+    ratio: tuple[PositiveFloat, PositiveFloat] = Field((3 / 4, 4 / 3), description="range of width / height")
+    flip: bool = Field(True, description="mirror half of the views; switch off where left and right differ")
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    eval_crop: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="side of the centre crop / shorter side")
+    rand_augment_ops: int = Field(0, ge=0)
+    rand_augment_magnitude: float = Field(9.0, ge=0, le=30)
+    erasing: Fraction = Field(0.0, description="probability that a rectangle is erased")
+    mixup: NonNegative = Field(0.0, description="Beta parameter; 0 is off")
+    cutmix: NonNegative = Field(0.0, description="Beta parameter; 0 is off; with mixup, half of the batches each")
+    feature_dropout: Rate = Field(0.3, description="embeddings: share of the features dropped in a view")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ViewConfig:
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be [low, high], got [{low}, {high}]")
+        if self.scale[1] > 1:
+            raise ValueError(f"scale is a share of the image's area, at most 1, got {self.scale[1]}")
+        return self
+
+
+class ModelConfig(Section):
+    """A network by name and where its first weights come from."""
+
+    name: str = Field(
+        "small-narrow",
+        description="small-narrow | small-wide | mlp | a timm name | torchvision/NAME | package.module:function",
+    )
+    init: str = Field("random", description="random | pretrained | path of a checkpoint")
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments of the network's constructor")
+
+
+class TrainConfig(Section):
+    """One training run."""
+
+    epochs: PositiveInt = 30
+    batch_size: PositiveInt = 64
+    micro_batches: PositiveInt = Field(1, description="parts that a batch is cut into, gradients accumulated")
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: PositiveFloat = 0.05
+    momentum: Rate = 0.9
+    nesterov: bool = True
+    weight_decay: NonNegative = 5e-4
+    decay_norm_and_bias: bool = False
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup_epochs: NonNegative = 1.0
+    min_lr: NonNegative = 0.0
+    lr_steps: dict[str, PositiveFloat] = Field(
+        default_factory=dict, description='schedule step: rate by 1-based inclusive epochs, {"1-140": 0.01, ...}'
+    )
+    label_smoothing: Rate = 0.0
+    balance: Literal["none", "class_weights", "sampler"] = "none"
+    ema: Rate = Field(0.0, description="decay of the averaged weights that are evaluated and kept; 0 is off")
+    clip_grad: NonNegative = 0.0
+    keep: Literal["last", "best", "best_nll"] = Field(
+        "last", description="the epoch that is kept and may become a refinery: last, or chosen on select"
+    )
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    channels_last: bool = True
+    compile: bool = False
+    checkpoint_seconds: NonNegative = Field(30.0, description="least time between two resumable checkpoints")
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+
+    @model_validator(mode="after")
+    def _steps_given(self) -> TrainConfig:
+        if self.schedule == "step":
+            parse_lr_steps(self.lr_steps, self.epochs)
+        elif self.lr_steps:
+            raise ValueError("lr_steps needs schedule: step")
+        return self
+
+
+class NetworkStep(Section):
+    """One step of a cross-architecture chain: a network, and what differs in its training."""
+
+    model: ModelConfig
+    train: dict[str, Any] = Field(default_factory=dict, description="keys of train that differ for this network")
+
+
+class ChainConfig(Section):
+    """Who learns from whom."""
+
+    generations: PositiveInt = 3
+    networks: tuple[NetworkStep, ...] = Field((), description="a network per generation; default: model, every time")
+    refinery: tuple[str, ...] = Field((), description="checkpoints that label generation 1 (their mean probability)")
+    members: PositiveInt = Field(1, description="networks trained per generation; their mean labels the next one")
+    first: Literal["full", "early_stop"] = Field(
+        "full", description="early_stop: generation 1 is the best of the early-stopped schedules"
+    )
+    min_gain: float | None = Field(None, description="stop when top-1 on select gains less than this")
+
+
+class BaselineConfig(Section):
+    """The controls that make a gain honest; trained by --baselines."""
+
+    kinds: tuple[Literal["long", "early_stop", "smoothing"], ...] = ("long", "early_stop", "smoothing")
+    early_stop_epochs: tuple[PositiveInt, ...] = Field(
+        (), description="schedule lengths tried; default: train.epochs and its half, quarter, eighth"
+    )
+    smoothing: tuple[Rate, ...] = Field((0.1, 0.3), description="label smoothing strengths tried")
+
+
+class Recipe(Section):
+    """Everything that a run of ``labelwise refine`` or ``labelwise train`` needs."""
+
+    name: str = Field("refine", pattern=r"^[A-Za-z0-9._-]+$")
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    seeds: PositiveInt = Field(1, description="the chain is repeated with seed, seed + 1, ...")
+    data: DataConfig = DataConfig()
+    views: ViewConfig = ViewConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    chain: ChainConfig = ChainConfig()
+    baselines: BaselineConfig = BaselineConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        for i, step in enumerate(self.chain.networks):
+            merge_train(self.train, step.train, f"chain.networks.{i}.train")
+        if self.chain.first == "early_stop" and self.chain.refinery:
+            raise ValueError("chain.first: early_stop trains on given labels, chain.refinery replaces them; drop one")
+        if self.data.select_share == 0 and (self.train.keep != "last" or self.chain.min_gain is not None):
+            raise ValueError("train.keep and chain.min_gain choose on select: data.select_share must be above 0")
+        return self
+
+
+def parse_lr_steps(steps: dict[str, float], epochs: int) -> list[float]:
+    """Learning rate of every epoch from ``{"1-140": 0.01, "141-170": 0.001}``, 1-based and inclusive."""
+    rates: list[float | None] = [None] * epochs
+    for interval, lr in steps.items():
+        first, _, last = interval.partition("-")
+        try:
+            low, high = int(first), int(last or first)
+        except ValueError:
+            raise ValueError(f"lr_steps: {interval!r} is not an interval of epochs such as '1-140'") from None
+        for epoch in range(low, min(high, epochs) + 1):
+            if low < 1 or low > high:
+                raise ValueError(f"lr_steps: {interval!r} must have 1 <= first <= last")
+            if rates[epoch - 1] is not None:
+                raise ValueError(f"lr_steps: epoch {epoch} is in two intervals")
+            rates[epoch - 1] = lr
+    missing = [i + 1 for i, lr in enumerate(rates) if lr is None]
+    if missing:
+        raise ValueError(f"lr_steps: no learning rate for epoch {missing[0]}")
+    return [lr for lr in rates if lr is not None]
+
+
+def merge_train(base: TrainConfig, changes: dict[str, Any], where: str = "train") -> TrainConfig:
+    """``base`` with some keys changed, validated again.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown or a value is not allowed.
+    """
+    values = base.model_dump() | changes
+    if "schedule" in changes and changes["schedule"] != "step" and "lr_steps" not in changes:
+        values["lr_steps"] = {}
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_describe(error, TrainConfig, where)) from None
+
+
+def load_recipe(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe, apply ``key.sub=value`` overrides and validate.
+
+    Parameters
+    ----------
+    path : a YAML file, or None for the defaults
+    overrides : ``section.key=value``; the value is read as YAML
+
+    Raises
+    ------
+    ConfigError
+        With the key's full name, its value and what is allowed.
+    """
+    values: Any = {}
+    if path is not None:
+        file = Path(path)
+        try:
+            values = yaml.safe_load(file.read_text()) or {}
+        except FileNotFoundError:
+            raise ConfigError(f"{file}: no such recipe") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file}: cannot be read ({error})") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"{file}: a recipe is a mapping of sections, not a {type(values).__name__}")
+    for override in overrides:
+        _apply_override(values, override)
+    values = _expand(values, "")
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_describe(error, Recipe, "")) from None
+
+
+def dump_yaml(recipe: Recipe) -> str:
+    """The resolved recipe as YAML, every default spelled out; it can be loaded again."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _expand(value: Any, key: str) -> Any:
+    """Replace ``${NAME}`` by the environment variable in every string, so that recipes hold no machine's paths."""
+    if isinstance(value, dict):
+        return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, f"{key}.{i}") for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    missing = [name for name in re.findall(r"\$\{(\w+)\}", value) if name not in os.environ]
+    if missing:
+        raise ConfigError(f"{key}: {value!r} needs the environment variable {missing[0]}, which is not set")
+    return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], value)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: write it as section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML") from None
+    *parents, last = key.split(".")
+    node = values
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            child = node[parent] = {}
+        node = child
+    node[last] = value
+
+
+def _describe(error: ValidationError, root: type[Section], prefix: str) -> str:
+    """The first problem of a pydantic error in one line; the number of further ones."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    keys = [str(part) for part in first["loc"]]
+    key = ".".join(filter(None, [prefix, *keys])) or "recipe"
+    if first["type"] == "extra_forbidden":
+        allowed = _fields_at(root, keys[:-1])
+        close = difflib.get_close_matches(keys[-1], allowed, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        text = f"unknown key {key!r} (value {first['input']!r}).{hint} Allowed: {', '.join(allowed)}"
+    elif first["type"] == "value_error":
+        text = f"{key}: {first['ctx']['error']}"
+    else:
+        text = f"{key}: {first['input']!r} is not allowed: {first['msg'].removeprefix('Input ')}"
+    more = len(problems) - 1
+    return text + (f" (and {more} more problem{'s' if more > 1 else ''})" if more else "")
+
+
+def _fields_at(root: type[BaseModel], keys: list[str]) -> list[str]:
+    """Names of the fields of the section that ``keys`` leads to."""
+    section: Any = root
+    for key in keys:
+        if key.isdigit():
+            continue
+        section = _section_in(section.model_fields[key].annotation)
+    return sorted(section.model_fields)
+
+
+def _section_in(annotation: Any) -> Any:
+    """The Section inside ``X | None`` or ``tuple[X, ...]``."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple):
+        for argument in typing.get_args(annotation):
+            if isinstance(argument, type) and issubclass(argument, Section):
+                return argument
+    return annotation

@@ -1,0 +1,214 @@
+"""What a reader delivers: samples with stable ids, labels, splits, and a source of pixels or features.
+
+Readers build a :class:`Samples`; :func:`labelwise.data.splits.prepare` turns it into a :class:`Dataset` with
+``fit`` / ``select`` / ``test`` (DESIGN, contract "Sample").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.data.decode import decode_image
+from labelwise.errors import DataError
+
+SPLITS = ("fit", "select", "test")
+
+
+class ImageSource(Protocol):
+    """Pixels by row."""
+
+    @property
+    def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """Image ``row`` as (H, W, C), C is 1 or 3."""
+        ...
+
+    def take(self, rows: NDArray[np.int64]) -> ImageSource:
+        """The same source with only ``rows``, in that order."""
+        ...
+
+
+@dataclass(frozen=True)
+class PixelArray:
+    """Images of one size, held in memory: ``pixels`` (N, H, W, C) uint8."""
+
+    pixels: NDArray[np.uint8]
+
+    @property
+    def channels(self) -> int:
+        return int(self.pixels.shape[3])
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        return self.pixels[row]
+
+    def take(self, rows: NDArray[np.int64]) -> PixelArray:
+        return PixelArray(self.pixels[rows])
+
+
+@dataclass(frozen=True)
+class PackedImages:
+    """Encoded images (JPEG, PNG) one after the other in ``blob``; image ``i`` is ``blob[start[i]:stop[i]]``."""
+
+    blob: NDArray[np.uint8]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        start, stop = self.start[row], self.stop[row]
+        # Rows change under take(); the place in the blob is what a user can find again.
+        name = f"packed image at bytes {start}:{stop}"
+        return decode_image(io.BytesIO(self.blob[start:stop].tobytes()), self.channels, name)
+
+    def take(self, rows: NDArray[np.int64]) -> PackedImages:
+        return PackedImages(self.blob, self.start[rows], self.stop[rows], self.channels)
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files on disk."""
+
+    paths: tuple[Path, ...]
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        return decode_image(self.paths[row], self.channels)
+
+    def take(self, rows: NDArray[np.int64]) -> ImageFiles:
+        return ImageFiles(tuple(self.paths[row] for row in rows), self.channels)
+
+
+@dataclass(frozen=True)
+class Features:
+    """Embeddings of a frozen network: ``values`` (N, D) float32."""
+
+    values: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: NDArray[np.int64]) -> Features:
+        return Features(self.values[rows])
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a reader found. Single-label: ``label`` is int64 (N,), -1 for unlabelled.
+
+    ``part`` says what the data itself calls a sample: ``train``, ``val`` (the set's own validation or test), a
+    labelwise split (``fit``/``select``/``test``), or ``""`` where the data has no split.
+    ``true_label`` is for scoring only. ``unreadable`` names what was skipped.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    ids: NDArray[np.str_]
+    label: NDArray[np.int64]
+    part: NDArray[np.str_]
+    source: ImageSource | Features
+    groups: NDArray[np.str_] | None = None
+    true_label: NDArray[np.int64] | None = None
+    unreadable: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: NDArray[np.int64]) -> Samples:
+        """The samples of ``rows``, in that order."""
+        return Samples(
+            name=self.name,
+            classes=self.classes,
+            ids=self.ids[rows],
+            label=self.label[rows],
+            part=self.part[rows],
+            source=self.source.take(rows),
+            groups=None if self.groups is None else self.groups[rows],
+            true_label=None if self.true_label is None else self.true_label[rows],
+            unreadable=self.unreadable,
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples with their splits: ``split`` (N,) holds ``fit``, ``select`` or ``test``; no split parts a group.
+
+    Labels of ``test`` are the true ones where the data has them; ``label`` of ``fit`` and ``select`` are the given
+    ones, right or wrong. ``true_label`` (N,), where known, is never trained or selected on.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    label: NDArray[np.int64]
+    split: NDArray[np.str_]
+    source: ImageSource | Features
+    true_label: NDArray[np.int64] | None = None
+    unreadable: tuple[str, ...] = ()
+    keys: NDArray[np.uint64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        for name in ("groups", "label", "split", "source"):
+            if len(getattr(self, name)) != n:
+                raise DataError(f"{self.name}: {name} has {len(getattr(self, name))} entries for {n} samples")
+        object.__setattr__(self, "keys", sample_keys(self.ids))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def is_features(self) -> bool:
+        return isinstance(self.source, Features)
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Rows of ``fit``, ``select`` or ``test``."""
+        return np.flatnonzero(self.split == split).astype(np.int64)
+
+    def sizes(self) -> dict[str, int]:
+        """Number of samples per split."""
+        return {split: int((self.split == split).sum()) for split in SPLITS}
+
+    def fingerprint(self) -> str:
+        """Hash of ids, labels and splits: what a run of this data depends on, short of the pixels themselves."""
+        digest = hashlib.sha256()
+        for array in (self.ids, self.label, self.split):
+            digest.update("\0".join(map(str, array.tolist())).encode())
+        digest.update("\0".join(self.classes).encode())
+        if isinstance(self.source, Features):
+            digest.update(np.ascontiguousarray(self.source.values).tobytes())
+        elif isinstance(self.source, PixelArray):
+            digest.update(np.ascontiguousarray(self.source.pixels).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def sample_keys(ids: Sequence[str] | NDArray[np.str_]) -> NDArray[np.uint64]:
+    """A 64-bit key per id, the same on every machine; views are drawn from it."""
+    keys = [int.from_bytes(hashlib.blake2b(str(i).encode(), digest_size=8).digest(), "little") for i in ids]
+    return np.array(keys, dtype=np.uint64)

@@ -1,0 +1,159 @@
+"""Columns of the files that users hand over (.npz, .csv, .parquet), read with errors that name row and column."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelwise.errors import DataError
+
+# How data sets spell their parts, and what Samples.part calls them.
+PARTS = {
+    "train": "train",
+    "training": "train",
+    "fit": "fit",
+    "select": "select",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+_NUMBERED_PARTS = ("fit", "select", "test")
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an .npz file, never unpickled.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, not an .npz, or holds pickled objects.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        if not zipfile.is_zipfile(path):  # np.load would take it for a pickle
+            raise DataError(f"{path}: truncated or not an .npz file")
+        with np.load(path, allow_pickle=False) as loaded:
+            return {key: loaded[key] for key in loaded.files}
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError) as error:
+        raise DataError(f"{path}: damaged or not an .npz file ({error})") from None
+    except ValueError as error:
+        reason = "holds pickled objects, which are not loaded" if "allow_pickle" in str(error) else f"damaged ({error})"
+        raise DataError(f"{path}: {reason}") from None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A .csv (every value as text, blanks as "") or .parquet file.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or of another kind.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        if path.suffix.lower() == ".csv":
+            # As text and without NA values: a class may be called "NA" or "007"; utf-8-sig also reads Excel's UTF-8.
+            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        if path.suffix.lower() == ".parquet":
+            return pd.read_parquet(path)
+    except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
+        raise DataError(f"{path}: cannot be read as {path.suffix} ({' '.join(str(error).split())})") from None
+    raise DataError(f"{path}: not a .csv or .parquet file")
+
+
+def text(values: Any) -> NDArray[np.str_]:
+    """Ids, groups or names of any type as text (N,); bytes are taken as UTF-8."""
+    array = np.asarray(values)
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8")
+    return np.array([str(value) for value in array.tolist()], dtype=np.str_)
+
+
+def encode_parts(values: Any, where: str) -> NDArray[np.str_]:
+    """Names of parts (N,) in :class:`labelwise.data.dataset.Samples`' spelling; integers 0, 1, 2 are fit, select, test.
+
+    Raises
+    ------
+    DataError
+        Naming the first row that says something else.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind in "iu":
+        known: dict[Any, str] = dict(enumerate(_NUMBERED_PARTS))
+        keys: Sequence[Any] = array.tolist()
+    else:
+        known = {"": "", **PARTS, **{str(number): part for number, part in enumerate(_NUMBERED_PARTS)}}
+        keys = [name.strip().lower() for name in text(array).tolist()]
+    for row, key in enumerate(keys):
+        if key not in known:
+            allowed = "fit, select, test, train, val or 0, 1, 2"
+            raise DataError(f"{where}: row {row} says {array[row]!s}, expected {allowed}")
+    return np.array([known[key] for key in keys], dtype=np.str_)
+
+
+def encode_labels(values: Any, classes: Sequence[str] | None, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels (N,) as class indices, and the classes.
+
+    Integers are indices, and stay what they are; other text is class names (sorted where ``classes`` is None).
+    -1 and blanks are unlabelled (-1).
+
+    Raises
+    ------
+    DataError
+        For labels that are not one per sample, not integers, out of range or not among the classes; names the row.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1:
+        kind = " (multi-label data; refine works on single-label data)" if array.ndim == 2 else ""
+        raise DataError(f"{where}: one label per sample is needed, shape is {array.shape}{kind}")
+    if array.dtype.kind not in "iufb":
+        array = np.array(["" if value is None or value != value else str(value) for value in text_or_objects(array)])
+        if not all(_INTEGER.fullmatch(value) for value in array.tolist() if value):
+            return _encode_names(array, classes, where)
+        array = np.array([int(value) if value else -1 for value in array.tolist()], dtype=np.int64)
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), -1, array)
+        _refuse(array != np.rint(array), array, where, "is not a whole number")
+    label = array.astype(np.int64)
+    if classes is None:
+        classes = tuple(str(index) for index in range(int(label.max(initial=-1)) + 1))
+    outside = (label < -1) | (label >= len(classes))
+    _refuse(outside, label, where, f"is out of range: {len(classes)} classes, 0 to {len(classes) - 1}")
+    return label, tuple(classes)
+
+
+def text_or_objects(array: NDArray[Any]) -> list[Any]:
+    """Elements of a text or object array, bytes decoded."""
+    return list(text(array) if array.dtype.kind == "S" else array)
+
+
+def _encode_names(
+    names: NDArray[np.str_], classes: Sequence[str] | None, where: str
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    if classes is None:
+        classes = tuple(sorted(set(names.tolist()) - {""}))
+    index = {"": -1, **{name: i for i, name in reversed(list(enumerate(classes)))}}
+    unknown = np.array([name not in index for name in names.tolist()], dtype=bool)
+    _refuse(unknown, names, where, f"is not a class: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}")
+    return np.array([index[name] for name in names.tolist()], dtype=np.int64), tuple(classes)
+
+
+def _refuse(bad: NDArray[np.bool_], values: NDArray[Any], where: str, problem: str) -> None:
+    rows = np.flatnonzero(bad)
+    if len(rows):
+        more = f" (and {len(rows) - 1} more rows)" if len(rows) > 1 else ""
+        raise DataError(f"{where}: label {values[rows[0]]!s} of row {rows[0]} {problem}{more}")

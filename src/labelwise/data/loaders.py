@@ -1,0 +1,252 @@
+"""From jobs to batches of views: in memory (whole batches on the device), from files (worker processes), embeddings.
+
+All three draw a view from (seed, sample id, view number) alone, so any view can be made again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
+
+from labelwise.config import ViewConfig
+from labelwise.data.augment import augment, mix_inputs
+from labelwise.data.dataset import Dataset, Features, ImageSource, PixelArray
+from labelwise.data.jobs import Job
+from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Partner (B,) of each view within the batch and the share (B,) of the view itself."""
+
+    partner: Tensor
+    share: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B views on the device.
+
+    ``inputs`` holds the same views once per input size that some network wants: (B, C, size, size) float32 in [0, 1]
+    under the side of the image, or (B, D) under the length of a feature vector. ``boxes`` are the crops, where there
+    are any; ``numbers`` (B,) the view numbers, None for centre views.
+    """
+
+    rows: NDArray[np.int64]
+    inputs: dict[int, Tensor]
+    given: Tensor
+    boxes: Boxes | None = None
+    numbers: NDArray[np.int64] | None = None
+    mix: Mix | None = None
+    weight: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def mixed(self, target: Tensor) -> Tensor:
+        """Targets (B, K) of the unmixed samples to those of the mixed views."""
+        if self.mix is None:
+            return target
+        share = self.mix.share[:, None].to(target.dtype)
+        return share * target + (1 - share) * target[self.mix.partner]
+
+    def split(self, parts: int) -> list[Batch]:
+        """Consecutive parts of equal size up to a pair; their weights sum to ``parts`` x this batch's."""
+        pairs = -(-len(self) // 2)
+        edges = [min(len(self), 2 * (pairs * i // parts)) for i in range(parts + 1)]
+        slices = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
+        return [self._part(s, self.weight * (s.stop - s.start) * len(slices) / len(self)) for s in slices]
+
+    def _part(self, part: slice, weight: float) -> Batch:
+        mix = self.mix and Mix(self.mix.partner[part] - part.start, self.mix.share[part])
+        return replace(
+            self,
+            rows=self.rows[part],
+            inputs={size: x[part] for size, x in self.inputs.items()},
+            given=self.given[part],
+            boxes=self.boxes and self.boxes[part],
+            numbers=None if self.numbers is None else self.numbers[part],
+            mix=mix,
+            weight=weight,
+        )
+
+
+class ViewLoader(Protocol):
+    """Anything that turns jobs into batches, in order."""
+
+    def stream(self, jobs: Sequence[Job], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
+        """Batches in the order of ``jobs``, each view rendered at every one of ``sizes``, drawn by ``seed``."""
+        ...
+
+
+def make_loader(dataset: Dataset, views: ViewConfig, device: torch.device, workers: int = 0) -> ViewLoader:
+    """The loader that fits where the data lies; ``workers`` decode what is not in memory."""
+    if isinstance(dataset.source, Features):
+        return FeatureLoader(dataset, views, device)
+    if isinstance(dataset.source, PixelArray):
+        return MemoryLoader(dataset, views, device)
+    return FileLoader(dataset, views, device, workers)
+
+
+class MemoryLoader:
+    """Images of one size, as uint8 on the device; a batch is cropped at once, each sample by its own box."""
+
+    def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device) -> None:
+        assert isinstance(dataset.source, PixelArray)
+        # (N, H, C, W): both resampling products then read contiguous rows.
+        pixels = torch.from_numpy(np.ascontiguousarray(dataset.source.pixels.transpose(0, 1, 3, 2)))
+        self._pixels = pixels.to(device)
+        self._given = torch.from_numpy(dataset.label).to(device)
+        self._keys = dataset.keys
+        self._views, self._device = views, device
+
+    def stream(self, jobs: Sequence[Job], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
+        for job in jobs:
+            index = torch.from_numpy(job.rows).to(self._device, non_blocking=True)
+            shape = self._pixels.shape
+            heights, widths = (np.full(len(job.rows), n, dtype=np.int64) for n in (shape[1], shape[3]))
+            boxes = _boxes(self._views, seed, self._keys[job.rows], job, heights, widths)
+            pixels = self._pixels.index_select(0, index)
+            inputs = {size: render(pixels, boxes, size, self._views.interpolation) for size in sizes}
+            given = self._given.index_select(0, index)
+            yield _finish(job, inputs, given, boxes, self._views, seed, self._keys)
+
+
+class FeatureLoader:
+    """Embeddings on the device; a view drops a random part of the features."""
+
+    def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device) -> None:
+        assert isinstance(dataset.source, Features)
+        self._values = torch.from_numpy(np.ascontiguousarray(dataset.source.values, dtype=np.float32)).to(device)
+        self._given = torch.from_numpy(dataset.label).to(device)
+        self._keys = dataset.keys
+        self._drop, self._device = views.feature_dropout, device
+
+    def stream(self, jobs: Sequence[Job], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
+        dim = self._values.shape[1]
+        for job in jobs:
+            index = torch.from_numpy(job.rows).to(self._device, non_blocking=True)
+            values = self._values.index_select(0, index)
+            if job.numbers is not None and self._drop > 0:
+                mask = feature_masks(self._drop, seed, self._keys[job.rows], job.numbers, dim)
+                values = values * torch.from_numpy(mask).to(self._device, non_blocking=True)
+            given = self._given.index_select(0, index)
+            mix = _mix_of(job, self._device)
+            if mix is not None:
+                share = mix.share[:, None]
+                values = share * values + (1 - share) * values[mix.partner]
+            yield Batch(job.rows, {dim: values}, given, None, job.numbers, mix, job.weight)
+
+
+class FileLoader:
+    """Images decoded by worker processes, each once per view, then cropped for every size with torchvision."""
+
+    def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device, workers: int) -> None:
+        assert not isinstance(dataset.source, Features)
+        self._source: ImageSource = dataset.source
+        self._given = torch.from_numpy(dataset.label).to(device)
+        self._keys = dataset.keys
+        self._views, self._device, self._workers = views, device, workers
+
+    def stream(self, jobs: Sequence[Job], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
+        decoded = _DecodedJobs(self._source, self._keys, self._views, tuple(sizes), seed, jobs)
+        workers = min(self._workers, len(jobs))
+        loader = torch.utils.data.DataLoader(
+            decoded,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=self._device.type == "cuda",
+        )
+        for job, (crops, packed) in zip(jobs, loader, strict=True):
+            inputs = {
+                size: crop.to(self._device, non_blocking=True).float().mul_(1 / 255) for size, crop in crops.items()
+            }
+            top, left, height, width, flip = packed.numpy().T
+            boxes = Boxes(top, left, height, width, flip.astype(bool))
+            given = self._given[torch.from_numpy(job.rows).to(self._device)]
+            yield _finish(job, inputs, given, boxes, self._views, seed, self._keys)
+
+
+class _DecodedJobs(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Item i is job i: crops by size as uint8 (B, C, size, size), and the boxes as int32 (B, 5)."""
+
+    def __init__(
+        self,
+        source: ImageSource,
+        keys: NDArray[np.uint64],
+        views: ViewConfig,
+        sizes: tuple[int, ...],
+        seed: int,
+        jobs: Sequence[Job],
+    ) -> None:
+        self._source, self._keys, self._views = source, keys, views
+        self._sizes, self._seed, self._jobs = sizes, seed, jobs
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, index: int) -> tuple[dict[int, Tensor], Tensor]:
+        job = self._jobs[index]
+        images = [torch.from_numpy(self._source.read(int(row)).copy()).permute(2, 0, 1) for row in job.rows]
+        heights = np.array([image.shape[1] for image in images], dtype=np.int64)
+        widths = np.array([image.shape[2] for image in images], dtype=np.int64)
+        boxes = _boxes(self._views, self._seed, self._keys[job.rows], job, heights, widths)
+        packed = np.stack([boxes.top, boxes.left, boxes.height, boxes.width, boxes.flip], axis=1).astype(np.int32)
+        mode = InterpolationMode(self._views.interpolation)
+        crops: dict[int, list[Tensor]] = {size: [] for size in self._sizes}
+        for image, (top, left, height, width, flip) in zip(images, packed.tolist(), strict=True):
+            for size in self._sizes:
+                crop = tv.resized_crop(image, top, left, height, width, [size, size], mode, antialias=True)
+                crops[size].append(crop.flip(-1) if flip else crop)
+        return {size: torch.stack(parts) for size, parts in crops.items()}, torch.from_numpy(packed)
+
+
+def _boxes(
+    views: ViewConfig,
+    seed: int,
+    keys: NDArray[np.uint64],
+    job: Job,
+    heights: NDArray[np.int64],
+    widths: NDArray[np.int64],
+) -> Boxes:
+    if job.numbers is None:
+        return centre_boxes(views.eval_crop, heights, widths)
+    return draw_boxes(views, seed, keys, job.numbers, heights, widths)
+
+
+def _finish(
+    job: Job,
+    inputs: dict[int, Tensor],
+    given: Tensor,
+    boxes: Boxes,
+    views: ViewConfig,
+    seed: int,
+    keys: NDArray[np.uint64],
+) -> Batch:
+    """Augment and mix the rendered views, alike at every size."""
+    if job.numbers is not None:
+        inputs = {size: augment(x, views, seed, keys[job.rows], job.numbers) for size, x in inputs.items()}
+    mix = _mix_of(job, given.device)
+    if mix is not None and job.mix is not None:
+        share, inputs = mix_inputs(inputs, job.mix, mix.partner)
+        mix = Mix(mix.partner, share)
+    return Batch(job.rows, inputs, given, boxes, job.numbers, mix, job.weight)
+
+
+def _mix_of(job: Job, device: torch.device) -> Mix | None:
+    """Neighbours 2i and 2i + 1 mix with each other; a last odd one with itself."""
+    if job.mix is None:
+        return None
+    partner = np.arange(len(job.rows)) ^ 1
+    partner[partner >= len(job.rows)] -= 1
+    return Mix(torch.from_numpy(partner).to(device), torch.from_numpy(job.mix.share).to(device))

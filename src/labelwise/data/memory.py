@@ -1,0 +1,144 @@
+"""Many images at once: which are unreadable, grey or colour, and all of them decoded into one array."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from labelwise.data.dataset import Features, ImageFiles, ImageSource, PackedImages, PixelArray, Samples
+from labelwise.data.decode import is_grey
+from labelwise.errors import DataError
+
+_CHUNK = 256  # images a thread takes at a time
+_SMALL = 80 * 80  # pixels; below, Python's share of the work makes two threads slower than one
+_LOOKED_AT = 64  # images whose headers decide between grey and colour
+
+
+def survey(source: ImageSource | Features, workers: int) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
+    """Decode every image once.
+
+    Parameters
+    ----------
+    source : images; Features have no images, their sizes are 0
+    workers : threads
+
+    Returns
+    -------
+    sizes : (N, 2) height and width, 0 where unreadable
+    unreadable : (row, message) in the order of the rows
+    """
+    sizes = np.zeros((len(source), 2), dtype=np.int64)
+    if isinstance(source, PixelArray):
+        sizes[:] = source.pixels.shape[1:3]
+    if isinstance(source, (PixelArray, Features)):
+        return sizes, []
+
+    def look(rows: range) -> list[tuple[int, str]]:
+        failed = []
+        for row in rows:
+            try:
+                sizes[row] = source.read(row).shape[:2]
+            except DataError as error:
+                failed.append((row, str(error)))
+        return failed
+
+    with ThreadPoolExecutor(_threads(source, workers)) as pool:
+        return sizes, [entry for part in pool.map(look, _chunks(len(source))) for entry in part]
+
+
+def find_unreadable(samples: Samples, workers: int) -> list[tuple[int, str]]:
+    """Rows whose image cannot be decoded, each with the reason; decodes every image that is not in memory yet."""
+    return survey(samples.source, workers)[1]
+
+
+def to_memory(
+    source: ImageSource | Features,
+    mode: Literal["auto", "yes", "no"],
+    limit_gb: float,
+    workers: int,
+) -> ImageSource | Features:
+    """Decode images of one size into a :class:`PixelArray`.
+
+    Parameters
+    ----------
+    source : what is in memory already stays as it is
+    mode : ``auto`` decodes where all images have one size and fit the budget, ``yes`` insists, ``no`` leaves them
+    limit_gb : budget of the decoded pixels in 10^9 bytes
+    workers : threads that decode
+
+    Raises
+    ------
+    DataError
+        If an image is unreadable; with ``yes``, if sizes differ or the budget is too small.
+    """
+    if mode == "no" or len(source) == 0 or not isinstance(source, (ImageFiles, PackedImages)):
+        return source
+    shape = source.read(0).shape
+    needed = len(source) * int(np.prod(shape)) / 1e9
+    if needed > limit_gb:
+        if mode == "yes":
+            raise DataError(f"data.memory: yes needs {needed:.1f} GB, data.memory_limit_gb is {limit_gb:g}")
+        return source
+    pixels = np.empty((len(source), *shape), dtype=np.uint8)
+
+    def fill(rows: range) -> tuple[int, int] | None:
+        """Decode a chunk; the size of the first image that differs."""
+        for row in rows:
+            image = source.read(row)
+            if image.shape != shape:
+                return image.shape[0], image.shape[1]
+            pixels[row] = image
+        return None
+
+    with ThreadPoolExecutor(_threads(source, workers)) as pool:
+        for other in pool.map(fill, _chunks(len(source))):
+            if other is not None:
+                pool.shutdown(cancel_futures=True)
+                if mode == "auto":
+                    return source
+                raise DataError(
+                    f"data.memory: yes needs images of one size, found {shape[1]}x{shape[0]} and {other[1]}x{other[0]};"
+                    " set data.memory: no"
+                )
+    return PixelArray(pixels)
+
+
+def guess_channels(source: ImageFiles | PackedImages) -> int:
+    """1 if a fixed sample of the images is stored in grey throughout, otherwise 3."""
+    rows = np.random.default_rng(0).permutation(len(source))[:_LOOKED_AT]
+    if isinstance(source, ImageFiles):
+        grey = [is_grey(source.paths[row]) for row in rows]
+    else:
+        grey = [is_grey(io.BytesIO(source.blob[source.start[row] : source.stop[row]].tobytes())) for row in rows]
+    known = [value for value in grey if value is not None]
+    return 1 if known and all(known) else 3
+
+
+def with_channels(pixels: NDArray[np.uint8], channels: Literal["auto", 1, 3]) -> NDArray[np.uint8]:
+    """Images (N, H, W, C) with the channels asked for; ``auto`` leaves them. Grey is Pillow's (ITU-R 601) luma."""
+    if channels == "auto" or pixels.shape[3] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=3)
+    n, height, width, _ = pixels.shape
+    grey = Image.fromarray(pixels.reshape(n * height, width, 3)).convert("L")
+    return np.asarray(grey).reshape(n, height, width, 1)
+
+
+def _threads(source: ImageSource, workers: int) -> int:
+    """Threads that pay for images like the first one; an unreadable one says nothing about the others."""
+    try:
+        height, width, _ = source.read(0).shape
+    except (DataError, IndexError):
+        return max(1, workers)
+    return 1 if height * width < _SMALL else max(1, workers)
+
+
+def _chunks(n: int) -> Iterator[range]:
+    return (range(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK))

@@ -1,0 +1,215 @@
+"""From what a reader found to fit / select / test, the same on every machine.
+
+Every choice follows the order of a hash of (split_seed, purpose, group), dealt evenly over the classes. A prefix of
+that order is a stratified draw, so a smaller limit is a subset of a larger one and no group is ever parted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.config import DataConfig, NoiseConfig
+from labelwise.data.dataset import SPLITS, Dataset, Samples, sample_keys
+from labelwise.data.memory import find_unreadable
+from labelwise.data.relabel import replace_labels
+from labelwise.errors import DataError
+from labelwise.labels.protocols import pair_noise, uniform_noise
+
+Rows = NDArray[np.int64]
+
+
+def prepare(samples: Samples, config: DataConfig) -> Dataset:
+    """Replace labels, drop unreadable images, split, limit, and simulate noise; in this order.
+
+    - ``train`` and ``fit`` learn. ``val`` is the test split, or ``select`` where the data also has a ``test``.
+    - Without a test part, ``test_share`` of the training part is held out; without a select part, ``select_share`` of
+      what is left. A group's stratum is its most frequent label.
+    - ``classes`` keeps the samples whose given and true labels are among the first so many classes.
+    - ``test`` keeps true labels where they are known; noise is simulated on ``fit`` and ``select`` together.
+
+    Raises
+    ------
+    DataError
+        For unlabelled samples, repeated ids, a group in two splits, a class without a sample to learn from, or a
+        split that cannot be made.
+    """
+    split = _split_of_parts(samples)
+    _refuse_repeated_ids(samples)
+    if config.labels is not None:
+        samples = replace_labels(samples, config.labels, np.flatnonzero(split != "test"))
+    _refuse_unlabelled(samples)
+    rows = _rows_of_classes(samples, config.classes)
+    unreadable: tuple[str, ...] = ()
+    if config.unreadable == "skip":
+        broken = find_unreadable(samples.take(rows), config.workers)
+        unreadable = tuple(f"{samples.ids[rows[row]]}: {message}" for row, message in broken)
+        rows = np.delete(rows, [row for row, _ in broken])
+    groups = samples.ids if samples.groups is None else samples.groups
+    _refuse_parted_groups(samples.name, groups[rows], split[rows])
+
+    fit, select, test = (rows[split[rows] == name] for name in SPLITS)
+    if len(fit) == 0:
+        raise DataError(f"{samples.name}: no training samples")
+    seed, label = config.split_seed, samples.label
+    if len(test) == 0:
+        test, fit = _hold_out(fit, label, groups, config.test_share, seed, "test")
+    fit = _limit(fit, label, groups, config.train_limit, seed, "train")
+    test = _limit(test, label, groups, config.test_limit, seed, "test")
+    if len(select) == 0:
+        select, fit = _hold_out(fit, label, groups, config.select_share, seed, "select")
+
+    classes = samples.classes[: config.classes]
+    _refuse_empty_classes(samples.name, classes, label[fit])
+    kept = np.sort(np.concatenate([fit, select, test]))
+    final = np.full(len(samples), "", dtype="<U6")
+    for name, chosen in zip(SPLITS, (fit, select, test), strict=True):
+        final[chosen] = name
+    true_label = samples.true_label
+    if true_label is not None:  # replaced labels reach held-out test samples of data without a split of its own
+        label = np.where(final == "test", true_label, label)
+    dataset = Dataset(
+        name=samples.name,
+        classes=classes,
+        ids=samples.ids[kept],
+        groups=groups[kept],
+        label=label[kept],
+        split=final[kept],
+        source=samples.source.take(kept),
+        true_label=None if true_label is None else true_label[kept],
+        unreadable=(*samples.unreadable, *unreadable),
+    )
+    return _add_noise(dataset, config.noise) if config.noise.rate > 0 else dataset
+
+
+def stratified_order(label: NDArray[np.int64], groups: NDArray[np.str_], seed: int, purpose: str) -> list[Rows]:
+    """Groups in an order whose every prefix is a stratified draw.
+
+    Within a stratum, groups follow their hash; each stands at the share of the stratum that lies before its middle,
+    and all strata are merged by that share.
+
+    Parameters
+    ----------
+    label, groups : (N,) of the samples to order
+    seed, purpose : another one gives an unrelated order
+
+    Returns
+    -------
+    the rows of one group after the other
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    size = np.bincount(member)
+    stratum = _most_frequent(label, member, len(names))
+    key = sample_keys([f"{seed}:{purpose}:{name}" for name in names.tolist()])
+    order = np.lexsort((key, stratum))
+    before = np.cumsum(size[order]) - size[order] / 2
+    first = np.searchsorted(stratum[order], stratum[order])  # where the own stratum begins
+    start = (np.cumsum(size[order]) - size[order])[first]
+    total = np.bincount(stratum, weights=size)[stratum[order]]
+    merged = order[np.lexsort((key[order], (before - start) / total))]
+    rows_by_group = np.split(np.argsort(member, kind="stable"), np.cumsum(size)[:-1])
+    return [rows_by_group[group] for group in merged]
+
+
+def _most_frequent(label: NDArray[np.int64], member: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Most frequent label of every group (count,); the smaller one of two equally frequent."""
+    pairs, times = np.unique(np.stack([member, label]), axis=1, return_counts=True)
+    order = np.lexsort((pairs[1], -times, pairs[0]))
+    first = np.unique(pairs[0][order], return_index=True)[1]
+    most_frequent: NDArray[np.int64] = pairs[1][order][first]
+    return most_frequent
+
+
+def _hold_out(
+    rows: Rows, label: NDArray[np.int64], groups: NDArray[np.str_], share: float, seed: int, purpose: str
+) -> tuple[Rows, Rows]:
+    """A stratified share of ``rows``, at least one group and to the nearest group, and the rest."""
+    if share == 0:
+        return rows[:0], rows
+    ordered = stratified_order(label[rows], groups[rows], seed, f"hold out {purpose}")
+    size = np.array([len(group) for group in ordered])
+    count = max(1, int(((np.cumsum(size) - size / 2) < round(share * len(rows))).sum()))
+    if count >= len(ordered):
+        raise DataError(
+            f"data.{purpose}_share: {share:g} of {len(rows)} samples in {len(ordered)} groups leaves none to learn from"
+        )
+    return np.sort(rows[np.concatenate(ordered[:count])]), np.sort(rows[np.concatenate(ordered[count:])])
+
+
+def _limit(
+    rows: Rows, label: NDArray[np.int64], groups: NDArray[np.str_], limit: int | None, seed: int, part: str
+) -> Rows:
+    """At most ``limit`` of ``rows`` in whole groups: a prefix, so that a smaller limit is a subset of a larger one."""
+    if limit is None or limit >= len(rows):
+        return rows
+    ordered = stratified_order(label[rows], groups[rows], seed, f"limit {part}")
+    count = int(np.searchsorted(np.cumsum([len(group) for group in ordered]), limit, side="right"))
+    if count == 0:
+        raise DataError(f"data.{part}_limit: {limit} is less than one group of samples ({len(ordered[0])})")
+    return np.sort(rows[np.concatenate(ordered[:count])])
+
+
+def _split_of_parts(samples: Samples) -> NDArray[np.str_]:
+    """What each part of the data becomes before anything is held out (N,)."""
+    known = {"train": "fit", "fit": "fit", "select": "select", "val": "test", "test": "test", "": "fit"}
+    parts = set(samples.part.tolist())
+    if "test" in parts:
+        known["val"] = "select"
+    if "" in parts and len(parts) > 1:
+        count = int((samples.part == "").sum())
+        first = samples.ids[np.flatnonzero(samples.part == "")[0]]
+        raise DataError(f"{samples.name}: {count} samples have no split and others have one, first {first}")
+    return np.array([known[part] for part in samples.part.tolist()], dtype="<U6")
+
+
+def _rows_of_classes(samples: Samples, classes: int | None) -> Rows:
+    if classes is None:
+        return np.arange(len(samples))
+    if classes > len(samples.classes):
+        raise DataError(f"data.classes: {classes} asked for, {samples.name} has {len(samples.classes)}")
+    inside = samples.label < classes
+    if samples.true_label is not None:
+        inside &= samples.true_label < classes
+    return np.flatnonzero(inside)
+
+
+def _add_noise(dataset: Dataset, noise: NoiseConfig) -> Dataset:
+    rows = np.flatnonzero(dataset.split != "test")
+    corrupt = uniform_noise if noise.kind == "uniform" else pair_noise
+    label = dataset.label.copy()
+    label[rows] = corrupt(dataset.label[rows], dataset.num_classes, noise.rate, noise.seed, dataset.keys[rows])
+    true_label = dataset.label if dataset.true_label is None else dataset.true_label
+    return dataclasses.replace(dataset, label=label, true_label=true_label)
+
+
+def _refuse_repeated_ids(samples: Samples) -> None:
+    names, count = np.unique(samples.ids, return_counts=True)
+    if (count > 1).any():
+        raise DataError(f"{samples.name}: id {names[count > 1][0]!s} is there {count[count > 1][0]} times")
+
+
+def _refuse_unlabelled(samples: Samples) -> None:
+    rows = np.flatnonzero(samples.label < 0)
+    if len(rows):
+        parts = sorted({part or "the data" for part in samples.part[rows].tolist()})
+        raise DataError(
+            f"{samples.name}: {len(rows)} samples of {', '.join(parts)} are unlabelled, first {samples.ids[rows[0]]};"
+            " label them or leave them out"
+        )
+
+
+def _refuse_parted_groups(name: str, groups: NDArray[np.str_], split: NDArray[np.str_]) -> None:
+    pairs = sorted(set(zip(groups.tolist(), split.tolist(), strict=True)))
+    for (group, one), (other, two) in pairwise(pairs):
+        if group == other:
+            raise DataError(f"{name}: group {group!r} is in {one} and in {two}; a group must not be parted")
+
+
+def _refuse_empty_classes(name: str, classes: tuple[str, ...], label: NDArray[np.int64]) -> None:
+    empty = np.flatnonzero(np.bincount(label, minlength=len(classes)) == 0)
+    if len(empty):
+        more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
+        raise DataError(f"{name}: empty class {classes[empty[0]]!r}{more}: no sample to learn it from")

@@ -1,0 +1,122 @@
+"""What a data set holds: counts per class and split, image sizes, groups, unreadable files, labels known to differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from labelwise.data.dataset import SPLITS, Dataset, Features, ImageSource
+from labelwise.data.memory import survey
+
+
+def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
+    """Facts about a data set, ready for JSON. Decodes every image that is not in memory.
+
+    Parameters
+    ----------
+    dataset : a data set with its splits
+    workers : threads that decode
+
+    Returns
+    -------
+    ``name``; ``kind`` (images or features); ``splits`` {split: samples}; ``classes``, a list of {name, fit, select,
+    test}; ``images`` {height, width: [min, max], most_frequent: [height, width], sizes: how many differ, channels} or
+    None; ``dimension`` of features or None; ``unreadable``, messages; ``groups`` {number, largest, single: whether
+    every sample is its own}; ``label_differs`` {split: {samples, share}} between given and true labels, or None
+    """
+    counts = {s: np.bincount(dataset.label[dataset.rows(s)], minlength=dataset.num_classes) for s in SPLITS}
+    images, dimension, broken = None, None, []
+    if isinstance(dataset.source, Features):
+        dimension = int(dataset.source.values.shape[1])
+    else:
+        sizes, failed = survey(dataset.source, workers)
+        broken = [f"{dataset.ids[row]}: {message}" for row, message in failed]
+        images = _image_stats(dataset.source, sizes[sizes[:, 0] > 0])
+    group_sizes = np.unique(dataset.groups, return_counts=True)[1]
+    return {
+        "name": dataset.name,
+        "kind": "features" if dataset.is_features else "images",
+        "splits": dataset.sizes(),
+        "classes": [
+            {"name": name, **{split: int(counts[split][index]) for split in SPLITS}}
+            for index, name in enumerate(dataset.classes)
+        ],
+        "images": images,
+        "dimension": dimension,
+        "unreadable": [*dataset.unreadable, *broken],
+        "groups": {
+            "number": len(group_sizes),
+            "largest": int(group_sizes.max(initial=0)),
+            "single": len(group_sizes) == len(dataset),
+        },
+        "label_differs": _label_differs(dataset),
+    }
+
+
+def render_stats(stats: dict[str, Any]) -> Group:
+    """The same facts for a terminal."""
+    facts = Table(title=escape(stats["name"]), show_header=False, title_justify="left")
+    for name, value in _facts(stats):
+        facts.add_row(name, value)
+    classes = Table("class", *SPLITS, title="samples per class", title_justify="left")
+    for row in stats["classes"]:
+        classes.add_row(escape(row["name"]), *(f"{row[split]:,}" for split in SPLITS))
+    parts: list[Any] = [facts, classes]
+    if stats["unreadable"]:
+        unreadable = Table("unreadable images", title_justify="left")
+        for message in stats["unreadable"]:
+            unreadable.add_row(escape(message))
+        parts.append(unreadable)
+    return Group(*parts)
+
+
+def _image_stats(source: ImageSource, sizes: NDArray[np.int64]) -> dict[str, Any] | None:
+    """Of the readable images; None where there is none."""
+    if len(sizes) == 0:
+        return None
+    different, times = np.unique(sizes, axis=0, return_counts=True)
+    return {
+        "height": [int(sizes[:, 0].min()), int(sizes[:, 0].max())],
+        "width": [int(sizes[:, 1].min()), int(sizes[:, 1].max())],
+        "most_frequent": different[times.argmax()].tolist(),
+        "sizes": len(different),
+        "channels": source.channels,
+    }
+
+
+def _label_differs(dataset: Dataset) -> dict[str, Any] | None:
+    if dataset.true_label is None:
+        return None
+    differs = dataset.label != dataset.true_label
+    return {
+        split: {"samples": int(differs[rows].sum()), "share": float(differs[rows].mean())}
+        for split in SPLITS
+        if len(rows := dataset.rows(split))
+    }
+
+
+def _facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
+    facts = [("samples", ", ".join(f"{split} {n:,}" for split, n in stats["splits"].items()))]
+    facts.append(("classes", f"{len(stats['classes']):,}"))
+    if stats["dimension"] is not None:
+        facts.append(("features", f"{stats['dimension']:,} a sample"))
+    if stats["images"] is not None:
+        images = stats["images"]
+        (low, high), (narrow, wide), (height, width) = images["height"], images["width"], images["most_frequent"]
+        size = f"{width} x {height}" if images["sizes"] == 1 else f"width {narrow} to {wide}, height {low} to {high}"
+        often = "" if images["sizes"] == 1 else f", most often {width} x {height}"
+        facts.append(("images", f"{size}{often}, {images['channels']} channel{'s' if images['channels'] > 1 else ''}"))
+    if not stats["groups"]["single"]:
+        facts.append(
+            ("groups", f"{stats['groups']['number']:,}, the largest of {stats['groups']['largest']:,} samples")
+        )
+    if stats["label_differs"] is not None:
+        shares = (f"{split} {entry['share']:.1%}" for split, entry in stats["label_differs"].items())
+        facts.append(("given label is not the true one", ", ".join(shares)))
+    facts.append(("unreadable", f"{len(stats['unreadable']):,}"))
+    return facts

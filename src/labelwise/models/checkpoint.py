@@ -1,0 +1,125 @@
+"""Checkpoints: a folder with ``model.safetensors`` (keys as the network's own library has them) and ``model.json``.
+
+``model.json`` says what the weights are: network, classes, normalisation, generation and lineage. timm loads the
+weights as they are: ``timm.create_model(NAME, num_classes=K, checkpoint_path="model.safetensors")``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from labelwise.config import ModelConfig
+from labelwise.errors import ModelError
+from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.models.zoo import build
+from labelwise.runs import atomic_write, write_json
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+FORMAT = "labelwise-checkpoint"
+
+
+def weights_hash(module: nn.Module) -> str:
+    """Hash of every parameter and buffer: equal hashes mean equal behaviour in eval mode."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save(folder: Path, model: Classifier, card: dict[str, Any]) -> None:
+    """Write the checkpoint of ``model``; ``card`` adds what only the caller knows (generation, labels, lineage)."""
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.net.state_dict().items()}
+    atomic_write(folder / WEIGHTS, safetensors.torch.save(state))
+    known = {
+        "format": FORMAT,
+        "schema": 1,
+        "network": {"name": model.name, "args": model.args},
+        "classes": list(model.classes),
+        "input": model.spec.to_json(),
+        "weights_hash": weights_hash(model.net),
+    }
+    write_json(folder / CARD, known | card)
+
+
+def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
+    """Read a checkpoint folder (or one of its two files).
+
+    Raises
+    ------
+    ModelError
+        If a file is missing or damaged, or the weights are those of another architecture.
+    """
+    folder = path if path.is_dir() else path.parent
+    card_file = folder / CARD
+    try:
+        card = json.loads(card_file.read_text())
+        if card.get("format") != FORMAT:
+            raise ModelError(f"{card_file}: not a labelwise checkpoint")
+        config = ModelConfig(name=card["network"]["name"], args=card["network"]["args"])
+        spec, classes = InputSpec.from_json(card["input"]), tuple(card["classes"])
+    except FileNotFoundError:
+        raise ModelError(f"{folder}: no checkpoint here ({CARD} is missing)") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{card_file}: damaged ({type(error).__name__}: {error})") from None
+    model = build(config, classes, spec)
+    model = Classifier(model.net, spec, classes, config.name, config.args)
+    load_weights(model.net, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
+    return model, card
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """A state dict from ``.safetensors``, or from a ``torch.save`` file of plain tensors (never unpickled freely)."""
+    try:
+        if file.suffix == ".safetensors":
+            return safetensors.torch.load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ModelError(f"{file}: no such file of weights") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
+        raise ModelError(f"{file}: cannot be read as weights ({' '.join(str(error).split())[:120]})") from None
+    except Exception as error:  # pickle.UnpicklingError and friends
+        raise ModelError(f"{file}: refused, it holds more than tensors ({type(error).__name__})") from None
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ModelError(f"{file}: does not hold a state dict")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def load_weights(net: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Load ``state`` into ``net``, every key of it.
+
+    Raises
+    ------
+    ModelError
+        With the first key that does not fit.
+    """
+    own = net.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing or unknown:
+        key, what = (missing[0], "lacks") if missing else (unknown[0], "has an extra")
+        raise ModelError(f"{source}: weights of another architecture ({what} {key!r})")
+    for key, value in own.items():
+        if value.shape != state[key].shape:
+            found, wanted = tuple(state[key].shape), tuple(value.shape)
+            raise ModelError(f"{source}: {key} has shape {found}, the network needs {wanted}: another architecture?")
+    net.load_state_dict(state)
+
+
+def initialise(model: Classifier, init: str) -> None:
+    """Apply ``model.init`` when it is a path: a labelwise checkpoint folder or a file of weights."""
+    if init in ("random", "pretrained"):
+        return
+    path = Path(init)
+    file = path / WEIGHTS if path.is_dir() else path
+    load_weights(model.net, read_weights(file), str(file))

@@ -1,0 +1,87 @@
+"""Small networks for small images and for embeddings; for tests, demos and experiments that must run on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+GROUPS = 8
+
+
+class SmallConvNet(nn.Module):
+    """3x3 convolutions with normalisation and ReLU, global average pooling, one linear layer.
+
+    Parameters
+    ----------
+    num_classes, in_channels : outputs and image channels
+    widths, strides : one per convolution
+    norm : ``batch``, or ``group`` where statistics of the batch are unwanted
+    """
+
+    def __init__(
+        self, num_classes: int, in_channels: int, widths: Sequence[int], strides: Sequence[int], norm: str = "batch"
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width, stride in zip(widths, strides, strict=True):
+            layers += [
+                nn.Conv2d(in_channels, width, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(width) if norm == "batch" else nn.GroupNorm(GROUPS, width),
+                nn.ReLU(inplace=True),
+            ]
+            in_channels = width
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Linear(in_channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, S, S) to logits (B, K)."""
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def small_narrow(num_classes: int, in_channels: int, norm: str = "batch") -> SmallConvNet:
+    """16-32-64 channels, 24 thousand parameters: a student that must stay small."""
+    return SmallConvNet(num_classes, in_channels, (16, 32, 64), (2, 2, 2), norm)
+
+
+def small_wide(num_classes: int, in_channels: int, norm: str = "batch") -> SmallConvNet:
+    """32-64-128-128 channels, 242 thousand parameters."""
+    return SmallConvNet(num_classes, in_channels, (32, 64, 128, 128), (2, 2, 2, 1), norm)
+
+
+class MLP(nn.Module):
+    """Hidden layers with normalisation and ReLU for embeddings.
+
+    Parameters
+    ----------
+    num_classes, in_features : outputs and inputs
+    hidden, layers : width and number of hidden layers
+    dropout : in front of the last layer
+    norm : ``batch`` or ``layer``
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_features: int,
+        hidden: int = 256,
+        layers: int = 2,
+        dropout: float = 0.0,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        stack: list[nn.Module] = []
+        for _ in range(layers):
+            stack += [
+                nn.Linear(in_features, hidden, bias=False),
+                nn.BatchNorm1d(hidden) if norm == "batch" else nn.LayerNorm(hidden),
+                nn.ReLU(inplace=True),
+            ]
+            in_features = hidden
+        self.features = nn.Sequential(*stack)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(in_features, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, D) to logits (B, K)."""
+        return self.classifier(self.dropout(self.features(x)))

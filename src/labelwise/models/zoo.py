@@ -1,0 +1,150 @@
+"""Networks by name: our small ones, timm's, torchvision's, the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torchvision
+from timm.data.config import resolve_model_data_config
+from torch import nn
+
+from labelwise.config import ModelConfig
+from labelwise.errors import ModelError
+from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
+from labelwise.models.small import MLP, small_narrow, small_wide
+
+
+def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -> Classifier:
+    """A network with random or pretrained weights (``init`` as a path is applied by :mod:`checkpoint`).
+
+    Parameters
+    ----------
+    config : name, constructor arguments and first weights
+    classes : names, in the order of the outputs
+    data_spec : how the data looks and is normalised when the network has no habits of its own; ``size`` is the
+        student's input size
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown, an argument is refused, or pretrained weights cannot be had.
+    """
+    pretrained = config.init == "pretrained"
+    features = data_spec.kind == "features"
+    if config.name != "mlp" and features and not _is_import_path(config.name):
+        raise ModelError(f"model.name: {config.name!r} takes images, the data are embeddings; use mlp")
+    if config.name == "mlp" and not features:
+        raise ModelError("model.name: mlp takes embeddings, the data are images; use small-narrow or a timm name")
+    own: dict[str, Callable[..., nn.Module]] = {"small-narrow": small_narrow, "small-wide": small_wide, "mlp": MLP}
+    if config.name in own:
+        if pretrained:
+            raise ModelError(f"model.init: there are no pretrained weights of {config.name}; use random or a path")
+        net = _construct(own[config.name], config, len(classes), data_spec.size if features else data_spec.channels)
+        return Classifier(net, data_spec, classes, config.name, config.args)
+    if config.name.startswith("torchvision/"):
+        net, spec = _torchvision(config, len(classes), data_spec, pretrained)
+    elif _is_import_path(config.name):
+        module, _, attribute = config.name.partition(":")
+        function = _import(module, attribute)
+        net = _construct(function, config, len(classes), data_spec.size if features else data_spec.channels)
+        spec = data_spec
+    else:
+        net, spec = _timm(config, len(classes), data_spec, pretrained)
+    return Classifier(net, spec, classes, config.name, config.args)
+
+
+def _is_import_path(name: str) -> bool:
+    return ":" in name and "/" not in name and not name.startswith("hf-hub:")
+
+
+def _construct(function: Callable[..., nn.Module], config: ModelConfig, classes: int, inputs: int) -> nn.Module:
+    """Call ``function(num_classes, in_channels_or_features, <args>)``."""
+    try:
+        inspect.signature(function).bind(classes, inputs, **config.args)
+    except TypeError as error:
+        raise ModelError(f"model.args of {config.name}: {error} (called with num_classes, in_channels)") from None
+    return function(classes, inputs, **config.args)
+
+
+def _import(module: str, attribute: str) -> Callable[..., nn.Module]:
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"model.name: {module}:{attribute} cannot be imported ({error})") from None
+    if not callable(function):
+        raise ModelError(f"model.name: {module}:{attribute} is not a function or class")
+    return function  # type: ignore[no-any-return]
+
+
+def _timm(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) -> tuple[nn.Module, InputSpec]:
+    name = config.name
+    if not name.startswith("hf-hub:") and not timm.is_model(name.split(".")[0]):
+        close = timm.list_models(f"*{name.split('.')[0]}*")[:5]
+        hint = f"; timm has {', '.join(close)}" if close else ""
+        raise ModelError(f"model.name: no network called {name!r}{hint}")
+    try:
+        net = timm.create_model(name, pretrained=pretrained, num_classes=classes, in_chans=data.channels, **config.args)
+    except TypeError as error:
+        raise ModelError(f"model.args of {name}: {error}") from None
+    except Exception as error:  # the hub client raises a dozen unrelated types
+        if not pretrained:
+            raise ModelError(f"{name}: {' '.join(str(error).split())[:200]}") from None
+        raise ModelError(_no_weights(name, "the Hugging Face hub", error)) from None
+    habits = resolve_model_data_config(net)
+    # A network with fixed input size (most transformers) says so; others follow the data.
+    fixed = bool(habits.get("fixed_input_size") or getattr(net, "patch_embed", None) is not None)
+    size = habits["input_size"][1] if fixed else data.size
+    if not pretrained:
+        return net, InputSpec("image", size, data.channels, data.mean, data.std, data.interpolation)
+    mean, std = (tuple(habits[k])[: data.channels] for k in ("mean", "std"))
+    return net, InputSpec("image", size, data.channels, mean, std, data.interpolation)
+
+
+def _torchvision(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) -> tuple[nn.Module, InputSpec]:
+    name = config.name.removeprefix("torchvision/")
+    if name not in torchvision.models.list_models():
+        raise ModelError(f"model.name: torchvision has no model {name!r}")
+    if data.channels != 3:
+        raise ModelError(f"{config.name} takes RGB images; set data.channels=3")
+    try:
+        if not pretrained:
+            net = torchvision.models.get_model(name, weights=None, num_classes=classes, **config.args)
+            return net, data
+        net = torchvision.models.get_model(name, weights="DEFAULT", **config.args)
+    except TypeError as error:
+        raise ModelError(f"model.args of {config.name}: {error}") from None
+    except OSError as error:
+        raise ModelError(_no_weights(config.name, "download.pytorch.org", error)) from None
+    _replace_last_linear(net, classes)
+    return net, InputSpec("image", data.size, 3, IMAGENET_MEAN, IMAGENET_STD, data.interpolation)
+
+
+def _replace_last_linear(net: nn.Module, classes: int) -> None:
+    """Give a pretrained torchvision network an output per class of the data."""
+    name, last = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Linear)][-1]
+    if last.out_features == classes:
+        return
+    parent = net.get_submodule(name.rpartition(".")[0])
+    setattr(parent, name.rpartition(".")[2], nn.Linear(last.in_features, classes, bias=last.bias is not None))
+
+
+def _no_weights(name: str, host: str, error: Exception) -> str:
+    reason = type(error).__name__
+    return (
+        f"pretrained weights of {name} could not be fetched from {host} ({reason}): connect, or name a file of weights "
+        "with model.init=PATH"
+    )
+
+
+def parameter_count(net: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(p.numel() for p in net.parameters())
+
+
+def describe(config: ModelConfig) -> dict[str, Any]:
+    """What a checkpoint records of the network's construction."""
+    return {"name": config.name, "args": dict(config.args)}

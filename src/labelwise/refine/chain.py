@@ -1,0 +1,196 @@
+"""A chain of refiners: who learns from whom (arXiv 1805.02641, "sequential refinement").
+
+Generation 1 learns from the given labels (or from outside refineries), generation g + 1 from what the frozen
+generation g says of every crop. Finished networks are skipped, an interrupted one goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import labelwise
+from labelwise.config import ModelConfig, Recipe, TrainConfig, dump_yaml, merge_train
+from labelwise.data.dataset import Dataset
+from labelwise.data.loaders import make_loader
+from labelwise.data.readers import load_dataset
+from labelwise.errors import DataError, RunError
+from labelwise.models import checkpoint
+from labelwise.models.classifier import InputSpec
+from labelwise.refine import controls, external
+from labelwise.refine.gallery import write_gallery
+from labelwise.refine.nodes import Bench, Node, Parent, load_parent, run_node
+from labelwise.refine.regime import judge
+from labelwise.refine.summary import results
+from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
+from labelwise.train.runtime import start_runtime
+from labelwise.train.setup import data_spec
+
+Row = dict[str, Any]
+
+
+def refine(
+    recipe: Recipe,
+    out: Path,
+    *,
+    baselines: bool = False,
+    quiet: bool = False,
+    dataset: Dataset | None = None,
+    kind: str = "refine",
+) -> dict[str, Any]:
+    """Run the whole chain of ``recipe`` for every seed and write ``results.json`` and its neighbours.
+
+    Parameters
+    ----------
+    recipe : see :class:`labelwise.config.Recipe`
+    out : the run folder; an existing one of the same recipe is continued
+    baselines : also train the controls
+    quiet : no progress
+    dataset : takes the place of ``recipe.data``, for data made in Python
+
+    Returns
+    -------
+    the content of ``results.json``
+
+    Raises
+    ------
+    LabelwiseError
+        If the data, a network, or the folder cannot be used.
+    """
+    runtime = start_runtime(recipe)
+    data = dataset or load_dataset(recipe.data)
+    if not len(data.rows("fit")):
+        raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
+    if not len(data.rows("select")) and (recipe.train.keep != "last" or baselines):
+        raise DataError(f"{data.name}: nothing is held out to choose with; set data.select_share above 0")
+    spec = data_spec(data, recipe.views)
+    loader = make_loader(data, recipe.views, runtime.device, recipe.data.workers)
+    if runtime.is_main:
+        _open_run(recipe, out, data, spec, kind)
+    runtime.accelerator.wait_for_everyone()
+    runtime.accelerator.init_trackers(recipe.name)
+    rows: list[Row] = []
+    regime: dict[str, Any] | None = None
+    for seed in range(recipe.seed, recipe.seed + recipe.seeds):
+        bench = Bench(recipe, data, loader, spec, data.fingerprint(), runtime, out / f"seed-{seed}", seed, quiet)
+        chain = _run_chain(bench)
+        rows += chain
+        if baselines:
+            rows += _run_controls(bench, chain)
+        if regime is None:
+            regime = _regime(chain)
+            _gallery(bench, chain, out)
+        found = results(kind, data, rows, regime, out)
+        if runtime.is_main:
+            write_json(out / RESULTS, found)
+    runtime.accelerator.end_training()
+    return found
+
+
+def _run_chain(bench: Bench) -> list[Row]:
+    """All generations of one seed, with their members; stops early when select gains too little."""
+    chain, rows = bench.recipe.chain, []
+    parents = tuple(external.open_refinery(p, bench.folder.parent, bench.dataset.classes) for p in chain.refinery)
+    previous: Row | None = None
+    for generation in range(1, chain.generations + 1):
+        model, train = _step(bench.recipe, generation)
+        name = f"generation-{generation}"
+        if generation == 1 and chain.first == "early_stop":
+            chosen = controls.early_stop(bench, model, train)
+            train = merge_train(train, {"epochs": chosen["epochs"], "keep": "best"})
+            row = chosen | {"name": name, "role": "generation", "generation": 1}
+        else:
+            row = run_node(bench, Node(name, "generation", model, train, generation, parents))
+        rows.append(row)
+        trained = [row]
+        # The last generation labels nothing, so only the network itself is trained.
+        for member in range(2, chain.members + 1 if generation < chain.generations else 2):
+            node = Node(f"{name}-member-{member}", "member", model, train, generation, parents)
+            trained.append(run_node(bench, node))
+        rows += trained[1:]
+        parents = tuple(_as_parent(bench, r) for r in trained)
+        if previous is not None and chain.min_gain is not None:
+            if row["select"]["top1"] - previous["select"]["top1"] < chain.min_gain:
+                break
+        previous = row
+    return rows
+
+
+def _step(recipe: Recipe, generation: int) -> tuple[ModelConfig, TrainConfig]:
+    """Network and training of a generation; the last step of ``chain.networks`` is repeated."""
+    networks = recipe.chain.networks
+    if not networks:
+        return recipe.model, recipe.train
+    step = networks[min(generation, len(networks)) - 1]
+    return step.model, merge_train(recipe.train, step.train, f"chain.networks.{generation - 1}.train")
+
+
+def _as_parent(bench: Bench, row: Row) -> Parent:
+    return load_parent(row["name"], bench.folder.parent / row["path"])
+
+
+def _run_controls(bench: Bench, chain: list[Row]) -> list[Row]:
+    """Controls for the network that the chain ends with."""
+    kinds, rows = bench.recipe.baselines.kinds, []
+    model, train = _step(bench.recipe, bench.recipe.chain.generations)
+    if "long" in kinds:
+        rows.append(controls.long(bench, model, train, sum(row["epochs"] for row in chain)))
+    if "early_stop" in kinds:
+        rows.append(controls.early_stop(bench, model, train))
+    if "smoothing" in kinds:
+        rows.append(controls.smoothing(bench, model, train))
+    return rows
+
+
+def _regime(chain: list[Row]) -> dict[str, Any] | None:
+    first = chain[0]
+    return judge(first["fit"]["top1"], first["select"]["top1"]) if "select" in first else None
+
+
+def _gallery(bench: Bench, chain: list[Row], out: Path) -> None:
+    last = [row for row in chain if row["role"] == "generation"][-1]
+    if (bench.folder / "gallery" / "gallery.json").exists():
+        if read_json(bench.folder / "gallery" / "gallery.json")["refinery"] == last["name"]:
+            return
+    model, _ = checkpoint.load(out / last["path"])
+    write_gallery(bench, model.to(bench.runtime.device), last["name"])
+
+
+def _open_run(recipe: Recipe, out: Path, data: Dataset, spec: InputSpec, kind: str) -> None:
+    """Save the resolved recipe and what the run depends on; refuse the folder of another data set."""
+    if (out / RUN).exists():
+        before = read_json(out / RUN)
+        if before["data"]["fingerprint"] != data.fingerprint():
+            raise RunError(f"{out}: holds a run on other data ({before['data']['name']}); give another --out")
+    atomic_write(out / CONFIG, dump_yaml(recipe).encode())
+    noise = recipe.data.noise
+    fit = data.rows("fit")
+    accuracy = None if data.true_label is None else float((data.label[fit] == data.true_label[fit]).mean())
+    values = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "version": labelwise.__version__,
+        "recipe": recipe.name,
+        "recipe_hash": fingerprint(recipe.model_dump(mode="json")),
+        "description": recipe.description,
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint(),
+            "classes": list(data.classes),
+            "sizes": data.sizes(),
+            "unreadable": list(data.unreadable),
+            "given_label_accuracy": accuracy,
+            "simulated_noise": f"{noise.rate:.0%} {noise.kind}" if noise.rate > 0 else None,
+            "image": None if data.is_features else {"size": spec.size, "channels": spec.channels},
+        },
+        "environment": environment(),
+        "command": " ".join(["labelwise", *sys.argv[1:]]),
+    }
+    write_json(out / RUN, values)
+
+
+def train_one(recipe: Recipe, out: Path, *, quiet: bool = False) -> dict[str, Any]:
+    """One network on the given labels: a chain of one generation."""
+    single = recipe.model_copy(update={"chain": recipe.chain.model_copy(update={"generations": 1})})
+    return refine(single, out, quiet=quiet, kind="train")

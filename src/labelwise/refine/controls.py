@@ -1,0 +1,70 @@
+"""The controls that make a gain honest: what the given labels reach when they get the same care."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from labelwise.config import ModelConfig, TrainConfig, merge_train
+from labelwise.refine.nodes import Bench, Node, run_node
+
+
+def early_stop(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
+    """Given labels, whole schedules of several lengths, in each the best epoch: the best of all on select.
+
+    Lengths are ``baselines.early_stop_epochs``, or train.epochs and its half, quarter and eighth.
+    """
+    lengths = bench.recipe.baselines.early_stop_epochs
+    lengths = lengths or tuple(sorted({max(1, train.epochs // divisor) for divisor in (1, 2, 4, 8)}))
+    # In a chain of several networks both the first and the last may be stopped early.
+    suffix = f"-{model.name.replace('/', '_')}" if bench.recipe.chain.networks else ""
+    nodes = [Node(f"given-{n}-epochs{suffix}", "candidate", model, _shortened(train, n)) for n in lengths]
+    return _best([run_node(bench, node) for node in nodes], "early-stop")
+
+
+def smoothing(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
+    """Label smoothing of several strengths, in each the best epoch: the best of all on select."""
+    nodes = []
+    for strength in bench.recipe.baselines.smoothing:
+        changed = merge_train(train, {"label_smoothing": strength, "keep": "best"})
+        nodes.append(Node(f"smoothing-{strength:g}", "candidate", model, changed))
+    return _best([run_node(bench, node) for node in nodes], "smoothing")
+
+
+def long(bench: Bench, model: ModelConfig, train: TrainConfig, epochs: int) -> dict[str, Any]:
+    """Given labels for as many epochs as the whole chain took."""
+    return run_node(bench, Node("long", "control", model, _with_epochs(train, epochs, {})))
+
+
+def _best(candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The candidate that is best on select, under its role's name. Its seconds are those of all candidates."""
+    if any("select" not in row for row in candidates):
+        best = candidates[-1]
+    else:
+        best = max(candidates, key=lambda row: (row["select"]["top1"], -row["select"]["nll"]))
+    seconds = round(sum(row["seconds"] for row in candidates), 3)
+    return best | {"name": name, "role": "control", "seconds": seconds, "chosen": best["name"]}
+
+
+def _shortened(train: TrainConfig, epochs: int) -> TrainConfig:
+    """A shorter schedule, warm-up in proportion, that keeps its best epoch."""
+    warmup = min(train.warmup_epochs, train.warmup_epochs * epochs / train.epochs)
+    return _with_epochs(train, epochs, {"keep": "best", "warmup_epochs": warmup})
+
+
+def _with_epochs(train: TrainConfig, epochs: int, changes: dict[str, Any]) -> TrainConfig:
+    if train.schedule == "step":
+        changes = changes | {"lr_steps": _stretched(train, epochs)}
+    return merge_train(train, changes | {"epochs": epochs})
+
+
+def _stretched(train: TrainConfig, epochs: int) -> dict[str, float]:
+    """The same step regime over another number of epochs."""
+    steps, start = {}, 1
+    intervals = sorted(train.lr_steps.items(), key=lambda item: int(item[0].partition("-")[0]))
+    for i, (interval, rate) in enumerate(intervals):
+        last = int(interval.partition("-")[2] or interval)
+        end = epochs if i == len(intervals) - 1 else round(last * epochs / train.epochs)
+        if end >= start:
+            steps[f"{start}-{end}"] = rate
+        start = max(start, end + 1)
+    return steps

@@ -1,0 +1,113 @@
+"""The refinery as a labeller: a frozen network says what each crop shows (arXiv 1805.02641)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from labelwise.data.loaders import Batch
+from labelwise.errors import ModelError
+from labelwise.models.checkpoint import weights_hash
+from labelwise.models.classifier import Classifier
+
+
+class Frozen(nn.Module):
+    """A classifier that stays in eval mode whatever is called on it, and has nothing to train.
+
+    The official code leaves its refinery in train mode, so that a crop's label depends on the rest of the batch and
+    the refinery's statistics drift; here neither can happen.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        super().__init__()
+        self.model = model.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Locked: always eval."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Probabilities (B, K), float32."""
+        return torch.softmax(self.model(x).float(), dim=1)
+
+
+class RefineryLabels:
+    """Soft, dynamic labels: softmax of the frozen network on exactly this crop, temperature 1, no ground truth.
+
+    Parameters
+    ----------
+    models : one refinery, or several whose mean probability is the label
+    classes : of the data; a refinery with the same classes in another order is re-ordered
+    names : what the refineries are called in tables
+    device : where they run
+    autocast : makes the context of mixed precision, such as ``accelerator.autocast``
+
+    Raises
+    ------
+    ModelError
+        If a refinery has other classes.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Classifier],
+        classes: tuple[str, ...],
+        names: Sequence[str],
+        device: torch.device,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self._orders = [class_order(m, classes, n) for m, n in zip(models, names, strict=True)]
+        self._refineries = [Frozen(m).to(device) for m in models]
+        self._names = tuple(names)
+        self._device, self._autocast = device, autocast
+        self.sizes = tuple(sorted({m.spec.size for m in models}))
+        self._before = self.hashes()
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Tensor:
+        """(B, K) float32: the mean probability of the refineries on this batch's views."""
+        total = torch.zeros((), device=self._device)
+        for refinery, order in zip(self._refineries, self._orders, strict=True):
+            with self._autocast():
+                q = refinery(batch.inputs[refinery.model.spec.size])
+            total = total + (q if order is None else q[:, order.to(q.device)])
+        return total / len(self._refineries)
+
+    def describe(self) -> str:
+        names = self._names[0] if len(self._names) == 1 else f"mean of {', '.join(self._names)}"
+        return f"refinery soft dynamic ({names})"
+
+    def hashes(self) -> tuple[str, ...]:
+        """A hash of each refinery's parameters and buffers."""
+        return tuple(weights_hash(refinery.model.net) for refinery in self._refineries)
+
+    def assert_unchanged(self) -> None:
+        """Prove that labelling has not touched a parameter or a buffer.
+
+        Raises
+        ------
+        ModelError
+            If it has; the labels of this generation were then not those of one refinery.
+        """
+        for name, before, after in zip(self._names, self._before, self.hashes(), strict=True):
+            if before != after:
+                raise ModelError(f"refinery {name} changed while it labelled (hash {before} became {after})")
+
+
+def class_order(model: Classifier, classes: tuple[str, ...], name: str) -> Tensor | None:
+    """Columns of the refinery in the order of ``classes``; None where they already agree."""
+    if model.classes == classes:
+        return None
+    missing, extra = sorted(set(classes) - set(model.classes)), sorted(set(model.classes) - set(classes))
+    if missing or extra or len(model.classes) != len(classes):
+        example = f"it lacks {missing[0]!r}" if missing else f"it has {extra[0]!r}" if extra else "names repeat"
+        raise ModelError(
+            f"refinery {name} has other classes than the data ({len(model.classes)} against {len(classes)}; {example})"
+        )
+    position = {label: i for i, label in enumerate(model.classes)}
+    return torch.tensor([position[label] for label in classes])

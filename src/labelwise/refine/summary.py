@@ -1,0 +1,128 @@
+"""results.json of a refine run: rows, means over seeds, and the one comparison that counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelwise.data.dataset import Dataset
+from labelwise.metrics.bootstrap import paired_interval
+from labelwise.refine.nodes import PREDICTIONS
+from labelwise.runs import SCHEMA
+
+COLUMNS = {
+    "fit_top1": ("fit", "top1"),
+    "select_top1": ("select", "top1"),
+    "test_top1": ("test", "top1"),
+    "test_nll": ("test", "nll"),
+    "test_ece": ("test", "ece"),
+    "noise_auroc": ("fit", "noise_auroc"),
+    "refined_label_accuracy": ("fit", "refined_label_accuracy"),
+    "seconds": ("seconds",),
+}
+
+
+def results(
+    kind: str, dataset: Dataset, rows: list[dict[str, Any]], regime: dict[str, Any] | None, run: Path
+) -> dict[str, Any]:
+    """The content of ``results.json`` (DESIGN, contract "Results")."""
+    summary = summarise(rows)
+    return {
+        "schema": SCHEMA,
+        "kind": kind,
+        "task": "single-label",
+        "splits": dataset.sizes(),
+        "rows": rows,
+        "summary": summary,
+        "comparison": compare(rows, summary, dataset, run),
+        "regime": regime,
+    }
+
+
+def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean and sample standard deviation over seeds of every network, in order of first appearance."""
+    names = dict.fromkeys((row["name"], row["role"]) for row in rows)
+    out = []
+    for name, role in names:
+        own = [row for row in rows if (row["name"], row["role"]) == (name, role)]
+        entry: dict[str, Any] = {"name": name, "role": role, "seeds": len(own)}
+        for column, keys in COLUMNS.items():
+            entry[column] = _mean_std([_get(row, keys) for row in own])
+        out.append(entry)
+    return out
+
+
+def compare(
+    rows: Sequence[dict[str, Any]], summary: Sequence[dict[str, Any]], dataset: Dataset, run: Path
+) -> dict[str, Any] | None:
+    """Best generation against best control, both chosen on select by mean top-1, compared on test.
+
+    The interval is a paired bootstrap over groups of test samples and over seeds. Without controls the chain is
+    compared with its first generation.
+    """
+    chain = _best_on_select([s for s in summary if s["role"] == "generation"])
+    against = _best_on_select([s for s in summary if s["role"] == "control"])
+    if against is None and chain is not None:
+        against = next((s for s in summary if s["name"] == "generation-1" and s is not chain), None)
+    if chain is None or against is None or not len(dataset.rows("test")):
+        return None
+    correct = [_correct(rows, entry["name"], run) for entry in (chain, against)]
+    shared = sorted(correct[0].keys() & correct[1].keys())
+    if not shared:
+        return None
+    difference = np.stack([correct[0][s].astype(float) - correct[1][s] for s in shared])
+    low, high = paired_interval(difference, dataset.groups[dataset.rows("test")])
+    mean = float(difference.mean())
+    verdict = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
+    label = "the best control" if against["role"] == "control" else "the first generation"
+    sentence = (
+        f"{chain['name']} is {verdict} {label} ({against['name']}) on test: {100 * mean:+.2f} points of top-1, "
+        f"95% interval {100 * low:+.2f} to {100 * high:+.2f}, {len(shared)} seed{'s' if len(shared) > 1 else ''}; "
+        "both were chosen on select."
+    )
+    return {
+        "chain": chain["name"],
+        "control": against["name"],
+        "chosen_on": "select",
+        "metric": "test top1",
+        "difference": mean,
+        "interval": [low, high],
+        "seeds": len(shared),
+        "sentence": sentence,
+    }
+
+
+def _best_on_select(entries: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The entry with the highest mean top-1 on select; the earliest of equals."""
+    scored = [e for e in entries if e["select_top1"] is not None]
+    if not scored:
+        return entries[-1] if entries else None
+    return max(scored, key=lambda e: e["select_top1"]["mean"])
+
+
+def _correct(rows: Sequence[dict[str, Any]], name: str, run: Path) -> dict[int, Any]:
+    """Right or wrong on every test sample, by seed."""
+    out = {}
+    for row in rows:
+        if row["name"] == name:
+            with np.load(run / row["path"] / PREDICTIONS) as stored:
+                out[row["seed"]] = stored["correct"]
+    return out
+
+
+def _get(row: dict[str, Any], keys: tuple[str, ...]) -> float | None:
+    value: Any = row
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return None if value is None else float(value)
+
+
+def _mean_std(values: Sequence[float | None]) -> dict[str, float | None] | None:
+    known = [v for v in values if v is not None and np.isfinite(v)]
+    if not known:
+        return None
+    std = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return {"mean": float(np.mean(known)), "std": std}

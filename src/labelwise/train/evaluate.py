@@ -1,0 +1,59 @@
+"""Logits of a network over rows of a data set, and what they are worth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.jobs import fixed_jobs
+from labelwise.data.loaders import ViewLoader
+from labelwise.metrics.classification import scores
+from labelwise.models.classifier import Classifier
+from labelwise.train.runtime import Runtime
+
+EVAL_BATCH = 512
+
+
+@torch.no_grad()
+def predict_logits(
+    model: Classifier,
+    loader: ViewLoader,
+    rows: NDArray[np.int64],
+    runtime: Runtime,
+    *,
+    view: int | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Logits (len(rows), K), float32 on the CPU, in the order of ``rows``; every rank gets all of them.
+
+    Parameters
+    ----------
+    view : number of a random view, drawn by ``seed``; None looks at the centre view
+    """
+    was_training = model.training
+    model.eval()
+    parts = [torch.empty(0, len(model.classes), device=runtime.device)]
+    with runtime.accelerator.autocast():
+        for batch in loader.stream(fixed_jobs(rows, EVAL_BATCH, runtime.shard, view), (model.spec.size,), seed):
+            parts.append(model(batch.inputs[model.spec.size]).float())
+    model.train(was_training)
+    return runtime.gather(torch.cat(parts)).cpu()
+
+
+def evaluate_rows(
+    model: Classifier,
+    dataset: Dataset,
+    loader: ViewLoader,
+    rows: NDArray[np.int64],
+    runtime: Runtime,
+    *,
+    classes: bool = False,
+) -> dict[str, Any]:
+    """Scores of :func:`labelwise.metrics.classification.scores` on centre views against ``dataset.label``."""
+    logits = predict_logits(model, loader, rows, runtime)
+    return scores(logits, torch.from_numpy(dataset.label[rows]), dataset.classes if classes else None)

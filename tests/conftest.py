@@ -1,0 +1,18 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data sets (``LABELWISE_DATA``, or ``../shared/data`` beside the repository)."""
+    default = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("LABELWISE_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data in {folder}")
+    return folder
