@@ -116,7 +116,7 @@ def fit(
         started = time.monotonic()
         progress.start_epoch(epoch + 1, config.epochs, len(jobs), state.step)
         for batch in data.loader.stream(jobs[state.step :], task.sizes, seed):
-            torch.manual_seed(derive_seed(seed, "dropout", epoch, state.step, shard.rank))
+            _seed_step(derive_seed(seed, "dropout", epoch, state.step, shard.rank), runtime.device)
             rate = learning_rate(config, epoch * steps + state.step, steps)
             set_learning_rate(optimizer, rate)
             parts = batch.split(config.micro_batches)
@@ -167,6 +167,13 @@ def fit(
     kept = config.epochs if config.keep == "last" else state.best_epoch
     images = len(data.rows) * config.epochs
     return FitResult(kept, state.seconds, images / max(state.seconds, 1e-9))
+
+
+def _seed_step(seed: int, device: torch.device) -> None:
+    """Dropout's randomness of one step. (torch.manual_seed would queue a call per step where CUDA is not in use.)"""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _synchronised(accelerator: Any, model: torch.nn.Module, last: bool) -> Any:
