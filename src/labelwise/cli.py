@@ -131,8 +131,14 @@ def predict(
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
     out: Annotated[Path | None, typer.Option("--out", help="Page for several runs.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables instead.")] = False,
 ) -> None:
     """Make report.html of a run again, or one page that compares several."""
+    if markdown:
+        from labelwise.report.markdown import markdown_table
+
+        sys.stdout.write("\n".join(markdown_table(run) for run in runs))
+        return
     from labelwise.report.html import compare_runs, write_report
 
     page = write_report(runs[0]) if len(runs) == 1 else compare_runs(runs, out or Path("comparison.html"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from labelwise.errors import ConfigError
 
@@ -29,6 +29,14 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """``epochs: true`` would be read as 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"{str(value).lower()} is not allowed, this is no switch")
+        return value
 
 
 class NoiseConfig(Section):
@@ -104,7 +112,8 @@ class ModelConfig(Section):
 
     name: str = Field(
         "small-narrow",
-        description="small-narrow | small-wide | mlp | a timm name | torchvision/NAME | package.module:function",
+        description="small-narrow | small-wide | mlp | paper-alexnet | paper-mobilenet | paper-darknet19 | "
+        "a timm name | torchvision/NAME | package.module:function",
     )
     init: str = Field("random", description="random | pretrained | path of a checkpoint")
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the network's constructor")
@@ -214,9 +223,9 @@ def parse_lr_steps(steps: dict[str, float], epochs: int) -> list[float]:
             low, high = int(first), int(last or first)
         except ValueError:
             raise ValueError(f"lr_steps: {interval!r} is not an interval of epochs such as '1-140'") from None
+        if low < 1 or low > high:
+            raise ValueError(f"lr_steps: {interval!r} must have 1 <= first <= last")
         for epoch in range(low, min(high, epochs) + 1):
-            if low < 1 or low > high:
-                raise ValueError(f"lr_steps: {interval!r} must have 1 <= first <= last")
             if rates[epoch - 1] is not None:
                 raise ValueError(f"lr_steps: epoch {epoch} is in two intervals")
             rates[epoch - 1] = lr
@@ -260,7 +269,8 @@ def load_recipe(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
     if path is not None:
         file = Path(path)
         try:
-            values = yaml.safe_load(file.read_text()) or {}
+            values = yaml.load(file.read_text(), _UniqueKeyLoader)
+            values = {} if values is None else values
         except FileNotFoundError:
             raise ConfigError(f"{file}: no such recipe") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -281,6 +291,17 @@ def load_recipe(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
 def dump_yaml(recipe: Recipe) -> str:
     """The resolved recipe as YAML, every default spelled out; it can be loaded again."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a key that is written twice; YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _expand(value: Any, key: str) -> Any:
@@ -309,6 +330,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     node = values
     for parent in parents:
         child = node.setdefault(parent, {})
+        if isinstance(child, list):
+            raise ConfigError(f"--set {override}: {parent} is a list; give the whole of it")
         if not isinstance(child, dict):
             child = node[parent] = {}
         node = child

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -49,7 +50,8 @@ def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> No
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         kept = "; the file written before is untouched" if path.exists() else ""
         raise RunError(f"{path}: cannot be written ({error}){kept}") from None
 

@@ -43,7 +43,7 @@ def mix_inputs(inputs: dict[int, Tensor], plan: MixPlan, partner: Tensor) -> tup
 
     Returns
     -------
-    share : (B,) of the view itself; for CutMix the share of the area that stays, at the first size
+    share : (B,) of the view itself; for CutMix the share of the area that stays, at the largest size
     inputs : mixed views
     """
     share = torch.from_numpy(plan.share).to(partner.device)
@@ -58,7 +58,7 @@ def mix_inputs(inputs: dict[int, Tensor], plan: MixPlan, partner: Tensor) -> tup
         high = ((centre + side[:, None] / 2).clamp(0, 1) * size).round()
         inside = _rectangle(low, high, size)
         mixed[size] = torch.where(inside[:, None], x[partner], x)
-    first = next(iter(inputs))
+    first = max(inputs)
     low = ((centre - side[:, None] / 2).clamp(0, 1) * first).round()
     high = ((centre + side[:, None] / 2).clamp(0, 1) * first).round()
     return 1 - (high - low).prod(1) / first**2, mixed
@@ -106,10 +106,12 @@ def _rand_augment(
     return images
 
 
-def _affine(x: Tensor, *, angle: float = 0.0, shift: tuple[float, float] = (0, 0), shear: float = 0.0) -> Tensor:
+def _affine(
+    x: Tensor, *, angle: float = 0.0, shift: tuple[float, float] = (0, 0), shear: tuple[float, float] = (0, 0)
+) -> Tensor:
     size = x.shape[-1]
     pixels = [round(s * size) for s in shift]
-    return tv.affine(x, angle, pixels, 1.0, [shear, 0.0], InterpolationMode.BILINEAR, fill=[0.5])
+    return tv.affine(x, angle, pixels, 1.0, list(shear), InterpolationMode.BILINEAR, fill=[0.5])
 
 
 def _operations(channels: int) -> list[Operation]:
@@ -119,7 +121,8 @@ def _operations(channels: int) -> list[Operation]:
         lambda x, s: _affine(x, angle=30 * s),
         lambda x, s: _affine(x, shift=(0.45 * s, 0)),
         lambda x, s: _affine(x, shift=(0, 0.45 * s)),
-        lambda x, s: _affine(x, shear=math.degrees(math.atan(0.3 * s))),
+        lambda x, s: _affine(x, shear=(math.degrees(math.atan(0.3 * s)), 0)),
+        lambda x, s: _affine(x, shear=(0, math.degrees(math.atan(0.3 * s)))),
         lambda x, s: tv.adjust_brightness(x, 1 + 0.9 * s),
         lambda x, s: tv.adjust_contrast(x, 1 + 0.9 * s),
         lambda x, s: tv.adjust_sharpness(x, 1 + 0.9 * s),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import ViewConfig
 from labelwise.data.philox import generator
+from labelwise.errors import ConfigError
 
 REPEAT_SHIFT = 20
 """A sample drawn again within one epoch gets another view: its number is epoch + (repetition << REPEAT_SHIFT)."""
@@ -65,7 +66,17 @@ def train_jobs(
 
     The last batch may be smaller; it is left out if some rank would get fewer than two samples of it, which batch
     normalisation cannot train on (unless it is the only one).
+
+    Raises
+    ------
+    ConfigError
+        If a batch is too small for every process to get two samples of it.
     """
+    if shard.world > 1 and min(batch_size, len(rows)) < 2 * shard.world:
+        raise ConfigError(
+            f"train.batch_size: {min(batch_size, len(rows))} samples a batch are too few for {shard.world} processes, "
+            "each needs two"
+        )
     rng = generator(seed, "order", epoch)
     if sample_weight is None:
         order = rng.permutation(rows)
@@ -75,7 +86,7 @@ def train_jobs(
     jobs: list[Job] = []
     for step, start in enumerate(range(0, len(order), batch_size)):
         size = min(batch_size, len(order) - start)
-        if size < 2 * shard.world and jobs:
+        if size < batch_size and size < 2 * shard.world and jobs:
             break
         part = shard.part(size)
         mix = _mix_plan(views, size, seed, epoch, step)

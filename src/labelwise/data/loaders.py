@@ -22,6 +22,7 @@ from labelwise.data.augment import augment, mix_inputs
 from labelwise.data.dataset import Dataset, Features, ImageSource, PixelArray
 from labelwise.data.jobs import Job
 from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render
+from labelwise.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,10 @@ class FileLoader:
             prefetch_factor=4 if workers else None,
             pin_memory=self._device.type == "cuda",
         )
-        for job, (crops, packed) in zip(jobs, loader, strict=True):
+        for job, item in zip(jobs, loader, strict=True):
+            if isinstance(item, DataError):
+                raise item
+            crops, packed = item
             inputs = {
                 size: crop.to(self._device, non_blocking=True).float().mul_(1 / 255) for size, crop in crops.items()
             }
@@ -178,7 +182,7 @@ class FileLoader:
 
 
 class _DecodedJobs(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Item i is job i: crops by size as uint8 (B, C, size, size), and the boxes as int32 (B, 5)."""
+    """Item i is job i: crops by size as uint8 (B, C, size, size), and the boxes as int32 (B, 5); or what is wrong."""
 
     def __init__(
         self,
@@ -195,7 +199,13 @@ class _DecodedJobs(torch.utils.data.Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return len(self._jobs)
 
-    def __getitem__(self, index: int) -> tuple[dict[int, Tensor], Tensor]:
+    def __getitem__(self, index: int) -> tuple[dict[int, Tensor], Tensor] | DataError:
+        try:
+            return self._crops(index)
+        except DataError as error:
+            return error  # raised by the main process; a worker would put its traceback into the message
+
+    def _crops(self, index: int) -> tuple[dict[int, Tensor], Tensor]:
         job = self._jobs[index]
         images = [torch.from_numpy(self._source.read(int(row)).copy()).permute(2, 0, 1) for row in job.rows]
         heights = np.array([image.shape[1] for image in images], dtype=np.int64)

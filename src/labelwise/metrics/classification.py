@@ -19,7 +19,7 @@ def topk_correct(logits: Tensor, label: Tensor, k: int) -> Tensor:
     """
     own = logits.gather(1, label[:, None])
     not_below = (logits >= own).sum(1)
-    return (not_below <= k) & torch.isfinite(own[:, 0])
+    return (not_below <= k) & torch.isfinite(own[:, 0]) & ~torch.isnan(logits).any(1)
 
 
 def scores(logits: Tensor, label: Tensor, classes: tuple[str, ...] | None = None) -> dict[str, Any]:

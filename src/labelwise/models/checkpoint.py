@@ -62,7 +62,7 @@ def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
     card_file = folder / CARD
     try:
         card = json.loads(card_file.read_text())
-        if card.get("format") != FORMAT:
+        if not isinstance(card, dict) or card.get("format") != FORMAT:
             raise ModelError(f"{card_file}: not a labelwise checkpoint")
         config = ModelConfig(name=card["network"]["name"], args=card["network"]["args"])
         spec, classes = InputSpec.from_json(card["input"]), tuple(card["classes"])
@@ -73,6 +73,8 @@ def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
     model = build(config, classes, spec)
     model = Classifier(model.net, spec, classes, config.name, config.args)
     load_weights(model.net, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
+    if card.get("weights_hash") not in (None, weights_hash(model.net)):
+        raise ModelError(f"{folder / WEIGHTS}: not the weights that {CARD} describes; damaged or replaced")
     return model, card
 
 

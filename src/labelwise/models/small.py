@@ -9,6 +9,11 @@ from torch import Tensor, nn
 GROUPS = 8
 
 
+def _check_norm(norm: str, allowed: tuple[str, ...]) -> None:
+    if norm not in allowed:
+        raise ValueError(f"norm is {' or '.join(allowed)}, not {norm!r}")
+
+
 class SmallConvNet(nn.Module):
     """3x3 convolutions with normalisation and ReLU, global average pooling, one linear layer.
 
@@ -23,6 +28,7 @@ class SmallConvNet(nn.Module):
         self, num_classes: int, in_channels: int, widths: Sequence[int], strides: Sequence[int], norm: str = "batch"
     ) -> None:
         super().__init__()
+        _check_norm(norm, ("batch", "group"))
         layers: list[nn.Module] = []
         for width, stride in zip(widths, strides, strict=True):
             layers += [
@@ -70,6 +76,7 @@ class MLP(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
+        _check_norm(norm, ("batch", "layer"))
         stack: list[nn.Module] = []
         for _ in range(layers):
             stack += [

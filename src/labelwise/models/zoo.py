@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 from collections.abc import Callable
@@ -14,8 +15,19 @@ from torch import nn
 
 from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
+from labelwise.models import paper
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.small import MLP, small_narrow, small_wide
+
+OWN: dict[str, Callable[..., nn.Module]] = {
+    "small-narrow": small_narrow,
+    "small-wide": small_wide,
+    "mlp": MLP,
+    "paper-alexnet": paper.alexnet,
+    "paper-mobilenet": paper.mobilenet,
+    "paper-darknet19": paper.darknet19,
+}
+"""Networks of our own, by name."""
 
 
 def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -> Classifier:
@@ -39,11 +51,10 @@ def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -
         raise ModelError(f"model.name: {config.name!r} takes images, the data are embeddings; use mlp")
     if config.name == "mlp" and not features:
         raise ModelError("model.name: mlp takes embeddings, the data are images; use small-narrow or a timm name")
-    own: dict[str, Callable[..., nn.Module]] = {"small-narrow": small_narrow, "small-wide": small_wide, "mlp": MLP}
-    if config.name in own:
+    if config.name in OWN:
         if pretrained:
             raise ModelError(f"model.init: there are no pretrained weights of {config.name}; use random or a path")
-        net = _construct(own[config.name], config, len(classes), data_spec.size if features else data_spec.channels)
+        net = _construct(OWN[config.name], config, len(classes), data_spec.size if features else data_spec.channels)
         return Classifier(net, data_spec, classes, config.name, config.args)
     if config.name.startswith("torchvision/"):
         net, spec = _torchvision(config, len(classes), data_spec, pretrained)
@@ -67,13 +78,16 @@ def _construct(function: Callable[..., nn.Module], config: ModelConfig, classes:
         inspect.signature(function).bind(classes, inputs, **config.args)
     except TypeError as error:
         raise ModelError(f"model.args of {config.name}: {error} (called with num_classes, in_channels)") from None
-    return function(classes, inputs, **config.args)
+    try:
+        return function(classes, inputs, **config.args)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.args of {config.name}: {error}") from error
 
 
 def _import(module: str, attribute: str) -> Callable[..., nn.Module]:
     try:
         function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ModelError(f"model.name: {module}:{attribute} cannot be imported ({error})") from None
     if not callable(function):
         raise ModelError(f"model.name: {module}:{attribute} is not a function or class")
@@ -83,8 +97,9 @@ def _import(module: str, attribute: str) -> Callable[..., nn.Module]:
 def _timm(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) -> tuple[nn.Module, InputSpec]:
     name = config.name
     if not name.startswith("hf-hub:") and not timm.is_model(name.split(".")[0]):
-        close = timm.list_models(f"*{name.split('.')[0]}*")[:5]
-        hint = f"; timm has {', '.join(close)}" if close else ""
+        known = [*OWN, *timm.list_models()]
+        close = timm.list_models(f"*{name.split('.')[0]}*")[:5] or difflib.get_close_matches(name, known, 3)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise ModelError(f"model.name: no network called {name!r}{hint}")
     try:
         net = timm.create_model(name, pretrained=pretrained, num_classes=classes, in_chans=data.channels, **config.args)
@@ -106,8 +121,11 @@ def _timm(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) 
 
 def _torchvision(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) -> tuple[nn.Module, InputSpec]:
     name = config.name.removeprefix("torchvision/")
-    if name not in torchvision.models.list_models():
-        raise ModelError(f"model.name: torchvision has no model {name!r}")
+    known = torchvision.models.list_models()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 3)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise ModelError(f"model.name: torchvision has no model {name!r}{hint}")
     if data.channels != 3:
         raise ModelError(f"{config.name} takes RGB images; set data.channels=3")
     try:
@@ -115,21 +133,26 @@ def _torchvision(config: ModelConfig, classes: int, data: InputSpec, pretrained:
             net = torchvision.models.get_model(name, weights=None, num_classes=classes, **config.args)
             return net, data
         net = torchvision.models.get_model(name, weights="DEFAULT", **config.args)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ModelError(f"model.args of {config.name}: {error}") from None
     except OSError as error:
         raise ModelError(_no_weights(config.name, "download.pytorch.org", error)) from None
-    _replace_last_linear(net, classes)
+    _replace_last_layer(net, classes)
     return net, InputSpec("image", data.size, 3, IMAGENET_MEAN, IMAGENET_STD, data.interpolation)
 
 
-def _replace_last_linear(net: nn.Module, classes: int) -> None:
-    """Give a pretrained torchvision network an output per class of the data."""
-    name, last = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Linear)][-1]
-    if last.out_features == classes:
+def _replace_last_layer(net: nn.Module, classes: int) -> None:
+    """Give a pretrained torchvision network an output per class of the data (SqueezeNet ends in a convolution)."""
+    name, last = [(n, m) for n, m in net.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+    new: nn.Module
+    if isinstance(last, nn.Conv2d):
+        outputs, new = last.out_channels, nn.Conv2d(last.in_channels, classes, 1)
+    else:
+        outputs, new = last.out_features, nn.Linear(last.in_features, classes, bias=last.bias is not None)
+    if outputs == classes:
         return
     parent = net.get_submodule(name.rpartition(".")[0])
-    setattr(parent, name.rpartition(".")[2], nn.Linear(last.in_features, classes, bias=last.bias is not None))
+    setattr(parent, name.rpartition(".")[2], new)
 
 
 def _no_weights(name: str, host: str, error: Exception) -> str:

@@ -21,7 +21,7 @@ from labelwise.models.classifier import InputSpec
 from labelwise.refine import controls, external
 from labelwise.refine.gallery import write_gallery
 from labelwise.refine.nodes import Bench, Node, Parent, load_parent, run_node
-from labelwise.refine.regime import judge
+from labelwise.refine.regime import judge, judge_stopped
 from labelwise.refine.summary import results
 from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
 from labelwise.train.runtime import start_runtime
@@ -58,7 +58,7 @@ def refine(
     LabelwiseError
         If the data, a network, or the folder cannot be used.
     """
-    runtime = start_runtime(recipe)
+    runtime = start_runtime(recipe, out)
     data = dataset or load_dataset(recipe.data)
     if not len(data.rows("fit")):
         raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
@@ -137,7 +137,9 @@ def _run_controls(bench: Bench, chain: list[Row]) -> list[Row]:
     if "long" in kinds:
         rows.append(controls.long(bench, model, train, sum(row["epochs"] for row in chain)))
     if "early_stop" in kinds:
-        rows.append(controls.early_stop(bench, model, train))
+        same = "to_the_end" in chain[0] and not bench.recipe.chain.networks
+        stopped = chain[0] if same else controls.early_stop(bench, model, train)
+        rows.append(stopped | {"name": "early-stop", "role": "control", "generation": None})
     if "smoothing" in kinds:
         rows.append(controls.smoothing(bench, model, train))
     return rows
@@ -145,6 +147,9 @@ def _run_controls(bench: Bench, chain: list[Row]) -> list[Row]:
 
 def _regime(chain: list[Row]) -> dict[str, Any] | None:
     first = chain[0]
+    if "to_the_end" in first:
+        last = first["to_the_end"]
+        return judge_stopped(last["train"]["top1"], last["select"]["top1"])
     return judge(first["fit"]["top1"], first["select"]["top1"]) if "select" in first else None
 
 

@@ -6,19 +6,23 @@ from typing import Any
 
 from labelwise.config import ModelConfig, TrainConfig, merge_train
 from labelwise.refine.nodes import Bench, Node, run_node
+from labelwise.runs import METRICS, read_lines
 
 
 def early_stop(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
     """Given labels, whole schedules of several lengths, in each the best epoch: the best of all on select.
 
-    Lengths are ``baselines.early_stop_epochs``, or train.epochs and its half, quarter and eighth.
+    Lengths are ``baselines.early_stop_epochs``, or train.epochs and its half, quarter and eighth. ``to_the_end`` is the
+    last record of the longest: what would have become of the network without stopping.
     """
     lengths = bench.recipe.baselines.early_stop_epochs
     lengths = lengths or tuple(sorted({max(1, train.epochs // divisor) for divisor in (1, 2, 4, 8)}))
     # In a chain of several networks both the first and the last may be stopped early.
     suffix = f"-{model.name.replace('/', '_')}" if bench.recipe.chain.networks else ""
     nodes = [Node(f"given-{n}-epochs{suffix}", "candidate", model, _shortened(train, n)) for n in lengths]
-    return _best([run_node(bench, node) for node in nodes], "early-stop")
+    best = _best([run_node(bench, node) for node in nodes], "early-stop")
+    longest = max(nodes, key=lambda node: node.train.epochs)
+    return best | {"to_the_end": read_lines(bench.folder / longest.name / METRICS)[-1]}
 
 
 def smoothing(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:

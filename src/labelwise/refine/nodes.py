@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ NODE, PREDICTIONS = "node.json", "predictions.npz"
 FIT_SAMPLE = 10_000
 """Training images that the fit scores are measured on, at most."""
 
-SCORE_VIEW = 2**31
+SCORE_VIEW = 2**32 - 1
 """Number of the random view that fit scores look at: one that training never draws."""
 
 
@@ -98,6 +99,8 @@ def run_node(bench: Bench, node: Node) -> dict[str, Any]:
         write_json(folder / NODE, {"fingerprint": mark, "lineage": lineage})
     bench.runtime.accelerator.wait_for_everyone()
     if (folder / ROW).exists():
+        if not bench.quiet and bench.runtime.is_main:
+            print(f"seed {bench.seed} {node.name}: finished before, skipped", file=sys.stderr)
         return dict(read_json(folder / ROW))
     row = _train(bench, node, folder, mark)
     if bench.runtime.is_main:
@@ -172,7 +175,7 @@ def _train(bench: Bench, node: Node, folder: Path, mark: str) -> dict[str, Any]:
             "eval_crop": bench.recipe.views.eval_crop,
             "data": dataset.name,
             "lineage": mark,
-            "scores": {split: row[split] for split in ("select",)},
+            "scores": {split: row[split] for split in ("select",) if split in row},
         }
         checkpoint.save(folder, model, card)
     return row

@@ -1,7 +1,7 @@
-"""Will refinement help here? What generation 1 tells about it, in one line.
+"""Will refinement help here? What the given labels' own training tells about it, in one line.
 
-The thresholds come from the measurements in docs/results: refinement hurts while generation 1 underfits its own crops
-and helps where it has begun to memorise labels that are wrong or partial.
+Refinement hurts while a network underfits its crops and helps where it has begun to memorise labels that are wrong or
+partial; docs/results/refine.md has the measurements behind the thresholds.
 """
 
 from __future__ import annotations
@@ -12,35 +12,44 @@ UNDERFIT_GAP, OVERFIT_GAP = 0.10, 0.25
 
 
 def judge(crop_top1: float, select_top1: float) -> dict[str, Any]:
-    """State and advice from generation 1.
+    """State and advice from generation 1, trained on the given labels to the end.
 
     Parameters
     ----------
-    crop_top1 : accuracy on random crops of its training images, against the given labels, in eval mode
+    crop_top1 : accuracy on random crops of its training images, against the given labels
     select_top1 : accuracy on the held-out select split
 
     Returns
     -------
     ``state`` (underfit, balanced, overfit), ``gap`` and ``advice``
     """
+    seen = f"Generation 1 is right on {crop_top1:.1%} of its training crops and {select_top1:.1%} of select"
+    advice = {
+        "underfit": f"{seen}, so it has memorised little and refining itself will probably cost accuracy; train "
+        "longer, use milder crops (views.scale), or let a stronger network label (chain.refinery).",
+        "balanced": f"{seen}; expect little from refining the same network, watch select, and try a stronger refinery "
+        "(chain.refinery or chain.networks) first.",
+        "overfit": f"{seen}, so it memorises its labels and refinement should help, most where they are wrong; compare "
+        "with early stopping (--baselines), or start from it (chain.first=early_stop).",
+    }
+    return _judgement(crop_top1, select_top1, advice)
+
+
+def judge_stopped(crop_top1: float, select_top1: float) -> dict[str, Any]:
+    """As :func:`judge`, where generation 1 was stopped early: from the longest schedule that was tried instead."""
+    seen = f"trained to the end it is right on {crop_top1:.1%} of its training crops and {select_top1:.1%} of select"
+    start = "Generation 1 was stopped early on select;"
+    advice = {
+        "underfit": f"{start} {seen}, so there was little to stop and refining it will probably cost accuracy; train "
+        "longer, or let a stronger network label (chain.refinery).",
+        "balanced": f"{start} {seen}; expect little more from refinement than from stopping, and watch select.",
+        "overfit": f"{start} {seen}, so it memorises its labels; refining the stopped network should add a little to "
+        "what stopping alone gains, several of them more (chain.members).",
+    }
+    return _judgement(crop_top1, select_top1, advice)
+
+
+def _judgement(crop_top1: float, select_top1: float, advice: dict[str, str]) -> dict[str, Any]:
     gap = crop_top1 - select_top1
-    measured = f"generation 1 is right on {crop_top1:.1%} of its training crops and {select_top1:.1%} of select"
-    if not gap >= UNDERFIT_GAP:
-        state = "underfit"
-        advice = (
-            f"underfit: {measured}, so it has memorised little and refining itself will probably cost accuracy; "
-            "train longer, use milder crops (views.scale), or let a stronger network label (chain.refinery)."
-        )
-    elif gap < OVERFIT_GAP:
-        state = "balanced"
-        advice = (
-            f"balanced: {measured}; expect little from refining the same network, watch select, and try a stronger "
-            "refinery (chain.refinery or chain.networks) first."
-        )
-    else:
-        state = "overfit"
-        advice = (
-            f"overfit: {measured}, so it memorises its labels and refinement should help, most where they are wrong; "
-            "compare with early stopping (--baselines), or start from it (chain.first=early_stop)."
-        )
-    return {"state": state, "gap": gap, "advice": advice}
+    state = "overfit" if gap >= OVERFIT_GAP else "balanced" if gap >= UNDERFIT_GAP else "underfit"
+    return {"state": state, "gap": gap, "advice": advice[state]}

@@ -60,13 +60,20 @@ def compare(
 ) -> dict[str, Any] | None:
     """Best generation against best control, both chosen on select by mean top-1, compared on test.
 
-    The interval is a paired bootstrap over groups of test samples and over seeds. Without controls the chain is
-    compared with its first generation.
+    The interval is a paired bootstrap over groups of test samples and over seeds. Without controls the best
+    later generation is compared with the first.
     """
-    chain = _best_on_select([s for s in summary if s["role"] == "generation"])
+    generations = [row for row in rows if row["role"] == "generation"]
+    if not generations:
+        return None
+    # In a chain of several networks only the one that is kept at its end competes, not its larger refineries; and a
+    # generation that only some seeds reached (chain.min_gain) is not compared with a mean over all of them.
+    kept = {row["name"] for row in generations if row["model"] == generations[-1]["model"]}
+    seeds = max(entry["seeds"] for entry in summary)
+    entries = [s for s in summary if s["role"] == "generation" and s["name"] in kept and s["seeds"] == seeds]
     against = _best_on_select([s for s in summary if s["role"] == "control"])
-    if against is None and chain is not None:
-        against = next((s for s in summary if s["name"] == "generation-1" and s is not chain), None)
+    chain = _best_on_select(entries if against is not None else entries[1:])
+    against = against or next(iter(entries), None)
     if chain is None or against is None or not len(dataset.rows("test")):
         return None
     correct = [_correct(rows, entry["name"], run) for entry in (chain, against)]

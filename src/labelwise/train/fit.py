@@ -32,6 +32,9 @@ from labelwise.train.task import Task
 
 Scores = dict[str, float]
 
+ASK_STEPS = 20
+"""Of several processes, all agree in every so many steps on whether a checkpoint is due."""
+
 
 @dataclass(frozen=True)
 class FitInput:
@@ -111,7 +114,7 @@ def fit(
     for epoch in range(state.epoch, config.epochs):
         jobs = train_jobs(data.rows, config.batch_size, data.views, seed, epoch, shard, data.sample_weight)
         sums = torch.zeros(len(task.names), device=runtime.device, dtype=torch.float64)
-        if state.step:
+        if state.step and runtime.is_main:  # a checkpoint holds the sums of all ranks
             sums += torch.tensor(state.sums, device=runtime.device, dtype=torch.float64)
         started = time.monotonic()
         progress.start_epoch(epoch + 1, config.epochs, len(jobs), state.step)
@@ -134,12 +137,12 @@ def fit(
                 average.update_parameters(model)
             state.step += 1
             progress.step()
-            due = time.monotonic() - saved >= config.checkpoint_seconds
-            if runtime.is_main and due and state.step < len(jobs):
-                elapsed = state.seconds + time.monotonic() - started
+            if state.step < len(jobs) and _due(time.monotonic() - saved, state.step, config, runtime):
                 mid = copy.copy(state)
-                mid.sums, mid.seconds = sums.tolist(), elapsed
-                _store(folder / RESUME, mid, model, optimizer, average, accelerator.scaler)
+                mid.sums = runtime.gather(sums[None]).sum(0).tolist()
+                mid.seconds = state.seconds + time.monotonic() - started
+                if runtime.is_main:
+                    _store(folder / RESUME, mid, model, optimizer, average, accelerator.scaler)
                 saved = time.monotonic()
         state.seconds += time.monotonic() - started
         seen = min(len(data.rows), len(jobs) * config.batch_size)
@@ -154,7 +157,7 @@ def fit(
             _choose(state, evaluated, record["select"], epoch + 1, config.keep)
         record["seconds"] = round(state.seconds, 3)
         progress.end_epoch(record)
-        accelerator.log(_flat(record), step=epoch + 1)
+        accelerator.log(_flat(record, f"{folder.parent.name}/{folder.name}"), step=epoch + 1)
         state.epoch, state.step, state.sums = epoch + 1, 0, []
         if runtime.is_main:
             append_line(folder / METRICS, record)
@@ -167,6 +170,16 @@ def fit(
     kept = config.epochs if config.keep == "last" else state.best_epoch
     images = len(data.rows) * config.epochs
     return FitResult(kept, state.seconds, images / max(state.seconds, 1e-9))
+
+
+def _due(seconds: float, step: int, config: TrainConfig, runtime: Runtime) -> bool:
+    """Whether to write a checkpoint within an epoch; ranks follow the clock of the main one, asked now and then."""
+    due = seconds >= config.checkpoint_seconds
+    if runtime.shard.world == 1:
+        return due
+    if step % ASK_STEPS:
+        return False
+    return bool(runtime.gather(torch.tensor([due], dtype=torch.uint8, device=runtime.device))[0])
 
 
 def _seed_step(seed: int, device: torch.device) -> None:
@@ -224,12 +237,12 @@ def _restore(path: Path, state: _State, model: Classifier, optimizer: Any, avera
         raise RunError(f"{path}: cannot be resumed from ({type(error).__name__}); delete it to start again") from None
 
 
-def _flat(record: dict[str, Any]) -> dict[str, float]:
-    """``{"train": {"ce": 1}}`` to ``{"train/ce": 1}`` for trackers."""
+def _flat(record: dict[str, Any], name: str) -> dict[str, float]:
+    """``{"train": {"ce": 1}}`` to ``{"NAME/train/ce": 1}``, as trackers want it."""
     flat: dict[str, float] = {}
     for key, value in record.items():
         if isinstance(value, dict):
-            flat |= {f"{key}/{name}": number for name, number in value.items()}
+            flat |= {f"{name}/{key}/{score}": number for score, number in value.items()}
         elif key != "epoch":
-            flat[key] = value
+            flat[f"{name}/{key}"] = value
     return flat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -43,9 +44,13 @@ class Runtime:
         return torch.cat([rows[r, :n] for r, n in enumerate(lengths)])
 
 
-def start_runtime(recipe: Recipe) -> Runtime:
-    """Set up accelerate for ``recipe``; a former set-up of this process is forgotten first."""
+def start_runtime(recipe: Recipe, folder: Path | None = None) -> Runtime:
+    """Set up accelerate for ``recipe``; a former set-up of this process is forgotten first.
+
+    Trackers that write files write them under ``folder``.
+    """
     if AcceleratorState._shared_state and not PartialState().num_processes > 1:
         AcceleratorState._reset_state(reset_partial_state=False)
-    accelerator = Accelerator(mixed_precision=recipe.train.precision, log_with=list(recipe.train.trackers) or None)
+    trackers = list(recipe.train.trackers) or None
+    accelerator = Accelerator(mixed_precision=recipe.train.precision, log_with=trackers, project_dir=folder)
     return Runtime(accelerator)

@@ -1,0 +1,223 @@
+"""How fast training and refinement are, and the in-memory loader beside torchvision's, in one run.
+
+    python benchmarks/refine.py --out refine.json          # about two minutes on two cores
+    LABELWISE_DATA=DIR python benchmarks/refine.py         # real CIFAR-10 images instead of random ones
+
+Everything is measured in this process, interleaved, and compared as a ratio within each repetition; the table gives
+the median ratio over the repetitions and its range. Images are 32 x 32, crops (.25-1) and flips are the same.
+
+- plain: train the wide small network on given labels; refined: the same with a live refinery of the same network
+  (a forward more), and with one of about 4 times the multiply-adds (twice the widths).
+- loading alone: `labelwise`'s in-memory loader against a torchvision DataLoader as users write it: PIL images,
+  RandomResizedCrop, flip, to tensor, normalise; two persistent workers. Both may use every thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+from torchvision.transforms import v2
+
+from labelwise.config import ModelConfig, ViewConfig, load_recipe
+from labelwise.data.dataset import Dataset, PixelArray
+from labelwise.data.jobs import Shard, train_jobs
+from labelwise.data.loaders import MemoryLoader, ViewLoader
+from labelwise.data.readers import load_dataset
+from labelwise.models import zoo
+from labelwise.models.classifier import InputSpec
+from labelwise.models.small import SmallConvNet
+from labelwise.refine.labellers import RefineryLabels
+from labelwise.runs import environment, write_json
+from labelwise.train.labeller import GivenLabels, Labeller
+from labelwise.train.task import SoftLabelTask
+
+VIEWS = ViewConfig(scale=(0.25, 1.0))
+MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+BATCH, WORKERS = 128, 2
+Timed = Callable[[], float]
+
+
+def images(n: int) -> Dataset:
+    """``n`` images of CIFAR-10 where ``LABELWISE_DATA`` has them, otherwise random ones."""
+    folder = os.environ.get("LABELWISE_DATA")
+    if folder:
+        overrides = [f"data.source={json.dumps(str(Path(folder) / 'cifar10_jpeg.npz'))}", "data.select_share=0"]
+        return load_dataset(load_recipe(None, [*overrides, f"data.train_limit={n}", "data.test_limit=10"]).data)
+    rng = np.random.default_rng(0)
+    ids = np.arange(n).astype(str)
+    pixels = PixelArray(rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8))
+    classes = tuple(str(k) for k in range(10))
+    return Dataset("random", classes, ids, ids, rng.integers(0, 10, n), np.full(n, "fit"), pixels)
+
+
+def double_width(num_classes: int, in_channels: int) -> SmallConvNet:
+    """small-wide with twice the channels, about four times the multiply-adds."""
+    return SmallConvNet(num_classes, in_channels, (64, 128, 256, 256), (2, 2, 2, 1))
+
+
+def multiply_adds(net: nn.Module) -> int:
+    """Of the convolutions and linear layers, for one image of 32 x 32."""
+    total = 0
+
+    def count(module: nn.Module, _: Any, out: torch.Tensor) -> None:
+        nonlocal total
+        total += module.weight[0].numel() * out[0].numel()  # type: ignore[operator,index]
+
+    layers = [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    with torch.no_grad():
+        net(torch.zeros(1, 3, 32, 32))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def classifier(dataset: Dataset, name: str, device: torch.device) -> Any:
+    spec = InputSpec("image", 32, 3, MEAN, STD)
+    model = zoo.build(ModelConfig(name=name), dataset.classes, spec).to(device)
+    model.use_channels_last()
+    return model
+
+
+def trainer(dataset: Dataset, loader: ViewLoader, refinery: str | None, device: torch.device) -> tuple[Timed, int]:
+    """Seconds of one epoch of training, and the multiply-adds of the refinery."""
+    model = classifier(dataset, "small-wide", device)
+    labeller: Labeller = GivenLabels(dataset.num_classes)
+    cost = 0
+    if refinery is not None:
+        teacher = classifier(dataset, refinery, device)
+        cost = multiply_adds(teacher.net.cpu())
+        labeller = RefineryLabels([teacher], dataset.classes, ["refinery"], device)
+    task = SoftLabelTask(labeller, 32)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    jobs = train_jobs(dataset.rows("fit"), BATCH, VIEWS, 0, 0, Shard())
+
+    def epoch() -> float:
+        model.train()
+        started = time.perf_counter()
+        for batch in loader.stream(jobs, task.sizes, 0):
+            output = task(model, batch)
+            output.loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        finish(device)
+        return time.perf_counter() - started
+
+    return epoch, cost
+
+
+def in_memory(dataset: Dataset, loader: ViewLoader, device: torch.device) -> Timed:
+    """Seconds to make every view of one epoch."""
+    jobs = train_jobs(dataset.rows("fit"), BATCH, VIEWS, 0, 0, Shard())
+    mean, std = (torch.tensor(x, device=device).view(1, 3, 1, 1) for x in (MEAN, STD))
+
+    def epoch() -> float:
+        started = time.perf_counter()
+        for batch in loader.stream(jobs, (32,), 0):
+            (batch.inputs[32] - mean) / std
+        finish(device)
+        return time.perf_counter() - started
+
+    return epoch
+
+
+class Pictures(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Arrays to PIL images to a transform, as torchvision's own CIFAR10 does it."""
+
+    def __init__(self, pixels: NDArray[np.uint8], label: NDArray[np.int64]) -> None:
+        self.pixels, self.label = pixels, label.tolist()
+        crop = v2.RandomResizedCrop(32, scale=VIEWS.scale)
+        to_tensor = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+        self.transform = v2.Compose([crop, v2.RandomHorizontalFlip(), *to_tensor])
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[index])), self.label[index]
+
+
+def torchvision_loader(dataset: Dataset, device: torch.device) -> Timed:
+    """Seconds of one epoch of a DataLoader; its workers stay alive and are warmed up before."""
+    assert isinstance(dataset.source, PixelArray)
+    rows = dataset.rows("fit")
+    pictures = Pictures(dataset.source.pixels[rows], dataset.label[rows])
+    loader = torch.utils.data.DataLoader(
+        pictures, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True, pin_memory=device.type == "cuda"
+    )
+
+    def epoch() -> float:
+        started = time.perf_counter()
+        for batch, _ in loader:
+            batch.to(device, non_blocking=True)
+        finish(device)
+        return time.perf_counter() - started
+
+    epoch()
+    return epoch
+
+
+def finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def ratios(seconds: list[float], base: list[float]) -> dict[str, float]:
+    """Speed relative to ``base``, repetition by repetition."""
+    found = [b / s for s, b in zip(seconds, base, strict=True)]
+    return {"median": statistics.median(found), "min": min(found), "max": max(found)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("benchmark-refine.json"))
+    parser.add_argument("--images", type=int, default=4096)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dataset = images(options.images)
+    loader = MemoryLoader(dataset, VIEWS, device)
+    plain, _ = trainer(dataset, loader, None, device)
+    same, cost = trainer(dataset, loader, "small-wide", device)
+    sys.modules["benchmark_refine"] = sys.modules["__main__"]  # an import path, as a user's own network has
+    larger, larger_cost = trainer(dataset, loader, "benchmark_refine:double_width", device)
+    runs = {
+        "plain training": (plain, "plain training"),
+        "refinery of the same size": (same, "plain training"),
+        f"refinery of {larger_cost / cost:.1f}x the MACs": (larger, "plain training"),
+        f"torchvision DataLoader, {WORKERS} workers": (torchvision_loader(dataset, device), "loading"),
+        "in-memory loader": (in_memory(dataset, loader, device), "loading"),
+    }
+    base = {"plain training": "plain training", "loading": f"torchvision DataLoader, {WORKERS} workers"}
+    for timed, _ in runs.values():
+        timed()
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(options.repeats):
+        for name, (timed, kind) in runs.items():
+            epochs = 3 if kind == "loading" else 1  # loading epochs are short: the best of three
+            seconds[name].append(min(timed() for _ in range(epochs)))
+    rows = []
+    for name, (_, kind) in runs.items():
+        speed = ratios(seconds[name], seconds[base[kind]])
+        rows.append({"name": name, "images_per_second": len(dataset.rows("fit")) / min(seconds[name]), "ratio": speed})
+        spread = f"{speed['median']:7.2f}  ({speed['min']:.2f} to {speed['max']:.2f})"
+        print(f"{name:36} {rows[-1]['images_per_second']:10,.0f} images/s {spread}  of {base[kind]}")
+    facts = {"data": dataset.name, "images": len(dataset.rows("fit")), "repeats": options.repeats, "batch": BATCH}
+    write_json(options.out, {"benchmark": "refine", **facts, "rows": rows, "environment": environment()})
+
+
+if __name__ == "__main__":
+    main()

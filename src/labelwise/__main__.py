@@ -1,0 +1,5 @@
+"""``python -m labelwise``, which is how torchrun starts it."""
+
+from labelwise.cli import main
+
+main()

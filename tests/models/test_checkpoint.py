@@ -1,0 +1,152 @@
+"""Checkpoints come back as they were, load into plain timm, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from labelwise.config import ModelConfig
+from labelwise.errors import ModelError
+from labelwise.models import checkpoint, zoo
+from labelwise.models.checkpoint import CARD, WEIGHTS, load, read_weights, save, weights_hash
+from labelwise.models.classifier import Classifier, InputSpec
+
+CLASSES = ("cat", "dog", "é")
+SPEC = InputSpec("image", 16, 3, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), "bicubic")
+
+
+def build(name: str = "small-narrow", spec: InputSpec = SPEC, **args: object) -> Classifier:
+    torch.manual_seed(1)
+    model = zoo.build(ModelConfig(name=name, args=args), CLASSES, spec)
+    model.train()(torch.rand(8, spec.channels, spec.size or 16, spec.size or 16))  # moves the batch statistics
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("small-wide", {"norm": "group"}), ("small-narrow", {}), ("test_resnet", {})]
+)
+def test_round_trip(tmp_path, name, args):
+    model = build(name, **args)
+    model.use_channels_last()
+    save(tmp_path, model, {"generation": 2})
+    again, card = load(tmp_path)
+    assert card["generation"] == 2 and card["weights_hash"] == weights_hash(model.net) == weights_hash(again.net)
+    assert (again.classes, again.spec, again.name, again.args) == (CLASSES, SPEC, name, args)
+    x = torch.rand(4, 3, 16, 16)
+    torch.testing.assert_close(again.eval()(x), model(x), atol=1e-5, rtol=1e-4)
+    for file in (WEIGHTS, CARD):
+        assert weights_hash(load(tmp_path / file)[0].net) == card["weights_hash"]
+
+
+def test_the_weights_load_into_plain_timm(tmp_path):
+    model = build("test_resnet")
+    save(tmp_path, model, {})
+    plain = timm.create_model("test_resnet", num_classes=3, checkpoint_path=str(tmp_path / WEIGHTS)).eval()
+    x = torch.rand(2, 3, 16, 16)
+    normalised = (x - torch.tensor(SPEC.mean).view(1, 3, 1, 1)) / torch.tensor(SPEC.std).view(1, 3, 1, 1)
+    torch.testing.assert_close(plain(normalised), model(x), atol=1e-5, rtol=1e-4)
+
+
+def test_hash_sees_parameters_and_buffers():
+    model = build()
+    before = weights_hash(model.net)
+    assert weights_hash(build().net) == before
+    model.net.features[1].running_mean[0] += 1
+    assert weights_hash(model.net) != before
+    other = build()
+    with torch.no_grad():
+        other.net.classifier.bias[0] += 1e-6
+    assert weights_hash(other.net) != before
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    save(tmp_path, build(), {})
+    for other, words in [
+        (build("small-wide"), "another architecture"),
+        (build(spec=InputSpec("image", 16, 1, (0.5,), (0.2,))), "features.0.weight has shape"),
+        (build(norm="group"), "architecture"),
+        (build("test_resnet"), "another architecture"),
+    ]:
+        with pytest.raises(ModelError, match=words):
+            checkpoint.initialise(other, str(tmp_path))
+    card = json.loads((tmp_path / CARD).read_text())
+    card["network"]["name"] = "small-wide"
+    (tmp_path / CARD).write_text(json.dumps(card))
+    with pytest.raises(ModelError, match="another architecture"):
+        load(tmp_path)
+
+
+def test_initialise_from_folder_or_file(tmp_path):
+    model = build()
+    save(tmp_path / "run", model, {})
+    torch.save({"state_dict": {f"module.{k}": v for k, v in model.net.state_dict().items()}}, tmp_path / "w.pt")
+    for source in (tmp_path / "run", tmp_path / "run" / WEIGHTS, tmp_path / "w.pt"):
+        torch.manual_seed(5)
+        fresh = zoo.build(ModelConfig(name="small-narrow"), CLASSES, SPEC)
+        assert weights_hash(fresh.net) != weights_hash(model.net)
+        checkpoint.initialise(fresh, str(source))
+        assert weights_hash(fresh.net) == weights_hash(model.net)
+    untouched = weights_hash(fresh.net)
+    checkpoint.initialise(fresh, "random")
+    assert weights_hash(fresh.net) == untouched
+    with pytest.raises(ModelError, match="no such file"):
+        checkpoint.initialise(fresh, str(tmp_path / "missing.pt"))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
+def test_truncated_weights_are_refused(tmp_path, share):
+    save(tmp_path, build(), {})
+    whole = (tmp_path / WEIGHTS).read_bytes()
+    (tmp_path / WEIGHTS).write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ModelError, match=r"safetensors: cannot be read as weights"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", '{"format": "labelwise-checkpoint"}', '{"format": "x"}'])
+def test_damaged_cards_are_refused(tmp_path, content):
+    save(tmp_path, build(), {})
+    (tmp_path / CARD).write_text(content)
+    with pytest.raises(ModelError, match=r"model\.json"):
+        load(tmp_path)
+
+
+def test_missing_checkpoints(tmp_path):
+    with pytest.raises(ModelError, match="no checkpoint here"):
+        load(tmp_path)
+    save(tmp_path, build(), {})
+    (tmp_path / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match="no such file"):
+        load(tmp_path)
+
+
+class Malicious:
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self._mark),)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("writer", [torch.save, lambda value, file: file.write_bytes(pickle.dumps(value))])
+def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, writer):
+    writer({"state_dict": Malicious(tmp_path / "owned")}, tmp_path / "evil.pt")
+    with pytest.raises(ModelError, match=r"evil\.pt"):
+        read_weights(tmp_path / "evil.pt")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_files_that_hold_no_state_dict(tmp_path):
+    for value in ([1, 2], {"a": 3}, torch.zeros(2)):
+        torch.save(value, tmp_path / "x.pt")
+        with pytest.raises(ModelError, match="does not hold a state dict"):
+            read_weights(tmp_path / "x.pt")
+    (tmp_path / "noise.pt").write_bytes(os.urandom(200))
+    with pytest.raises(ModelError, match=r"noise\.pt"):
+        read_weights(tmp_path / "noise.pt")

@@ -1,0 +1,191 @@
+"""Every mistake in a recipe is one line that names the full key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelwise.config import Recipe, TrainConfig, dump_yaml, load_recipe, merge_train, parse_lr_steps
+from labelwise.errors import ConfigError
+
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def error_of(path: Path | None = None, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_an_unknown_key_is_named_in_full_with_a_suggestion_and_what_is_allowed(tmp_path):
+    message = error_of(write(tmp_path, "train: {epohcs: 3}"))
+    assert "'train.epohcs'" in message and "value 3" in message and "Did you mean 'epochs'?" in message
+    assert "batch_size" in message and "weight_decay" in message
+    top = error_of(write(tmp_path, "vews: {}"))
+    assert "'vews'" in top and "'views'" in top and "baselines" in top
+    deep = error_of(write(tmp_path, "data: {noise: {kindd: pairs}}"))
+    assert "'data.noise.kindd'" in deep and "Allowed: kind, rate, seed" in deep
+    optional = error_of(write(tmp_path, "data: {labels: {file: a, column: b, colum: c}}"))
+    assert "'data.labels.colum'" in optional and "Allowed: column, file" in optional
+
+
+def test_a_value_of_another_type_is_named_with_what_is_allowed(tmp_path):
+    message = error_of(write(tmp_path, "train: {epochs: many}"))
+    assert message.startswith("train.epochs: 'many' is not allowed") and "integer" in message
+    message = error_of(write(tmp_path, "train: {optimizer: adam}"))
+    assert "train.optimizer: 'adam'" in message and "'sgd' or 'adamw'" in message
+    assert "train.lr: -1" in error_of(None, "train.lr=-1") and "greater than 0" in error_of(None, "train.lr=-1")
+    assert "train.lr: nan" in error_of(None, "train.lr=.nan")
+    assert "data.channels: 2" in error_of(None, "data.channels=2")
+    assert "train: 5" in error_of(None, "train=5")
+    assert "1 more problem" in error_of(None, "train.lr=-1", "train.epochs=0")
+
+
+def test_keys_of_a_network_of_the_chain(tmp_path):
+    text = "chain: {networks: [{model: {name: small-wide}}, {model: {name: small-narrow}, train: {%s}}]}"
+    message = error_of(write(tmp_path, text % "epoch: 3"))
+    assert "'chain.networks.1.train.epoch'" in message and "'epochs'" in message
+    assert "chain.networks.1.train.lr: 0" in error_of(write(tmp_path, text % "lr: 0"))
+    assert load_recipe(write(tmp_path, text % "epochs: 3")).chain.networks[1].train == {"epochs": 3}
+    message = error_of(write(tmp_path, "chain: {networks: [{model: {nam: x}}]}"))
+    assert "'chain.networks.0.model.nam'" in message and "'name'" in message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["views.scale=[0.5, 0.2]"], "views: scale must be [low, high]"),
+        (["views.scale=[0.5, 1.2]"], "at most 1, got 1.2"),
+        (["chain.first=early_stop", "chain.refinery=[a]"], "drop one"),
+        (["data.select_share=0", "train.keep=best"], "data.select_share must be above 0"),
+        (["train.lr_steps={1-30: 0.1}"], "lr_steps needs schedule: step"),
+        (["train.schedule=step"], "no learning rate for epoch 1"),
+        (["name=a/b"], "name: 'a/b'"),
+    ],
+)
+def test_values_that_contradict_each_other(overrides, words):
+    assert words in error_of(None, *overrides)
+
+
+def test_lr_steps():
+    assert parse_lr_steps({"1-2": 0.1, "3": 0.2, "4-9": 0.3}, 5) == [0.1, 0.1, 0.2, 0.3, 0.3]
+    for steps, words in [
+        ({"1-2": 0.1, "4-5": 0.1}, "no learning rate for epoch 3"),
+        ({"1-3": 0.1, "3-5": 0.1}, "epoch 3 is in two"),
+        ({"0-5": 0.1}, "1 <= first"),
+        ({"1-5": 0.1, "4-2": 0.1}, "'4-2' must have"),
+        ({"one": 0.1}, "'one' is not an interval"),
+        ({"-3": 0.1}, "'-3' is not an interval"),
+    ]:
+        with pytest.raises(ValueError) as caught:
+            parse_lr_steps(steps, 5)
+        assert words in str(caught.value)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.data())
+def test_every_epoch_has_the_rate_of_its_interval(lengths, data):
+    steps, expected = {}, []
+    for i, length in enumerate(lengths):
+        steps[f"{len(expected) + 1}-{len(expected) + length}"] = 1.0 / (i + 1)
+        expected += [1.0 / (i + 1)] * length
+    epochs = data.draw(st.integers(1, len(expected)))
+    assert parse_lr_steps(dict(data.draw(st.permutations(list(steps.items())))), epochs) == expected[:epochs]
+
+
+def test_set_reads_its_value_as_yaml():
+    recipe = load_recipe(
+        None,
+        [
+            "train.epochs=3",
+            "train.lr=1e-3",
+            "views.flip=false",
+            "views.scale=[0.3, 0.9]",
+            "chain.min_gain=null",
+            "data.source=some dir/x=1",
+            "model.args.norm=group",
+        ],
+    )
+    assert recipe.train.epochs == 3 and recipe.train.lr == 0.001 and recipe.views.flip is False
+    assert recipe.views.scale == (0.3, 0.9) and recipe.chain.min_gain is None
+    assert recipe.data.source == "some dir/x=1" and recipe.model.args == {"norm": "group"}
+
+
+def test_set_overrides_the_file(tmp_path):
+    path = write(tmp_path, "train: {epochs: 9, lr: 0.5}\nviews:\n")
+    recipe = load_recipe(path, ["train.epochs=3", "views.size=8"])
+    assert (recipe.train.epochs, recipe.train.lr, recipe.views.size) == (3, 0.5, 8)
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", "train.epochs=[1"])
+def test_set_that_cannot_be_read(override):
+    assert f"--set {override}" in error_of(None, override)
+
+
+def test_environment_variables_are_expanded(tmp_path, monkeypatch):
+    path = write(tmp_path, "data: {source: '${SOME_ROOT}/x.npz'}\nchain: {refinery: ['${SOME_ROOT}/r']}")
+    monkeypatch.setenv("SOME_ROOT", "/data")
+    recipe = load_recipe(path)
+    assert recipe.data.source == "/data/x.npz" and recipe.chain.refinery == ("/data/r",)
+    monkeypatch.delenv("SOME_ROOT")
+    message = error_of(path)
+    assert "data.source" in message and "SOME_ROOT" in message and "not set" in message
+
+
+def test_the_resolved_recipe_can_be_loaded_again(tmp_path):
+    recipe = load_recipe(
+        None,
+        [
+            "train={schedule: step, epochs: 4, lr_steps: {1-2: 0.1, 3-4: 0.01}, trackers: [wandb]}",
+            "data={channels: 3, labels: {file: é.npz, column: x}}",
+            "chain={networks: [{model: {name: mlp, args: {hidden: 8}}, train: {lr: 0.2}}], min_gain: 0.1}",
+        ],
+    )
+    again = load_recipe(write(tmp_path, dump_yaml(recipe)))
+    assert again == recipe
+    assert set(yaml.safe_load(dump_yaml(Recipe()))["train"]) == set(TrainConfig.model_fields)
+
+
+def test_files_that_are_no_recipes(tmp_path):
+    assert "a mapping of sections, not a list" in error_of(write(tmp_path, "- a\n- b"))
+    assert "a mapping of sections, not a str" in error_of(write(tmp_path, "just words"))
+    assert "not valid YAML" in error_of(write(tmp_path, "train: {epochs: 3"))
+    assert "no such recipe" in error_of(tmp_path / "missing.yaml")
+    assert "cannot be read" in error_of(tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    assert "binary.yaml" in error_of(tmp_path / "binary.yaml")
+
+
+def test_an_empty_recipe_is_the_defaults(tmp_path):
+    assert load_recipe(write(tmp_path, "# nothing\n")) == Recipe() == load_recipe(None)
+
+
+def test_merge_train():
+    base = TrainConfig(schedule="step", epochs=4, lr_steps={"1-4": 0.1})
+    assert merge_train(base, {"schedule": "cosine"}).lr_steps == {}
+    assert merge_train(base, {"epochs": 2}).epochs == 2
+    with pytest.raises(ConfigError, match=r"there\.train: lr_steps: no learning rate for epoch 5"):
+        merge_train(base, {"epochs": 8}, "there.train")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: "/".join(path.parts[-3:]))
+def test_every_recipe_loads_and_says_how_to_run_it(path, monkeypatch):
+    for variable in re.findall(r"\$\{(LABELWISE_\w+)\}", path.read_text()):
+        monkeypatch.setenv(variable, "/data")
+    recipe = load_recipe(path)
+    assert recipe.description
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("#") and "labelwise" in first

@@ -1,0 +1,78 @@
+"""Imports go one way (docs: layout), and files stay short enough to be read."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "labelwise"
+LAYERS = [
+    ["errors"],
+    ["config", "runs"],
+    ["labels", "losses", "metrics"],
+    ["data", "models"],
+    ["train"],
+    ["refine", "cft"],
+    ["report", "audit", "pipeline", "export"],
+    ["cli"],
+    ["__main__"],
+]
+APART = [("data", "models"), ("models", "data"), ("refine", "cft"), ("cft", "refine")]
+ROOT = "__init__"  # holds the version alone; everybody may ask for it
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names} | {ROOT: -1}
+MODULES = sorted(SOURCE.rglob("*.py"))
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def imported(path: Path) -> set[str]:
+    """First-level parts of labelwise that a module imports, anywhere in it."""
+    found = set()
+    package = ["labelwise", *path.relative_to(SOURCE).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "labelwise" else [module]
+        for name in names:
+            root, _, rest = name.partition(".")
+            if root == "labelwise":
+                first = rest.partition(".")[0]
+                found.add(first if first in LEVEL or (first and (SOURCE / first).is_dir()) else ROOT)
+    return found
+
+
+def test_every_part_has_a_layer():
+    assert {part_of(path) for path in MODULES} <= set(LEVEL)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_go_one_way(path):
+    own = part_of(path)
+    for other in imported(path) - {own}:
+        assert (own, other) not in APART, f"{own} must not know {other}"
+        assert LEVEL[other] <= LEVEL[own], f"{own} must not import {other}, a later layer"
+
+
+def test_files_are_at_most_400_lines():
+    long = {str(path.relative_to(SOURCE)): n for path in MODULES if (n := len(path.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_the_check_sees_imports_of_every_form(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "SOURCE", tmp_path)
+    (tmp_path / "data" / "readers").mkdir(parents=True)
+    path = tmp_path / "data" / "readers" / "x.py"
+    path.write_text(
+        "import labelwise\nimport labelwise.train.fit\nfrom labelwise import models\nimport numpy\n"
+        "def f():\n    from labelwise.refine.chain import refine\n"
+        "    from ..views import Boxes\n    from ...cli import main\n"
+    )
+    assert imported(path) == {ROOT, "train", "models", "refine", "data", "cli"}

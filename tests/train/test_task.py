@@ -1,0 +1,107 @@
+"""Targets that need no network, and the numbers that a step reports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from labelwise.data.loaders import Batch, Mix
+from labelwise.train.labeller import GivenLabels
+from labelwise.train.task import SoftLabelTask
+
+B, K, S = 6, 4, 8
+
+
+def batch(mix: bool = False) -> Batch:
+    torch.manual_seed(0)
+    given = torch.tensor([0, 1, 2, 3, 1, 1])
+    partner = torch.tensor([1, 0, 3, 2, 5, 4])
+    share = torch.tensor([0.7, 0.7, 0.2, 0.2, 0.5, 0.5])
+    return Batch(np.arange(B), {S: torch.rand(B, 1, S, S)}, given, mix=Mix(partner, share) if mix else None)
+
+
+class Says:
+    """A labeller that answers with fixed rows and wants another size."""
+
+    sizes = (5,)
+
+    def __init__(self, target: torch.Tensor) -> None:
+        self.target = target
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        return self.target
+
+    def describe(self) -> str:
+        return "fixed"
+
+
+def network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(S * S, K))
+
+
+def test_given_and_smoothed_labels():
+    one_hot = functional.one_hot(batch().given, K).float()
+    assert torch.equal(GivenLabels(K)(batch()), one_hot)
+    smoothed = GivenLabels(K, 0.2)(batch())
+    torch.testing.assert_close(smoothed, 0.8 * one_hot + 0.05)
+    torch.testing.assert_close(smoothed.sum(1), torch.ones(B))
+    assert GivenLabels(K).describe() == "given" and GivenLabels(K, 0.1).describe() == "given, smoothed 0.1"
+
+
+def test_mixed_labels():
+    target = GivenLabels(K)(batch(mix=True))
+    torch.testing.assert_close(target[0], torch.tensor([0.7, 0.3, 0, 0]))
+    torch.testing.assert_close(target[3], torch.tensor([0, 0, 0.8, 0.2]))
+    torch.testing.assert_close(target[4], torch.tensor([0, 1.0, 0, 0]))
+    torch.testing.assert_close(GivenLabels(K, 0.4)(batch(mix=True)), 0.6 * target + 0.1)
+
+
+def test_loss_and_sums():
+    net, q = network(), torch.softmax(torch.randn(B, K), 1)
+    task = SoftLabelTask(Says(q), S)
+    assert task.sizes == (5, S)
+    output = task(net, batch())
+    sums = dict(zip(task.names, output.sums.tolist(), strict=True))
+    logits = net(batch().inputs[S])
+    expected = functional.cross_entropy(logits, q)
+    torch.testing.assert_close(output.loss, expected)
+    assert sums["ce"] == pytest.approx(B * expected.item(), rel=1e-5)
+    assert sums["entropy"] == pytest.approx(-(q * q.log()).sum().item(), rel=1e-5)
+    assert sums["kl"] == pytest.approx(sums["ce"] - sums["entropy"], rel=1e-4)
+    assert sums["top1"] == (logits.argmax(1) == batch().given).sum()
+    assert output.loss.requires_grad and not output.sums.requires_grad
+
+
+def test_label_smoothing_is_torch_s():
+    net = network()
+    output = SoftLabelTask(GivenLabels(K, 0.3), S)(net, batch())
+    expected = functional.cross_entropy(net(batch().inputs[S]), batch().given, label_smoothing=0.3)
+    torch.testing.assert_close(output.loss, expected)
+
+
+def test_class_weights_weigh_the_loss_and_not_the_report():
+    net, weight = network(), torch.tensor([0.5, 1.0, 2.0, 4.0])
+    output = SoftLabelTask(GivenLabels(K), S, weight)(net, batch())
+    logits = net(batch().inputs[S])
+    expected = functional.cross_entropy(logits, batch().given, weight=weight, reduction="none").mean()
+    torch.testing.assert_close(output.loss, expected)
+    assert output.sums[0].item() == pytest.approx(
+        functional.cross_entropy(logits, batch().given, reduction="sum").item()
+    )
+
+
+def test_weighted_parts_have_the_gradient_of_the_batch():
+    task = SoftLabelTask(GivenLabels(K), S)
+    gradients = []
+    for parts in (1, 2, 3):
+        net = network()
+        pieces = batch(mix=True).split(parts)
+        for piece in pieces:
+            (task(net, piece).loss * piece.weight / len(pieces)).backward()
+        gradients.append(net[1].weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0])
+    torch.testing.assert_close(gradients[2], gradients[0])
