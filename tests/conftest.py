@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Before torch is imported: the tests' networks are tiny, and threads that wait for each other slow them down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 

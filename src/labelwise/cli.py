@@ -204,6 +204,17 @@ def main() -> None:
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on where it was")
         sys.exit(130)
+    finally:
+        _leave_process_group()
+
+
+def _leave_process_group() -> None:
+    """Under torchrun, say goodbye to the other processes; nothing to do (and no torch to import) elsewhere."""
+    if "RANK" in os.environ:
+        import torch.distributed
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _plain(text: str) -> str:

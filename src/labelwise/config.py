@@ -269,7 +269,7 @@ def load_recipe(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
     if path is not None:
         file = Path(path)
         try:
-            values = yaml.load(file.read_text(), _UniqueKeyLoader)
+            values = yaml.load(file.read_text(), _Loader)
             values = {} if values is None else values
         except FileNotFoundError:
             raise ConfigError(f"{file}: no such recipe") from None
@@ -293,8 +293,11 @@ def dump_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key that is written twice; YAML would silently take the last."""
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key may stand once, and only true and false are booleans (as in YAML 1.2).
+
+    Otherwise the last of two equal keys would win in silence, and ``memory: no`` would not be the word "no".
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -302,6 +305,14 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         if twice is not None:
             raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def _expand(value: Any, key: str) -> Any:
@@ -323,7 +334,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigError(f"--set {override}: write it as section.key=value")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
     except yaml.YAMLError:
         raise ConfigError(f"--set {override}: the value is not valid YAML") from None
     *parents, last = key.split(".")

@@ -283,7 +283,7 @@ def test_another_label_column_keeps_true_labels_for_scoring(tmp_path: Path) -> N
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     recipe = Path(__file__).parents[2] / "recipes" / "digits" / "noise40.yaml"
-    changes = ["views={size: 8, scale: [0.8, 1.0], flip: false}", "model={name: small-narrow}", "chain.generations=3"]
+    changes = ["views={size: 8, scale: [0.9, 1.0], flip: false}", "model={name: small-narrow}", "chain.generations=3"]
     changes += ["train={epochs: 60, batch_size: 64, lr: 0.1, weight_decay: 0, warmup_epochs: 6, channels_last: false}"]
     results = refine(load_recipe(recipe, changes), tmp_path_factory.mktemp("learnt") / "run", quiet=True)
     return generations(results)
@@ -292,7 +292,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_refinement_recovers_from_memorised_wrong_labels(learnt: list[dict[str, Any]]) -> None:
     """40% wrong labels: margins are far below the worst of five seeds (docs/results)."""
     top1 = [row["test"]["top1"] for row in learnt]
-    assert top1[2] - top1[0] >= 0.015
+    assert top1[2] - top1[0] >= 0.02
     fit = {key: [row["fit"][key] for row in learnt] for key in ("noise_auroc", "entropy", "top1")}
     assert fit["noise_auroc"][2] > fit["noise_auroc"][0]
     assert fit["entropy"][2] > fit["entropy"][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,7 @@ from labelwise.config import load_recipe
 from labelwise.data.loaders import Batch
 from labelwise.refine.chain import refine
 from labelwise.runs import write_json
-from labelwise.train.runtime import start_runtime
 from labelwise.train.task import SoftLabelTask
-
-STEPS = 50
 
 
 def record(seen: list[dict[str, Any]]) -> None:
@@ -49,10 +47,7 @@ def main() -> None:
         seen.clear()
         recipe = load_recipe(path)
         refine(recipe, out / recipe.name, quiet=True)
-        shard = start_runtime(recipe).shard
-        write_json(out / recipe.name / f"seen-{shard.rank}-of-{shard.world}.json", seen)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+        write_json(out / recipe.name / f"seen-{os.environ.get('RANK', '0')}.json", seen)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,10 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     worker = str(Path(__file__).with_name("ddp_worker.py"))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
-    for out, launcher in ((folder / "one", []), (folder / "two", torchrun)):
-        command = [sys.executable, *launcher, worker, str(out), *recipes]
+    # A process group ends with its run, so every chain of two ranks is launched by itself.
+    runs = [("one", [], recipes), *(("two", torchrun, [recipe]) for recipe in recipes)]
+    for out, launcher, chosen in runs:
+        command = [sys.executable, *launcher, worker, str(folder / out), *chosen]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr[-3000:]
     return folder / "one", folder / "two"

@@ -84,7 +84,8 @@ def refine(
         found = results(kind, data, rows, regime, out)
         if runtime.is_main:
             write_json(out / RESULTS, found)
-    runtime.accelerator.end_training()
+    for tracker in runtime.accelerator.trackers:
+        tracker.finish()
     return found
 
 
@@ -98,7 +99,7 @@ def _run_chain(bench: Bench) -> list[Row]:
         name = f"generation-{generation}"
         if generation == 1 and chain.first == "early_stop":
             chosen = controls.early_stop(bench, model, train)
-            train = merge_train(train, {"epochs": chosen["epochs"], "keep": "best"})
+            train = controls.shortened(train, chosen["epochs"])
             row = chosen | {"name": name, "role": "generation", "generation": 1}
         else:
             row = run_node(bench, Node(name, "generation", model, train, generation, parents))

@@ -19,7 +19,7 @@ def early_stop(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str
     lengths = lengths or tuple(sorted({max(1, train.epochs // divisor) for divisor in (1, 2, 4, 8)}))
     # In a chain of several networks both the first and the last may be stopped early.
     suffix = f"-{model.name.replace('/', '_')}" if bench.recipe.chain.networks else ""
-    nodes = [Node(f"given-{n}-epochs{suffix}", "candidate", model, _shortened(train, n)) for n in lengths]
+    nodes = [Node(f"given-{n}-epochs{suffix}", "candidate", model, shortened(train, n)) for n in lengths]
     best = _best([run_node(bench, node) for node in nodes], "early-stop")
     longest = max(nodes, key=lambda node: node.train.epochs)
     return best | {"to_the_end": read_lines(bench.folder / longest.name / METRICS)[-1]}
@@ -49,7 +49,7 @@ def _best(candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:
     return best | {"name": name, "role": "control", "seconds": seconds, "chosen": best["name"]}
 
 
-def _shortened(train: TrainConfig, epochs: int) -> TrainConfig:
+def shortened(train: TrainConfig, epochs: int) -> TrainConfig:
     """A shorter schedule, warm-up in proportion, that keeps its best epoch."""
     warmup = min(train.warmup_epochs, train.warmup_epochs * epochs / train.epochs)
     return _with_epochs(train, epochs, {"keep": "best", "warmup_epochs": warmup})

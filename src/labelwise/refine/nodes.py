@@ -102,6 +102,9 @@ def run_node(bench: Bench, node: Node) -> dict[str, Any]:
         if not bench.quiet and bench.runtime.is_main:
             print(f"seed {bench.seed} {node.name}: finished before, skipped", file=sys.stderr)
         return dict(read_json(folder / ROW))
+    if bench.runtime.is_main:
+        for stale in folder.glob(".*.tmp"):  # left by a kill in the middle of a write
+            stale.unlink()
     row = _train(bench, node, folder, mark)
     if bench.runtime.is_main:
         write_json(folder / ROW, row)
