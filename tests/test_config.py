@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from labelwise.config import Recipe, TrainConfig, dump_yaml, load_recipe, merge_train, parse_lr_steps
 from labelwise.errors import ConfigError
+from labelwise.refine.demo import demo_recipe
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
 
@@ -189,3 +190,9 @@ def test_every_recipe_loads_and_says_how_to_run_it(path, monkeypatch):
     assert recipe.description
     first = path.read_text().splitlines()[0]
     assert first.startswith("#") and "labelwise" in first
+
+
+def test_the_demo_is_a_recipe():
+    [path] = [path for path in RECIPES if path.match("digits/noise40.yaml")]
+    demo = demo_recipe().model_dump(exclude={"name", "description"})
+    assert demo == load_recipe(path).model_dump(exclude={"name", "description"})

@@ -22,7 +22,8 @@ ATTEMPTS = 10
 """Tries for a crop that fits, as in torchvision's RandomResizedCrop; then the largest centred one."""
 
 TABLE_BYTES = 64 * 2**20
-"""Resampling matrices of every possible interval are kept up to this size; beyond, they are computed per batch."""
+"""Resampling matrices of every possible interval, plain and mirrored, are kept up to this size; beyond it they are
+computed per batch."""
 
 CHUNK = 64
 """Images rendered at once on a CPU: a chunk stays in its cache."""
@@ -68,9 +69,10 @@ def draw_boxes(
     first = fits.argmax(axis=1)
     rows = np.arange(len(keys))
     found = fits[rows, first]
-    fallback_w, fallback_h = _largest(heights, widths, views.ratio)
-    width = np.where(found, w[rows, first], fallback_w)
-    height = np.where(found, h[rows, first], fallback_h)
+    width, height = w[rows, first], h[rows, first]
+    if not found.all():
+        fallback_w, fallback_h = _largest(heights, widths, views.ratio)
+        width, height = np.where(found, width, fallback_w), np.where(found, height, fallback_h)
     top = np.where(found, np.floor(u[rows, first, 2] * (heights - height + 1)), (heights - height) // 2)
     left = np.where(found, np.floor(u[rows, first, 3] * (widths - width + 1)), (widths - width) // 2)
     flip = (draws[:, -1] < 0.5) if views.flip else np.zeros(len(keys), dtype=bool)
@@ -149,15 +151,12 @@ def _matrices(
 ) -> Tensor:
     """Resampling matrices (B, out, size) that map ``size`` source pixels to ``out`` pixels of the interval."""
     intervals = size * (size + 1) // 2
-    if intervals * out * size * 4 <= TABLE_BYTES:
-        table = _table(out, size, interpolation, device)
-        # Row of the interval (low, length): lengths in ascending order, starts within each.
+    if 2 * intervals * out * size * 4 <= TABLE_BYTES:
+        # Row of the interval (low, length): lengths in ascending order, starts within each; then all of them mirrored.
         index = (length.astype(np.int64) - 1) * (2 * size - length + 2) // 2 + low
-        weights = table.index_select(0, torch.from_numpy(index).to(device))
-    else:
-        weights = _weights(
-            torch.from_numpy(low).to(device), torch.from_numpy(length).to(device), out, size, interpolation
-        )
+        index = index if flip is None else index + intervals * flip
+        return _table(out, size, interpolation, device).index_select(0, torch.from_numpy(index).to(device))
+    weights = _weights(torch.from_numpy(low).to(device), torch.from_numpy(length).to(device), out, size, interpolation)
     if flip is None or not flip.any():
         return weights
     return torch.where(torch.from_numpy(flip).to(device)[:, None, None], weights.flip(1), weights)
@@ -167,7 +166,8 @@ def _matrices(
 def _table(out: int, size: int, interpolation: str, device: torch.device) -> Tensor:
     low = torch.cat([torch.arange(size - length + 1) for length in range(1, size + 1)])
     length = torch.cat([torch.full((size - length + 1,), length) for length in range(1, size + 1)])
-    return _weights(low, length, out, size, interpolation).to(device)
+    weights = _weights(low, length, out, size, interpolation)
+    return torch.cat([weights, weights.flip(1)]).to(device)
 
 
 def _weights(low: Tensor, length: Tensor, out: int, size: int, interpolation: str) -> Tensor:

@@ -20,14 +20,14 @@ DEMO_NOTE = (
 
 
 def demo_recipe() -> Recipe:
-    """The digits with 40% uniform label noise, five generations of the narrow network."""
+    """The digits with 40% uniform label noise, five generations of the narrow network: recipes/digits/noise40.yaml."""
     return Recipe(
         name="demo",
         description="scikit-learn digits; 40% of the training labels replaced (simulated), clean test labels",
         data=DataConfig(source="digits", select_share=0.1, noise=NoiseConfig(kind="uniform", rate=0.4)),
-        views=ViewConfig(scale=(0.6, 1.0), flip=False),
+        views=ViewConfig(size=8, scale=(0.9, 1.0), flip=False),
         model=ModelConfig(name="small-narrow"),
-        train=TrainConfig(epochs=60, batch_size=64, lr=0.05, weight_decay=5e-4, warmup_epochs=6, channels_last=False),
+        train=TrainConfig(epochs=60, batch_size=64, lr=0.1, weight_decay=0.0, warmup_epochs=6, channels_last=False),
         chain=ChainConfig(generations=5),
-        baselines=BaselineConfig(early_stop_epochs=(60, 30, 15, 8), smoothing=(0.1, 0.4)),
+        baselines=BaselineConfig(early_stop_epochs=(8, 15, 30, 60), smoothing=(0.1, 0.4)),
     )
