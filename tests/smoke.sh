@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out="$(mktemp -d)"
 trap 'rm -rf "$out"' EXIT
-export TERM=dumb COLUMNS=100
+export TERM=dumb COLUMNS=100 OMP_NUM_THREADS=1
 
 labelwise refine --print-config > "$out/defaults.yaml"
 labelwise data stats digits

@@ -196,6 +196,7 @@ class Recipe(Section):
     description: str = ""
     seed: int = Field(0, ge=0)
     seeds: PositiveInt = Field(1, description="the chain is repeated with seed, seed + 1, ...")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch. Tiny networks want 1")
     data: DataConfig = DataConfig()
     views: ViewConfig = ViewConfig()
     model: ModelConfig = ModelConfig()

@@ -24,6 +24,7 @@ def demo_recipe() -> Recipe:
     return Recipe(
         name="demo",
         description="scikit-learn digits; 40% of the training labels replaced (simulated), clean test labels",
+        threads=1,
         data=DataConfig(source="digits", select_share=0.1, noise=NoiseConfig(kind="uniform", rate=0.4)),
         views=ViewConfig(size=8, scale=(0.9, 1.0), flip=False),
         model=ModelConfig(name="small-narrow"),

@@ -51,6 +51,8 @@ def start_runtime(recipe: Recipe, folder: Path | None = None) -> Runtime:
     """
     if AcceleratorState._shared_state and not PartialState().num_processes > 1:
         AcceleratorState._reset_state(reset_partial_state=False)
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
     trackers = list(recipe.train.trackers) or None
     accelerator = Accelerator(mixed_precision=recipe.train.precision, log_with=trackers, project_dir=folder)
     return Runtime(accelerator)
