@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-UNDERFIT_GAP, OVERFIT_GAP = 0.10, 0.25
+UNDERFIT_GAP, OVERFIT_GAP = 0.10, 0.20
 
 
 def judge(crop_top1: float, select_top1: float) -> dict[str, Any]:
