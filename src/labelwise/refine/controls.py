@@ -35,8 +35,9 @@ def smoothing(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str,
 
 
 def long(bench: Bench, model: ModelConfig, train: TrainConfig, epochs: int) -> dict[str, Any]:
-    """Given labels for as many epochs as the whole chain took."""
-    return run_node(bench, Node("long", "control", model, _with_epochs(train, epochs, {})))
+    """Given labels for as many epochs as the whole chain took; a chain that is extended gets a longer one beside it."""
+    node = Node(f"long-{epochs}-epochs", "candidate", model, _with_epochs(train, epochs, {}))
+    return run_node(bench, node) | {"name": "long", "role": "control"}
 
 
 def _best(candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:
