@@ -6,7 +6,6 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
 
 import timm
 import torchvision
@@ -166,8 +165,3 @@ def _no_weights(name: str, host: str, error: Exception) -> str:
 def parameter_count(net: nn.Module) -> int:
     """Number of trained values."""
     return sum(p.numel() for p in net.parameters())
-
-
-def describe(config: ModelConfig) -> dict[str, Any]:
-    """What a checkpoint records of the network's construction."""
-    return {"name": config.name, "args": dict(config.args)}
