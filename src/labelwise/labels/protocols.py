@@ -1,7 +1,12 @@
-"""How labels are corrupted for experiments: simulated noise of an exact rate, drawn per sample and reproducible.
+"""How labels are corrupted or hidden for experiments, by an exact rate or a published rule, and reproducible.
 
-Every draw is a hash of (seed, sample key), so it depends neither on the order of the samples nor on the platform, and
-the labels replaced at a lower rate are also replaced at a higher one.
+Noise: every draw is a hash of (seed, sample key), so it depends neither on the order of the samples nor on the
+platform, and the labels replaced at a lower rate are also replaced at a higher one.
+
+Hiding: the ``keep_`` functions and ``drop_positives`` return a mask (N, C) for :meth:`LabelTable.hide`. Papers differ
+in what they hide and in how they draw it, so each rule is its own function. All follow the order of the samples, and
+for one seed a smaller share or count keeps a subset of what a larger one keeps. Soft labels count as positive from 0.5
+on; inferred labels are never kept (``keep_hcp`` sees no labels): hide before a strategy fills anything in.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.errors import DataError
+from labelwise.labels.table import GIVEN, UNCERTAIN, LabelTable
 
 _GOLDEN = 0x9E3779B97F4A7C15
 
@@ -37,7 +43,7 @@ def uniform_noise(
         For a rate outside [0, 1], labels out of range, a single class, or keys of another length.
     """
     rows = _rows_to_replace(label, num_classes, rate, seed, keys)
-    steps = _hash(keys[rows], seed, stream=1) % np.uint64(max(num_classes - 1, 1))
+    steps = hash_keys(keys[rows], seed, stream=1) % np.uint64(max(num_classes - 1, 1))
     noisy = label.copy()
     noisy[rows] = (label[rows] + 1 + steps.astype(np.int64)) % num_classes
     return noisy
@@ -67,16 +73,155 @@ def _rows_to_replace(
     if count and num_classes < 2:
         raise DataError("noise: a single class has no other class to take")
     # Equal keys (hash collisions) fall back to the key's order, not to the row's, as long as keys differ.
-    return np.lexsort((keys, _hash(keys, seed, stream=0)))[:count].astype(np.int64)
+    return np.lexsort((keys, hash_keys(keys, seed, stream=0)))[:count].astype(np.int64)
 
 
-def _hash(keys: NDArray[np.uint64], seed: int, stream: int) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele et al. 2014), twice: over the seed and stream, then over the keys."""
+def hash_keys(keys: NDArray[np.uint64], seed: int, stream: int) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele et al. 2014), twice: over the seed and stream (0 or 1), then over the keys."""
     start = np.array([(2 * seed + stream + 1) * _GOLDEN % 2**64], dtype=np.uint64)
-    return _mix(keys ^ _mix(start))
+    return mix(keys ^ mix(start))
 
 
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser: every bit of the result depends on every bit of the value."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
+
+
+def keep_uniform(table: LabelTable, share: float, seed: int = 526) -> NDArray[np.bool_]:
+    """Keep every label with the same probability, by the draws of the CFT paper (released code of arXiv 2401.16991).
+
+    Image by image, PCG64 draws one uniform number per positive category (ascending), then one per negative, then one
+    per uncertain; what is drawn below ``share`` is kept.
+
+    Parameters
+    ----------
+    table : the samples in the order of the annotation file; uncertain labels are drawn and kept like given ones
+    share : probability in [0, 1]
+    seed : 526 is the paper's
+
+    Returns
+    -------
+    (N, C) mask
+
+    Raises
+    ------
+    DataError
+        For a share outside [0, 1] or a negative seed.
+    """
+    _check_share(share)
+    positive, negative = _given(table)
+    turn = np.select([positive, negative, table.source == UNCERTAIN], [0, 1, 2], default=3).astype(np.uint8)
+    order = np.argsort(turn, axis=1, kind="stable")
+    has_draw = np.take_along_axis(turn, order, axis=1) < 3
+    draws = np.ones(turn.shape)
+    draws[has_draw] = _generator(seed).random(int(has_draw.sum()))
+    keep = np.zeros(turn.shape, dtype=bool)
+    np.put_along_axis(keep, order, draws < share, axis=1)
+    return keep
+
+
+def keep_uniform_by_cell(table: LabelTable, share: float, seed: int = 0) -> NDArray[np.bool_]:
+    """Keep every label with the same probability, by one draw of PCG64(526 + seed) per cell in array order.
+
+    Unlike in :func:`keep_uniform` the draw does not depend on the labels. Uncertain labels are kept like given ones.
+    """
+    _check_share(share)
+    draws = _generator(526 + seed).random(table.values.shape)
+    return (draws < share) & ((table.source == GIVEN) | (table.source == UNCERTAIN))
+
+
+def keep_hcp(shape: tuple[int, int], share: float, seed: int = 0) -> NDArray[np.bool_]:
+    """The mask of SST, SARB and HST (repository HCP-MLR-PL) for a label matrix of ``shape`` (N, C).
+
+    One uniform matrix by NumPy's legacy generator, its numbers below ``share`` kept. It is drawn for all cells,
+    whatever the labels are; uncertain and inferred entries are kept where it says so.
+    """
+    _check_share(share)
+    if not 0 <= seed < 2**32:
+        raise DataError(f"hiding: seed {seed} is not within 0 and 2^32 - 1")
+    return np.random.RandomState(seed).uniform(size=shape) < share
+
+
+def keep_single_positive(table: LabelTable, seed: int = 526) -> NDArray[np.bool_]:
+    """Keep one given positive per sample, each with the same probability, and nothing else (Cole et al. 2021).
+
+    A sample without a given positive, and every uncertain label, becomes unknown.
+    """
+    positive, _ = _given(table)
+    pick = (_generator(seed).random(len(table)) * positive.sum(axis=1)).astype(np.int64)
+    return positive & (positive.cumsum(axis=1) == pick[:, None] + 1)
+
+
+def keep_fixed_per_category(table: LabelTable, count: int, seed: int = 526) -> NDArray[np.bool_]:
+    """Keep up to ``count`` given positives and up to ``count`` given negatives of every category.
+
+    Fixed per class, FPC(k), of CSL (Ben-Baruch et al. 2022). Uncertain labels become unknown. A category with fewer
+    positives than that keeps more negatives than positives; compare :func:`keep_balanced_per_category`.
+    """
+    _check_count(count)
+    positive, negative = _given(table)
+    return _keep_per_category(positive, negative, np.full(positive.shape[1], count), seed)
+
+
+def keep_balanced_per_category(table: LabelTable, count: int, seed: int = 526) -> NDArray[np.bool_]:
+    """Keep up to ``count`` given labels of every category, as many positives as negatives.
+
+    Fixed per class of the library mlcpl: min(positives, negatives, count // 2) of each, so its 1000 is 500 in
+    :func:`keep_fixed_per_category`. Uncertain labels become unknown.
+    """
+    _check_count(count)
+    positive, negative = _given(table)
+    quota = np.minimum(np.minimum(positive.sum(axis=0), negative.sum(axis=0)), count // 2)
+    return _keep_per_category(positive, negative, quota, seed)
+
+
+def drop_positives(table: LabelTable, share: float, seed: int = 526) -> NDArray[np.bool_]:
+    """Drop positives at random until ``share`` of them is left, and keep nothing else (SPLC, Zhang et al. 2021).
+
+    Exactly ``round(share * P)`` of the P given positives are kept, from anywhere in the table: a sample may lose all.
+    Negatives and uncertain labels become unknown; SPLC itself then assumes all unknown labels negative.
+    """
+    _check_share(share)
+    positive, _ = _given(table)
+    cells = _generator(seed).permutation(np.flatnonzero(positive))
+    keep = np.zeros(positive.size, dtype=bool)
+    keep[cells[: round(share * len(cells))]] = True
+    return keep.reshape(positive.shape)
+
+
+def _keep_per_category(
+    positive: NDArray[np.bool_], negative: NDArray[np.bool_], quota: NDArray[np.int64], seed: int
+) -> NDArray[np.bool_]:
+    """Up to ``quota`` (C,) of the positives and as many of the negatives, at random."""
+    rng = _generator(seed)
+    keep = np.zeros(positive.shape, dtype=bool)
+    for column in range(positive.shape[1]):
+        for mask in (positive, negative):
+            # All are permuted, whatever the quota: that is what makes the masks nested.
+            rows = rng.permutation(np.flatnonzero(mask[:, column]))
+            keep[rows[: quota[column]], column] = True
+    return keep
+
+
+def _given(table: LabelTable) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Given positives and given negatives, (N, C) each."""
+    known, high = table.known, table.values >= 0.5
+    return known & high, known & ~high
+
+
+def _generator(seed: int) -> np.random.Generator:
+    if seed < 0:
+        raise DataError(f"hiding: seed {seed} is negative")
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def _check_share(share: float) -> None:
+    if not 0.0 <= share <= 1.0:
+        raise DataError(f"hiding: share {share} is not within 0 and 1")
+
+
+def _check_count(count: int) -> None:
+    if not isinstance(count, int | np.integer) or count < 0:
+        raise DataError(f"hiding: count {count} is not a whole number of labels")
