@@ -10,9 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelwise.config import Recipe, TrainConfig, dump_yaml, load_recipe, merge_train, parse_lr_steps
+from labelwise.config import Recipe, TrainConfig, load_recipe, merge_train, parse_lr_steps
 from labelwise.errors import ConfigError
 from labelwise.refine.demo import demo_recipe
+from labelwise.settings import dump_yaml
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
 

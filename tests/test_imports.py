@@ -10,6 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "labelwise"
 LAYERS = [
     ["errors"],
+    ["settings"],
     ["config", "runs"],
     ["labels", "losses", "metrics"],
     ["data", "models"],

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -124,13 +125,12 @@ def fingerprint(value: Any) -> str:
 
 def environment() -> dict[str, Any]:
     """What the numbers of a run may depend on besides its recipe."""
-    import timm
     import torch
 
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": timm.__version__,
+        "timm": version("timm"),  # not imported for its number: that takes seconds
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

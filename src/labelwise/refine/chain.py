@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import labelwise
-from labelwise.config import ModelConfig, Recipe, TrainConfig, dump_yaml, merge_train
+from labelwise.config import ModelConfig, Recipe, TrainConfig, merge_train
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
@@ -24,6 +24,7 @@ from labelwise.refine.nodes import Bench, Node, Parent, load_parent, run_node
 from labelwise.refine.regime import judge, judge_stopped
 from labelwise.refine.summary import results
 from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
+from labelwise.settings import dump_yaml
 from labelwise.train.runtime import start_runtime
 from labelwise.train.setup import data_spec
 

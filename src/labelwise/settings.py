@@ -1,0 +1,175 @@
+"""How options are read: YAML, ``--set key.sub=value``, environment variables, and errors of one line.
+
+What the options are stands where they are used: :mod:`labelwise.config` for recipes, others beside their commands.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+
+from labelwise.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """``epochs: true`` would be read as 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"{str(value).lower()} is not allowed, this is no switch")
+        return value
+
+
+S = TypeVar("S", bound="Section")
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping of sections.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing, not YAML, or something else.
+    """
+    try:
+        values = yaml.load(file.read_text(), _Loader)
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such recipe") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: a recipe is a mapping of sections, not a {type(values).__name__}")
+    return values
+
+
+def resolve(root: type[S], values: dict[str, Any], overrides: Sequence[str] = (), prefix: str = "") -> S:
+    """Apply ``key.sub=value`` overrides, put in environment variables, validate.
+
+    Raises
+    ------
+    ConfigError
+        With the key's full name (after ``prefix``), its value and what is allowed.
+    """
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return root.model_validate(_expand(values, prefix))
+    except ValidationError as error:
+        raise ConfigError(_describe(error, root, prefix)) from None
+
+
+def dump_yaml(settings: Section) -> str:
+    """Resolved settings as YAML, every default spelled out; they can be loaded again."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key may stand once, and only true and false are booleans (as in YAML 1.2).
+
+    Otherwise the last of two equal keys would win in silence, and ``memory: no`` would not be the word "no".
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def _expand(value: Any, key: str) -> Any:
+    """Replace ``${NAME}`` by the environment variable in every string, so that recipes hold no machine's paths."""
+    if isinstance(value, dict):
+        return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(v, f"{key}.{i}") for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    missing = [name for name in re.findall(r"\$\{(\w+)\}", value) if name not in os.environ]
+    if missing:
+        raise ConfigError(f"{key}: {value!r} needs the environment variable {missing[0]}, which is not set")
+    return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], value)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override}: write it as section.key=value")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: the value is not valid YAML") from None
+    *parents, last = key.split(".")
+    node = values
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if isinstance(child, list):
+            raise ConfigError(f"--set {override}: {parent} is a list; give the whole of it")
+        if not isinstance(child, dict):
+            child = node[parent] = {}
+        node = child
+    node[last] = value
+
+
+def _describe(error: ValidationError, root: type[Section], prefix: str) -> str:
+    """The first problem of a pydantic error in one line; the number of further ones."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    keys = [str(part) for part in first["loc"]]
+    key = ".".join(filter(None, [prefix, *keys])) or "recipe"
+    if first["type"] == "extra_forbidden":
+        allowed = _fields_at(root, keys[:-1])
+        close = difflib.get_close_matches(keys[-1], allowed, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        text = f"unknown key {key!r} (value {first['input']!r}).{hint} Allowed: {', '.join(allowed)}"
+    elif first["type"] == "value_error":
+        text = f"{key}: {first['ctx']['error']}"
+    else:
+        text = f"{key}: {first['input']!r} is not allowed: {first['msg'].removeprefix('Input ')}"
+    more = len(problems) - 1
+    return text + (f" (and {more} more problem{'s' if more > 1 else ''})" if more else "")
+
+
+def _fields_at(root: type[BaseModel], keys: list[str]) -> list[str]:
+    """Names of the fields of the section that ``keys`` leads to."""
+    section: Any = root
+    for key in keys:
+        if key.isdigit():
+            continue
+        section = _section_in(section.model_fields[key].annotation)
+    return sorted(section.model_fields)
+
+
+def _section_in(annotation: Any) -> Any:
+    """The Section inside ``X | None`` or ``tuple[X, ...]``."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple):
+        for argument in typing.get_args(annotation):
+            if isinstance(argument, type) and issubclass(argument, Section):
+                return argument
+    return annotation
