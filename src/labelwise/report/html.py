@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 from labelwise.errors import RunError
 from labelwise.report import figures, summary
+from labelwise.report.cft import cft_context
+from labelwise.report.cft_read import read_cft_run
 from labelwise.report.compare import compare_context
 from labelwise.report.parts import facts_of, interval_picture, tiles_of, title_of
 from labelwise.report.read import GalleryItem, RunFolder, mapping, number, read_run, row_key, sequence, text
@@ -43,6 +45,8 @@ def write_report(run: Path) -> Path:
         ``results.json`` is missing or broken, or the page cannot be written.
     """
     run = Path(run)
+    if (found := read_cft_run(run)) is not None:
+        return _write(run / "report.html", _render("cft.html.j2", cft_context(found)))
     return _write(run / "report.html", _render("report.html.j2", _report_context(read_run(run))))
 
 
@@ -52,10 +56,14 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
     Raises
     ------
     RunError
-        No run is named, a run's ``results.json`` cannot be used, or the page cannot be written.
+        No run is named, a run is a category-wise fine-tuning, its ``results.json`` cannot be used, or the page cannot
+        be written.
     """
     if not runs:
         raise RunError("a comparison needs at least one run folder")
+    for run in runs:
+        if read_cft_run(Path(run)) is not None:
+            raise RunError(f"{run}: a run of `labelwise cft` has a report of its own and is not compared with others")
     return _write(Path(out), _render("compare.html.j2", compare_context([read_run(Path(run)) for run in runs])))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from labelwise.report.cft_markdown import cft_markdown
+from labelwise.report.cft_read import read_cft_run
 from labelwise.runs import RESULTS, RUN, read_json
 
 COLUMNS = (
@@ -24,7 +26,7 @@ def markdown_table(run: Path) -> str:
 
     Parameters
     ----------
-    run : folder with ``results.json`` and ``run.json``
+    run : folder with ``results.json`` and ``run.json`` (a run of category-wise fine-tuning may be without the latter)
 
     Returns
     -------
@@ -35,6 +37,8 @@ def markdown_table(run: Path) -> str:
     RunError
         If a file is missing or damaged.
     """
+    if (found := read_cft_run(run)) is not None:
+        return cft_markdown(found)
     results, about = read_json(run / RESULTS), read_json(run / RUN)
     data, machine, splits = about["data"], about["environment"], results["splits"]
     accuracy = data["given_label_accuracy"]
