@@ -230,7 +230,7 @@ LABEL = np.array([0, 1, 0, 1])
         ({"images": PIXELS[..., None, None], "label": LABEL}, r"images has shape \(4, 3, 3, 1, 1\)"),
         ({"images": np.zeros((4, 3, 8, 8), np.uint8), "label": LABEL}, "channels last"),
         ({"images": PIXELS, "label": LABEL[:3]}, r"label has shape \(3,\), expected \(4,\)"),
-        ({"images": PIXELS, "label": np.eye(4)}, r"shape is \(4, 4\) \(multi-label"),
+        ({"images": PIXELS, "label": np.eye(4)[..., None]}, r"shape is \(4, 4, 1\)"),
         (
             {"images": PIXELS, "label": [0, 1, 0, 2], "classes": ["a", "b"]},
             "label 2 of row 3 is out of range: 2 classes",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from labelwise.data.decode import decode_image
 from labelwise.errors import DataError
+from labelwise.labels.table import LabelTable
 
 SPLITS = ("fit", "select", "test")
 
@@ -115,7 +116,8 @@ class Features:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a reader found. Single-label: ``label`` is int64 (N,), -1 for unlabelled.
+    """What a reader found. Single-label: ``label`` is int64 (N,), -1 for unlabelled. Multi-label: ``table`` holds the
+    labels, ``classes`` are its categories, and ``label`` is -1 throughout.
 
     ``part`` says what the data itself calls a sample: ``train``, ``val`` (the set's own validation or test), a
     labelwise split (``fit``/``select``/``test``), or ``""`` where the data has no split.
@@ -131,6 +133,7 @@ class Samples:
     groups: NDArray[np.str_] | None = None
     true_label: NDArray[np.int64] | None = None
     unreadable: tuple[str, ...] = ()
+    table: LabelTable | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -147,6 +150,7 @@ class Samples:
             groups=None if self.groups is None else self.groups[rows],
             true_label=None if self.true_label is None else self.true_label[rows],
             unreadable=self.unreadable,
+            table=None if self.table is None else self.table.take(rows),
         )
 
 
@@ -156,6 +160,7 @@ class Dataset:
 
     Labels of ``test`` are the true ones where the data has them; ``label`` of ``fit`` and ``select`` are the given
     ones, right or wrong. ``true_label`` (N,), where known, is never trained or selected on.
+    Multi-label data have a ``table`` over the categories ``classes``, and ``label`` is -1 throughout.
     """
 
     name: str
@@ -167,6 +172,7 @@ class Dataset:
     source: ImageSource | Features
     true_label: NDArray[np.int64] | None = None
     unreadable: tuple[str, ...] = ()
+    table: LabelTable | None = None
     keys: NDArray[np.uint64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -174,6 +180,8 @@ class Dataset:
         for name in ("groups", "label", "split", "source"):
             if len(getattr(self, name)) != n:
                 raise DataError(f"{self.name}: {name} has {len(getattr(self, name))} entries for {n} samples")
+        if self.table is not None and (len(self.table) != n or self.table.categories != self.classes):
+            raise DataError(f"{self.name}: the label table is not one of these {n} samples and their classes")
         object.__setattr__(self, "keys", sample_keys(self.ids))
 
     def __len__(self) -> int:
@@ -201,6 +209,9 @@ class Dataset:
         for array in (self.ids, self.label, self.split):
             digest.update("\0".join(map(str, array.tolist())).encode())
         digest.update("\0".join(self.classes).encode())
+        if self.table is not None:
+            weight = b"" if self.table.weight is None else self.table.weight.tobytes()
+            digest.update(self.table.values.tobytes() + self.table.source.tobytes() + weight)
         if isinstance(self.source, Features):
             digest.update(np.ascontiguousarray(self.source.values).tobytes())
         elif isinstance(self.source, PixelArray):

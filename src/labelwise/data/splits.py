@@ -18,11 +18,12 @@ from labelwise.data.memory import find_unreadable
 from labelwise.data.relabel import replace_labels
 from labelwise.errors import DataError
 from labelwise.labels.protocols import pair_noise, uniform_noise
+from labelwise.labels.table import LabelTable
 
 Rows = NDArray[np.int64]
 
 
-def prepare(samples: Samples, config: DataConfig) -> Dataset:
+def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> Dataset:
     """Replace labels, drop unreadable images, split, limit, and simulate noise; in this order.
 
     - ``train`` and ``fit`` learn. ``val`` is the test split, or ``select`` where the data also has a ``test``.
@@ -30,18 +31,25 @@ def prepare(samples: Samples, config: DataConfig) -> Dataset:
       what is left. A group's stratum is its most frequent label.
     - ``classes`` keeps the samples whose given and true labels are among the first so many classes.
     - ``test`` keeps true labels where they are known; noise is simulated on ``fit`` and ``select`` together.
+    - The stratum of a multi-label sample is its rarest positive category. These data are neither relabelled nor made
+      noisy, and keep all their categories.
+    - ``partial`` takes unlabelled samples (a stratum of their own) and classes without a sample to learn from.
 
     Raises
     ------
     DataError
-        For unlabelled samples, repeated ids, a group in two splits, a class without a sample to learn from, or a
-        split that cannot be made.
+        For repeated ids, a group in two splits, or a split that cannot be made; of single-label data, unless
+        ``partial``, for unlabelled samples or a class without a sample to learn from.
     """
     split = _split_of_parts(samples)
     _refuse_repeated_ids(samples)
+    if samples.table is not None:
+        partial = True
+        _refuse_single_label_options(samples.name, config)
     if config.labels is not None:
         samples = replace_labels(samples, config.labels, np.flatnonzero(split != "test"))
-    _refuse_unlabelled(samples)
+    if not partial:
+        _refuse_unlabelled(samples)
     rows = _rows_of_classes(samples, config.classes)
     unreadable: tuple[str, ...] = ()
     if config.unreadable == "skip":
@@ -55,15 +63,17 @@ def prepare(samples: Samples, config: DataConfig) -> Dataset:
     if len(fit) == 0:
         raise DataError(f"{samples.name}: no training samples")
     seed, label = config.split_seed, samples.label
+    strata = label if samples.table is None else _rarest_positive(samples.table)
     if len(test) == 0:
-        test, fit = _hold_out(fit, label, groups, config.test_share, seed, "test")
-    fit = _limit(fit, label, groups, config.train_limit, seed, "train")
-    test = _limit(test, label, groups, config.test_limit, seed, "test")
+        test, fit = _hold_out(fit, strata, groups, config.test_share, seed, "test")
+    fit = _limit(fit, strata, groups, config.train_limit, seed, "train")
+    test = _limit(test, strata, groups, config.test_limit, seed, "test")
     if len(select) == 0:
-        select, fit = _hold_out(fit, label, groups, config.select_share, seed, "select")
+        select, fit = _hold_out(fit, strata, groups, config.select_share, seed, "select")
 
     classes = samples.classes[: config.classes]
-    _refuse_empty_classes(samples.name, classes, label[fit])
+    if not partial:
+        _refuse_empty_classes(samples.name, classes, label[fit])
     kept = np.sort(np.concatenate([fit, select, test]))
     final = np.full(len(samples), "", dtype="<U6")
     for name, chosen in zip(SPLITS, (fit, select, test), strict=True):
@@ -81,6 +91,7 @@ def prepare(samples: Samples, config: DataConfig) -> Dataset:
         source=samples.source.take(kept),
         true_label=None if true_label is None else true_label[kept],
         unreadable=(*samples.unreadable, *unreadable),
+        table=None if samples.table is None else samples.table.take(kept),
     )
     return _add_noise(dataset, config.noise) if config.noise.rate > 0 else dataset
 
@@ -102,7 +113,7 @@ def stratified_order(label: NDArray[np.int64], groups: NDArray[np.str_], seed: i
     """
     names, member = np.unique(groups, return_inverse=True)
     size = np.bincount(member)
-    stratum = _most_frequent(label, member, len(names))
+    stratum = _most_frequent(label, member, len(names)) + 1  # what has no class is a stratum too
     key = sample_keys([f"{seed}:{purpose}:{name}" for name in names.tolist()])
     order = np.lexsort((key, stratum))
     before = np.cumsum(size[order]) - size[order] / 2
@@ -121,6 +132,13 @@ def _most_frequent(label: NDArray[np.int64], member: NDArray[np.int64], count: i
     first = np.unique(pairs[0][order], return_index=True)[1]
     most_frequent: NDArray[np.int64] = pairs[1][order][first]
     return most_frequent
+
+
+def _rarest_positive(table: LabelTable) -> NDArray[np.int64]:
+    """Of the known positive categories of every sample the one with the fewest (N,), -1 where there is none."""
+    positive = table.known & (table.values >= 0.5)
+    rarity = np.where(positive, table.known_positive, np.iinfo(np.int64).max)
+    return np.where(positive.any(axis=1), rarity.argmin(axis=1), -1)
 
 
 def _hold_out(
@@ -177,12 +195,19 @@ def _rows_of_classes(samples: Samples, classes: int | None) -> Rows:
 
 
 def _add_noise(dataset: Dataset, noise: NoiseConfig) -> Dataset:
-    rows = np.flatnonzero(dataset.split != "test")
+    rows = np.flatnonzero((dataset.split != "test") & (dataset.label >= 0))
     corrupt = uniform_noise if noise.kind == "uniform" else pair_noise
     label = dataset.label.copy()
     label[rows] = corrupt(dataset.label[rows], dataset.num_classes, noise.rate, noise.seed, dataset.keys[rows])
     true_label = dataset.label if dataset.true_label is None else dataset.true_label
     return dataclasses.replace(dataset, label=label, true_label=true_label)
+
+
+def _refuse_single_label_options(name: str, config: DataConfig) -> None:
+    options = {"labels": config.labels is not None, "classes": config.classes is not None, "noise": config.noise.rate}
+    asked = [option for option, given in options.items() if given]
+    if asked:
+        raise DataError(f"{name}: multi-label data; data.{asked[0]} is for single-label data, leave it out")
 
 
 def _refuse_repeated_ids(samples: Samples) -> None:
@@ -205,7 +230,10 @@ def _refuse_parted_groups(name: str, groups: NDArray[np.str_], split: NDArray[np
     pairs = sorted(set(zip(groups.tolist(), split.tolist(), strict=True)))
     for (group, one), (other, two) in pairwise(pairs):
         if group == other:
-            raise DataError(f"{name}: group {group!r} is in {one} and in {two}; a group must not be parted")
+            raise DataError(
+                f"{name}: group {group!r} is in {one} and in {two}; a group must not be parted"
+                " (--set 'data.split_column=\"\"' leaves an .npz file's own split aside)"
+            )
 
 
 def _refuse_empty_classes(name: str, classes: tuple[str, ...], label: NDArray[np.int64]) -> None:

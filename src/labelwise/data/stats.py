@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Group
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from labelwise.data.dataset import SPLITS, Dataset, Features, ImageSource
 from labelwise.data.memory import survey
+from labelwise.labels.table import CategoryCounts, LabelTable
 
 
 def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
@@ -25,11 +26,13 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
     Returns
     -------
     ``name``; ``kind`` (images or features); ``splits`` {split: samples}; ``classes``, a list of {name, fit, select,
-    test}; ``images`` {height, width: [min, max], most_frequent: [height, width], sizes: how many differ, channels} or
-    None; ``dimension`` of features or None; ``unreadable``, messages; ``groups`` {number, largest, single: whether
-    every sample is its own}; ``label_differs`` {split: {samples, share}} between given and true labels, or None
+    test}, or None for multi-label data; their ``categories``, a list of {name, trainable: whether fit has a known
+    positive and a known negative, fit, select, test: {positive, negative, unknown, uncertain}}, else None;
+    ``unlabelled`` samples of single-label data; ``images`` {height, width: [min, max], most_frequent: [height, width],
+    sizes: how many differ, channels} or None; ``dimension`` of features or None; ``unreadable``, messages; ``groups``
+    {number, largest, single: whether every sample is its own}; ``label_differs`` {split: {samples, share}} between
+    given and true labels, or None
     """
-    counts = {s: np.bincount(dataset.label[dataset.rows(s)], minlength=dataset.num_classes) for s in SPLITS}
     images, dimension, broken = None, None, []
     if isinstance(dataset.source, Features):
         dimension = int(dataset.source.values.shape[1])
@@ -42,10 +45,9 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
         "name": dataset.name,
         "kind": "features" if dataset.is_features else "images",
         "splits": dataset.sizes(),
-        "classes": [
-            {"name": name, **{split: int(counts[split][index]) for split in SPLITS}}
-            for index, name in enumerate(dataset.classes)
-        ],
+        "classes": _class_counts(dataset) if dataset.table is None else None,
+        "categories": None if dataset.table is None else _category_counts(dataset, dataset.table),
+        "unlabelled": int((dataset.label < 0).sum()) if dataset.table is None else 0,
         "images": images,
         "dimension": dimension,
         "unreadable": [*dataset.unreadable, *broken],
@@ -63,16 +65,67 @@ def render_stats(stats: dict[str, Any]) -> Group:
     facts = Table(title=escape(stats["name"]), show_header=False, title_justify="left")
     for name, value in _facts(stats):
         facts.add_row(name, value)
-    classes = Table("class", *SPLITS, title="samples per class", title_justify="left")
-    for row in stats["classes"]:
-        classes.add_row(escape(row["name"]), *(f"{row[split]:,}" for split in SPLITS))
-    parts: list[Any] = [facts, classes]
+    parts: list[Any] = [facts, _class_table(stats) if stats["categories"] is None else _category_table(stats)]
     if stats["unreadable"]:
         unreadable = Table("unreadable images", title_justify="left")
         for message in stats["unreadable"]:
             unreadable.add_row(escape(message))
         parts.append(unreadable)
     return Group(*parts)
+
+
+def _class_counts(dataset: Dataset) -> list[dict[str, Any]]:
+    label = {split: dataset.label[dataset.rows(split)] for split in SPLITS}
+    counts = {s: np.bincount(found[found >= 0], minlength=dataset.num_classes) for s, found in label.items()}
+    return [
+        {"name": name, **{split: int(counts[split][index]) for split in SPLITS}}
+        for index, name in enumerate(dataset.classes)
+    ]
+
+
+def _category_counts(dataset: Dataset, table: LabelTable) -> list[dict[str, Any]]:
+    tables = {split: table.take(dataset.rows(split)) for split in SPLITS}
+    counts = {split: part.counts() for split, part in tables.items()}
+    trainable = tables["fit"].trainable()
+    return [
+        {"name": name, "trainable": bool(trainable[c]), **{s: _kinds(counts[s][c]) for s in SPLITS}}
+        for c, name in enumerate(dataset.classes)
+    ]
+
+
+def _kinds(counts: CategoryCounts) -> dict[str, int]:
+    return {
+        "positive": counts["positive"],
+        "negative": counts["negative"],
+        "unknown": counts["unknown"],
+        "uncertain": counts["uncertain"],
+    }
+
+
+def _class_table(stats: dict[str, Any]) -> Table:
+    classes = Table("class", *SPLITS, title="samples per class", title_justify="left")
+    for row in stats["classes"]:
+        classes.add_row(escape(row["name"]), *(f"{row[split]:,}" for split in SPLITS))
+    return classes
+
+
+def _category_table(stats: dict[str, Any]) -> Table:
+    """Labels by kind; select and test only by what can be scored."""
+    title = "known labels per category, positive/negative"
+    table = Table(
+        Column("category", overflow="fold"),
+        *SPLITS,
+        "unknown",
+        "uncertain",
+        "trainable",
+        title=title,
+        title_justify="left",
+    )
+    for row in stats["categories"]:
+        known = (f"{row[split]['positive']:,}/{row[split]['negative']:,}" for split in SPLITS)
+        rest = (f"{sum(row[split][kind] for split in SPLITS):,}" for kind in ("unknown", "uncertain"))
+        table.add_row(escape(row["name"]), *known, *rest, "yes" if row["trainable"] else "no")
+    return table
 
 
 def _image_stats(source: ImageSource, sizes: NDArray[np.int64]) -> dict[str, Any] | None:
@@ -102,7 +155,13 @@ def _label_differs(dataset: Dataset) -> dict[str, Any] | None:
 
 def _facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
     facts = [("samples", ", ".join(f"{split} {n:,}" for split, n in stats["splits"].items()))]
-    facts.append(("classes", f"{len(stats['classes']):,}"))
+    if stats["categories"] is None:
+        facts.append(("classes", f"{len(stats['classes']):,}"))
+    else:
+        trainable = sum(row["trainable"] for row in stats["categories"])
+        facts.append(("categories", f"{len(stats['categories']):,}, {trainable:,} of them trainable"))
+    if stats["unlabelled"]:
+        facts.append(("unlabelled", f"{stats['unlabelled']:,}"))
     if stats["dimension"] is not None:
         facts.append(("features", f"{stats['dimension']:,} a sample"))
     if stats["images"] is not None:

@@ -158,7 +158,7 @@ def _no_weights(name: str, host: str, error: Exception) -> str:
     reason = type(error).__name__
     return (
         f"pretrained weights of {name} could not be fetched from {host} ({reason}): connect, or name a file of weights "
-        "with model.init=PATH"
+        "with model.init=PATH (of `labelwise features` and `export`: --weights FILE)"
     )
 
 

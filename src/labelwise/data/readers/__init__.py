@@ -16,15 +16,26 @@ from labelwise.data.splits import prepare
 from labelwise.errors import DataError
 
 
-def load_dataset(config: DataConfig) -> Dataset:
+def load_dataset(config: DataConfig, *, partial: bool = False) -> Dataset:
     """Read, relabel, split and (``config.memory``) decode a data set.
+
+    Parameters
+    ----------
+    partial : whether the caller can do with unknown labels: multi-label data, unlabelled samples, empty classes
 
     Raises
     ------
     DataError
-        If the source is missing, not understood or damaged, or cannot be split as asked.
+        If the source is missing, not understood or damaged, cannot be split as asked, or is partly labelled or
+        multi-label for a caller that needs one class per sample.
     """
-    dataset = prepare(read_samples(config), config)
+    samples = read_samples(config)
+    if samples.table is not None and not partial:
+        raise DataError(
+            f"{config.source}: multi-label data, but one class per sample is needed here; use `labelwise features` and"
+            " `labelwise cft`"
+        )
+    dataset = prepare(samples, config, partial=partial)
     source = to_memory(dataset.source, config.memory, config.memory_limit_gb, config.workers)
     return dataclasses.replace(dataset, source=source)
 

@@ -4,9 +4,12 @@
 images         ``images`` (or ``image``, ``x``, ``data``): (N, H, W) or (N, H, W, C) uint8, C 1 or 3
 packed images  ``jpeg`` (or ``blob``): uint8 (bytes,); ``offset`` (N + 1,): image i is ``jpeg[offset[i]:offset[i+1]]``
 embeddings     ``features`` (N, D)
-labels         ``label`` (or ``labels``, ``y``): (N,) class indices or names, -1 unlabelled
-split          ``split`` (N,): fit, select, test, train, val or 0, 1, 2; or ``n_train``: the first so many are training
-optional       ``classes`` (or ``name``, ``names``) (C,), ``ids`` (N,), ``groups`` (N,)
+labels         ``label`` (or ``labels``, ``y``): (N,) class indices or names, -1 unlabelled; multi-label data: (N, C) of
+               1, 0, NaN (unknown), -1 (uncertain) or soft labels in between 0 and 1
+split          ``split`` (or ``data.split_column``) (N,): fit, select, test, train, val or 0, 1, 2; or ``n_train``: the
+               first so many are training
+optional       ``classes`` (or ``categories``, ``label_name``, ``name``, ``names``) (C,), ``ids`` (or ``image_name``)
+               (N,), ``groups`` (or ``patient``, or ``data.group_column``) (N,)
 =============  =======================================================================================================
 """
 
@@ -23,13 +26,17 @@ from labelwise.data.dataset import Features, ImageSource, PackedImages, PixelArr
 from labelwise.data.files import encode_labels, encode_parts, read_arrays, text
 from labelwise.data.memory import guess_channels, with_channels
 from labelwise.errors import DataError
+from labelwise.labels.table import LabelTable
 
 Arrays = dict[str, NDArray[Any]]
 
 _IMAGES = ("images", "image", "x", "data")
 _PACKED = ("jpeg", "blob")
 _LABELS = ("label", "labels", "y")
-_CLASSES = ("classes", "name", "names", "categories")
+_CLASSES = ("classes", "categories", "label_name", "name", "names")
+_IDS = ("ids", "image_name")
+_GROUPS = ("groups", "patient")
+_DEFAULT_SPLIT = DataConfig.model_fields["split_column"].default
 
 
 def read(config: DataConfig) -> Samples:
@@ -38,11 +45,11 @@ def read(config: DataConfig) -> Samples:
     Raises
     ------
     DataError
-        Naming the file and the key: missing, damaged, of a wrong shape or type, labels out of range, or multi-label.
+        Naming the file and the key: missing, damaged, of a wrong shape or type, or labels out of range.
     """
     path = Path(config.source)
     arrays = read_arrays(path)
-    return _samples(path, arrays, read_source(path, arrays, config))
+    return _samples(path, arrays, read_source(path, arrays, config), config)
 
 
 def read_source(path: Path, arrays: Arrays, config: DataConfig) -> ImageSource | Features:
@@ -62,35 +69,55 @@ def read_embeddings(config: DataConfig) -> Samples:
     arrays = read_arrays(path)
     if "features" not in arrays:
         raise _missing(path, arrays, ("features",), "embeddings")
-    return _samples(path, arrays, _features(path, arrays))
+    return _samples(path, arrays, _features(path, arrays), config)
 
 
-def _samples(path: Path, arrays: Arrays, source: ImageSource | Features) -> Samples:
+def _samples(path: Path, arrays: Arrays, source: ImageSource | Features, config: DataConfig) -> Samples:
     label_key = _key(arrays, _LABELS)
     if label_key is None:
         raise _missing(path, arrays, _LABELS, "labels")
     class_key = _key(arrays, _CLASSES)
     names = None if class_key is None else tuple(text(arrays[class_key]).tolist())
-    label, classes = encode_labels(arrays[label_key], names, f"{path}: {label_key}")
-    n = len(source)
-    columns: Arrays = {label_key: label, **{key: arrays[key] for key in ("split", "ids", "groups") if key in arrays}}
+    n, table = len(source), None
+    if arrays[label_key].ndim == 2:
+        table = _table(arrays[label_key], names, f"{path}: {label_key}")
+        label, classes = np.full(len(table), -1, dtype=np.int64), table.categories
+    else:
+        label, classes = encode_labels(arrays[label_key], names, f"{path}: {label_key}")
+    id_key = _key(arrays, _IDS)
+    group_key = _key(arrays, _GROUPS) if config.group_column is None else config.group_column
+    columns: Arrays = {label_key: label}
+    for key in (config.split_column, id_key, group_key):
+        if key in arrays:
+            columns[key] = arrays[key]
+        elif key not in (None, "", _DEFAULT_SPLIT):
+            raise _missing(path, arrays, (key,), "such key")
     for key, values in columns.items():
         if values.shape != (n,):
             raise DataError(f"{path}: {key} has shape {values.shape}, expected ({n},): one per sample")
     return Samples(
         name=path.stem,
         classes=classes,
-        ids=text(columns.get("ids", np.arange(n))),
+        ids=np.arange(n).astype(np.str_) if id_key is None else text(columns[id_key]),
         label=label,
-        part=_parts(path, arrays, n),
+        part=_parts(path, arrays, n, config.split_column),
         source=source,
-        groups=text(columns["groups"]) if "groups" in columns else None,
+        groups=None if group_key is None else text(columns[group_key]),
+        table=table,
     )
 
 
-def _parts(path: Path, arrays: Arrays, n: int) -> NDArray[np.str_]:
-    if "split" in arrays:
-        return encode_parts(arrays["split"], f"{path}: split")
+def _table(labels: NDArray[Any], names: tuple[str, ...] | None, where: str) -> LabelTable:
+    """Labels (N, C) of multi-label data; without names, the categories are numbered."""
+    return LabelTable.from_wire(labels, names or tuple(map(str, range(labels.shape[1]))), name=where)
+
+
+def _parts(path: Path, arrays: Arrays, n: int, split_key: str) -> NDArray[np.str_]:
+    """The file's own parts; ``data.split_column: ""`` leaves them aside."""
+    if split_key in arrays:
+        return encode_parts(arrays[split_key], f"{path}: {split_key}")
+    if split_key == "":
+        return np.full(n, "")
     if "n_train" in arrays:
         n_train = arrays["n_train"]
         if n_train.size != 1 or n_train.dtype.kind not in "iu" or not 0 < int(n_train.item()) <= n:

@@ -1,0 +1,89 @@
+"""Features of several files, one behind the other, read only where they are looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class FeatureArray(Protocol):
+    """What a NumPy array, a memory map and a :class:`ShardedArray` have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]: ...
+
+    def __array__(self, dtype: Any = None, /) -> NDArray[Any]: ...
+
+
+@dataclass(frozen=True)
+class ShardedArray:
+    """Arrays (N_i, ...) of one type, seen as one of shape (sum N_i, ...).
+
+    Indexed by a row, a slice of rows or an array of rows, whose values it returns in memory; ``numpy.asarray`` reads
+    everything.
+    """
+
+    parts: tuple[NDArray[Any], ...]
+
+    @staticmethod
+    def of(parts: Sequence[NDArray[Any]]) -> NDArray[Any] | ShardedArray:
+        """The one part itself, or several behind one another."""
+        return parts[0] if len(parts) == 1 else ShardedArray(tuple(parts))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(len(part) for part in self.parts), *self.parts[0].shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.result_type(*(part.dtype for part in self.parts))
+
+    @property
+    def ndim(self) -> int:
+        return self.parts[0].ndim
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]:
+        if isinstance(rows, tuple):  # rows first, then whatever of each row
+            return self[rows[0]][(slice(None), *rows[1:])]
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            return self._slice(*rows.indices(len(self))[:2])
+        wanted = np.arange(len(self))[rows]
+        if wanted.ndim == 0:
+            return self._slice(int(wanted), int(wanted) + 1)[0]
+        out = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        start = 0
+        for part in self.parts:
+            here = (wanted >= start) & (wanted < start + len(part))
+            out[here] = part[wanted[here] - start]
+            start += len(part)
+        return out
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        return self._slice(0, len(self)).astype(dtype or self.dtype, copy=False)
+
+    def _slice(self, first: int, stop: int) -> NDArray[Any]:
+        out = np.empty((max(0, stop - first), *self.shape[1:]), self.dtype)
+        start = 0
+        for part in self.parts:
+            low, high = max(first, start), min(stop, start + len(part))
+            if low < high:
+                out[low - first : high - first] = part[low - start : high - start]
+            start += len(part)
+        return out

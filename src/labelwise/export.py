@@ -1,0 +1,187 @@
+"""``labelwise export``: a finished network for other tools: a folder that timm, torch and labelwise itself can load.
+
+``model.safetensors`` is a plain state dict, ``model.json`` says what it is, and for a network of timm ``config.json``
+makes ``timm.create_model("local-dir:FOLDER", pretrained=True)`` work. A run of category-wise fine-tuning holds only a
+head; it is merged into the network that the features came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
+from labelwise.models import checkpoint
+from labelwise.models.backbone import is_timm, open_model
+from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
+from labelwise.models.head import logits_of, probe, split_head
+from labelwise.runs import RESULTS, read_json, write_json
+
+HEAD, TIMM_CONFIG = "head.safetensors", "config.json"
+_KEPT = ("pool_size", "first_conv", "classifier", "fixed_input_size")  # of what timm knows of an architecture
+_TOLERANCE = 1e-4  # relative, of logits computed by two copies of one network
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the folder, whether timm loads it, and how far its logits are from those expected of it."""
+
+    folder: Path
+    timm: bool
+    categories: tuple[str, ...]
+    largest_difference: float
+
+
+def export(
+    run: Path,
+    out: Path | None = None,
+    *,
+    model: str | None = None,
+    weights: Path | None = None,
+    pretrained: bool = False,
+) -> Exported:
+    """Write the network of a checkpoint, or the head of a CFT run in its network, for timm, torch and labelwise.
+
+    Parameters
+    ----------
+    run : a checkpoint folder, or the folder of a CFT run
+    out : default: ``export`` inside ``run``
+    model, weights, pretrained : of a CFT run: the network that the features came from, see
+        :func:`labelwise.models.backbone.open_model`
+
+    Raises
+    ------
+    LabelwiseError
+        If there is nothing to export, head and network do not fit, or the exported network does not give the logits
+        that it should.
+    """
+    folder = out or (run if run.is_dir() else run.parent) / "export"
+    if run.is_file() or (run / checkpoint.CARD).exists():
+        if model is not None or weights is not None or pretrained:
+            raise ConfigError(f"{run} is a checkpoint, a whole network; leave --model, --weights and --pretrained out")
+        classifier, card = checkpoint.load(run)
+        return _write(
+            folder, classifier, card, logits_of(classifier.net.eval()(probe(classifier.net, classifier.spec)))
+        )
+    results = read_json(run / RESULTS)
+    if results.get("kind") != "cft":
+        raise RunError(f"{run}: a run of several networks; name the checkpoint to export{_checkpoints(results)}")
+    if model is None:
+        raise ConfigError(f"{run} holds a head; say --model CHECKPOINT, or --model NAME with --weights FILE")
+    head = _read_head(run / HEAD)
+    categories = tuple(str(category["name"]) for category in results["categories"])
+    if len(head[0]) != len(categories):
+        raise RunError(f"{run / HEAD}: {len(head[0])} outputs for the {len(categories)} categories of {RESULTS}")
+    source = results.get("features") or {}
+    opened = open_model(model, source.get("args", {}), weights, pretrained, _input(source))
+    _refuse_other_weights(opened.classifier, source, model)
+    card = {
+        "eval_crop": source.get("eval_crop", opened.eval_crop),
+        "labels": "category-wise fine-tuning",
+        "lineage": [str(run), model],
+    }
+    return _merge(folder, _as_seen(opened.classifier, source), head, categories, card)
+
+
+@torch.no_grad()
+def _merge(
+    out: Path, old: Classifier, head: tuple[Tensor, Tensor], categories: tuple[str, ...], card: dict[str, Any]
+) -> Exported:
+    """The network with the new head, written, and compared with features @ weight.T + bias."""
+    weight, bias = head
+    split = split_head(old.eval().net, old.spec, old.name)
+    net = split.merge(weight, bias)
+    expected = split.features(probe(old.net, old.spec)).float() @ weight.T + bias
+    return _write(out, Classifier(net, old.spec, categories, old.name, old.args), card, expected)
+
+
+@torch.no_grad()
+def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tensor) -> Exported:
+    """Save a network and load it again the way a user will; ``expected`` are its logits (2, C) for the probe."""
+    checkpoint.save(folder, model, card)
+    copies: list[nn.Module] = []
+    try:
+        copies.append(checkpoint.load(folder)[0].net)
+        if is_timm(model.name):
+            write_json(folder / TIMM_CONFIG, timm_config(model, card.get("eval_crop", 1.0)))
+            copies.append(timm.create_model(f"local-dir:{folder}", pretrained=True))
+    except (LabelwiseError, RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{folder}: {model.name} cannot be built again with this head ({reason})") from None
+    scale = float(expected.abs().max()) + 1.0
+    found = [logits_of(copy.eval()(probe(copy, model.spec))).float() for copy in copies]
+    difference = max(float((logits - expected).abs().max()) for logits in found)
+    if not difference <= _TOLERANCE * scale:
+        raise ModelError(f"{folder}: the exported network's logits are {difference:.3g} away from what they should be")
+    return Exported(folder, is_timm(model.name), model.classes, difference)
+
+
+def timm_config(model: Classifier, eval_crop: float) -> dict[str, Any]:
+    """``config.json`` as timm writes it for a hub: architecture, constructor arguments, and how inputs are prepared."""
+    spec, net = model.spec, model.net
+    known: dict[str, Any] = dict(getattr(net, "pretrained_cfg", None) or {})
+    size = spec.size or known["input_size"][-1]
+    channels = {} if spec.channels == 3 else {"in_chans": spec.channels}
+    return {
+        "architecture": known["architecture"],
+        "num_classes": len(model.classes),
+        "num_features": int(net.num_features),  # type: ignore[arg-type]
+        "model_args": {key: value for key, value in model.args.items() if key != "pretrained_cfg_overlay"} | channels,
+        "pretrained_cfg": {
+            **{key: known[key] for key in _KEPT if key in known},
+            "num_classes": len(model.classes),
+            "input_size": [spec.channels, size, size],
+            "interpolation": spec.interpolation,
+            "crop_pct": eval_crop,
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "label_names": list(model.classes),
+            "custom_load": False,
+        },
+    }
+
+
+def _read_head(file: Path) -> tuple[Tensor, Tensor]:
+    try:
+        tensors = load_file(file)
+    except FileNotFoundError:
+        raise RunError(f"{file}: no such file; did the run finish?") from None
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{file}: damaged ({error})") from None
+    if not {"weight", "bias"} <= tensors.keys():
+        raise RunError(f"{file}: needs weight and bias, it has {', '.join(sorted(tensors)) or 'nothing'}")
+    weight, bias = (tensors[key].float() for key in ("weight", "bias"))
+    if weight.ndim != 2 or bias.shape != weight.shape[:1]:
+        raise RunError(f"{file}: weight {tuple(weight.shape)} and bias {tuple(bias.shape)} are no head (C, D), (C,)")
+    return weight, bias
+
+
+def _input(source: dict[str, Any]) -> InputSpec:
+    """What the network saw when its features were made; where that is not known, its own habits decide."""
+    if "input" in source:
+        return InputSpec.from_json(source["input"])
+    return InputSpec("image", 0, 3, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _as_seen(model: Classifier, source: dict[str, Any]) -> Classifier:
+    spec = _input(source) if "input" in source else model.spec
+    return Classifier(model.net, spec, model.classes, model.name, model.args)
+
+
+def _refuse_other_weights(model: Classifier, source: dict[str, Any], name: str) -> None:
+    expected = source.get("weights_hash")
+    found = checkpoint.weights_hash(model.net)
+    if expected not in (None, found):
+        raise ModelError(f"{name}: not the weights that the features were made with ({found}, they say {expected})")
+
+
+def _checkpoints(results: dict[str, Any]) -> str:
+    paths = [row["path"] for row in results.get("rows", []) if row.get("path")]
+    return f", one of {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}" if paths else ""
