@@ -24,6 +24,26 @@ if [ -d "$data" ]; then
     --set "data.source=$data/cifar10_features_lite0_pca128.npz" --set "data.labels.file=$data/cifar10n.npz" \
     --set data.train_limit=2000 --set train.epochs=3 --set chain.generations=2
 fi
+
+python - "$out/toy.npz" <<'PYTHON'
+import sys
+import numpy as np
+rng = np.random.default_rng(0)
+x, w = rng.standard_normal((900, 20)).astype("float32"), rng.standard_normal((20, 4))
+y = (x @ w + rng.standard_normal((900, 4)) > 1).astype("float32")
+split = np.repeat(["fit", "select", "test"], 300)
+y[(split == "fit")[:, None] & (rng.random(y.shape) > 0.2)] = np.nan
+np.savez(sys.argv[1], features=x, labels=y, categories=list("abcd"), split=split)
+PYTHON
+labelwise cft "$out/toy.npz" --base assume-negative --threshold max-f1 --out "$out/cft" --set draws=200
+labelwise cft "$out/toy.npz" --base ignore --objective auc --preset fast --out "$out/cft-auc" --set draws=200 --quiet
+labelwise ensemble "$out/cft" "$out/cft-auc" --out "$out/both-heads"
+labelwise report "$out/cft" --markdown > "$out/cft.md"
+test -s "$out/cft/report.html" -a -s "$out/cft/head.safetensors" -a -s "$out/cft.md"
+if [ -d "$data" ]; then
+  labelwise cft "$data/ucm_features_lite0.npz" --base ignore --out "$out/ucm" --set draws=200
+  labelwise data stats "$data/ucm_multilabel_128.npz"
+fi
 if labelwise refine recipes/digits/noise40.yaml --out "$out/bad" --set train.epoch=3 2> "$out/error.txt"; then
   echo "a misspelt key was accepted" >&2
   exit 1

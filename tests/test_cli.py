@@ -20,7 +20,10 @@ from labelwise import cli
 from labelwise.config import load_recipe
 
 TINY = ("--set", "train.epochs=1", "--set", "chain.generations=1", "--set", "train.batch_size=8", "--quiet")
-COMMANDS = ("refine", "train", "evaluate", "predict", "report", "demo", "data stats")
+COMMANDS = (
+    *("refine", "train", "evaluate", "predict", "report", "demo", "data stats"),
+    *("features", "cft", "ensemble", "export"),
+)
 
 
 class Done(NamedTuple):

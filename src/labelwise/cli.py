@@ -14,8 +14,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 from rich.console import Console
 
-from labelwise.config import Recipe, dump_yaml, load_recipe
+from labelwise.config import Recipe, load_recipe
 from labelwise.errors import LabelwiseError
+from labelwise.settings import dump_yaml
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -147,12 +148,128 @@ def report(
 
 @app.command(epilog="Example: labelwise demo --out runs/demo")
 def demo(out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/demo")) -> None:
-    """Refine on built-in real digits with simulated wrong labels, beside honest controls; minutes on two cores."""
+    """Both halves on built-in real digits with simulated faults, beside honest controls; minutes on two cores.
+
+    Wrong labels: a chain of refiners. Hidden labels of many categories: fine-tuning of each category, in OUT/cft.
+    """
+    from labelwise import pipeline
     from labelwise.refine.chain import refine as run
     from labelwise.refine.demo import DEMO_NOTE, demo_recipe
+    from labelwise.runs import REPORT
 
-    Console().print(DEMO_NOTE)
+    console, second = Console(), out / "cft"
+    console.print(DEMO_NOTE)
     _show(run(demo_recipe(), out, baselines=True), out)
+    console.print(f"\n{pipeline.DEMO_NOTE}")
+    results = pipeline.demo(second)
+    _show(results, second)
+    console.print(pipeline.control_line(results), soft_wrap=True)
+    console.print(f"both reports: {out / REPORT} and {second / REPORT}", soft_wrap=True)
+
+
+@app.command(epilog="Example: labelwise features resnet50.a1_in1k --pretrained --data photos.npz --out runs/features")
+def features(
+    model: Annotated[
+        str,
+        typer.Argument(help="Checkpoint folder, or a network: a timm name, torchvision/NAME, package.module:function."),
+    ],
+    data: Annotated[str, typer.Option("--data", help="A data source, or a recipe (.yaml) whose data section is used.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the features; a killed run goes on in it.")],
+    weights: Annotated[Path | None, typer.Option("--weights", help="The network's weights (safetensors, .pt).")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="The network's weights from its hub.")] = False,
+    keep_head: Annotated[bool, typer.Option("--keep-head", help="The outputs are the categories, in order.")] = False,
+    precision: Annotated[str, typer.Option(help="fp16 or fp32.")] = "fp16",
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Penultimate features, labels and head of a network, once for all: what `labelwise cft` works on."""
+    from labelwise.cft.extract import extract_features
+
+    recipe = _data_recipe(data, overrides)
+    found = extract_features(
+        model,
+        recipe,
+        out,
+        weights=weights,
+        pretrained=pretrained,
+        keep_head=keep_head,
+        precision=precision,
+        quiet=quiet,
+    )
+    if not int(os.environ.get("RANK", "0")):
+        head = "with its head" if found["head"] else "without a head"
+        size = f"{found['rows']:,} x {found['dim']:,} features ({found['precision']}) {head}"
+        Console().print(f"{size}, {found['images_per_second']:.0f} a second -> {out}", soft_wrap=True, highlight=False)
+
+
+@app.command(epilog="Example: labelwise cft features.npz --objective ap --out runs/cft   (no head: --base ignore)")
+def cft(
+    features: Annotated[Path, typer.Argument(help="Feature file: .npz, or a folder of .npy.", metavar="F")],
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder; default: runs/NAME-cft.")] = None,
+    objective: Annotated[str, typer.Option(help="ap or auc.")] = "ap",
+    method: Annotated[str, typer.Option(help="auto, logistic, backprop or genetic.")] = "auto",
+    preset: Annotated[str | None, typer.Option(help="fast, or paper-2024: the published solvers and settings.")] = None,
+    base: Annotated[str | None, typer.Option(help="First head: assume-negative or ignore.")] = None,
+    threshold: Annotated[
+        str | None, typer.Option(help="max-f1, precision=X, recall=X or specificity=X, per category.")
+    ] = None,
+    uncertain: Annotated[
+        str, typer.Option(help="Uncertain labels: unknown, negative, positive, smooth-negative or smooth-positive.")
+    ] = "unknown",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Any other option: key=value.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed.")] = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Re-fit every category's logistic regression on its known labels; keep what select says is better."""
+    from labelwise.cft.run import CftConfig, run_cft
+    from labelwise.settings import resolve
+
+    values = {
+        "features": str(features),
+        "objective": objective,
+        "method": method,
+        "preset": preset,
+        "base": base,
+        "threshold": threshold,
+        "uncertain": uncertain,
+        "seed": seed,
+    }
+    folder = out or Path("runs") / f"{features.stem}-cft"
+    _show(run_cft(resolve(CftConfig, values, overrides or []), folder, quiet=quiet), folder)
+
+
+@app.command(epilog="Example: labelwise ensemble runs/cft-a runs/cft-b --how rank --out runs/both")
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of CFT runs on the same samples.", metavar="RUN...")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/ensemble"),
+    how: Annotated[str, typer.Option(help="Mean of what: logit, probability or rank.")] = "rank",
+    objective: Annotated[str, typer.Option(help="ap or auc.")] = "ap",
+) -> None:
+    """Score the mean of several fine-tuned models beside each of them."""
+    from labelwise.cft.ensemble import EnsembleConfig, run_ensemble
+    from labelwise.report.cft_terminal import ensemble_table
+    from labelwise.settings import resolve
+
+    config = resolve(EnsembleConfig, {"how": how, "objective": objective})
+    Console().print(ensemble_table(run_ensemble(runs, out, config)))
+
+
+@app.command(epilog="Example: labelwise export runs/cft --model resnet50.a1_in1k --pretrained --out exported")
+def export(
+    run: Annotated[Path, typer.Argument(help="Checkpoint folder, or the folder of a CFT run.", metavar="RUN")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write; default: RUN/export.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="CFT run: the network of the features.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="The network's weights (safetensors, .pt).")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="The network's weights from its hub.")] = False,
+) -> None:
+    """The network in a folder that timm, torch and labelwise load; a CFT run's head is merged into its network."""
+    from labelwise.export import export as write
+
+    done = write(run, out, model=model, weights=weights, pretrained=pretrained)
+    console = Console()
+    console.print(f"{len(done.categories):,} categories -> {done.folder}, checked", soft_wrap=True, highlight=False)
+    if done.timm:
+        console.print(f'timm.create_model("local-dir:{done.folder}", pretrained=True)', soft_wrap=True, highlight=False)
 
 
 @data_app.command("stats", epilog="Example: labelwise data stats photos/ --set data.select_share=0.1")
@@ -161,12 +278,12 @@ def data_stats(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Counts per class and split, image sizes, unreadable files."""
+    """Counts per class or category and split, image sizes, unreadable files."""
     from labelwise.data.readers import load_dataset
     from labelwise.data.stats import dataset_stats, render_stats
     from labelwise.runs import finite
 
-    stats = dataset_stats(load_dataset(_data_recipe(data, overrides).data))
+    stats = dataset_stats(load_dataset(_data_recipe(data, overrides).data, partial=True))
     if as_json:
         sys.stdout.write(json.dumps(finite(stats), indent=1) + "\n")
     else:
@@ -183,13 +300,15 @@ def _show(results: dict[str, object], folder: Path) -> None:
     """Table, summary and report of a finished run, once, by the main process."""
     if int(os.environ.get("RANK", "0")):
         return
+    from labelwise.report.cft_terminal import cft_summary_lines, cft_table
     from labelwise.report.html import write_report
     from labelwise.report.terminal import results_table, summary_lines
 
     page = write_report(folder)
     console = Console()
-    console.print(results_table(results))
-    for line in summary_lines(results):
+    multi_label = results["kind"] == "cft"
+    console.print(cft_table(results) if multi_label else results_table(results))
+    for line in cft_summary_lines(results) if multi_label else summary_lines(results):
         console.print(line, soft_wrap=True)
     console.print(f"report: {page}", soft_wrap=True)
 

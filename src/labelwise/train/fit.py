@@ -84,7 +84,8 @@ def fit(
 
     Parameters
     ----------
-    select : scores (at least ``top1`` and ``nll``) that choose the kept epoch; None where nothing is held out
+    select : scores that choose the kept epoch (``top1``, or ``map`` of multi-label data, and ``nll``); None where
+        nothing is held out
     folder : gets ``metrics.jsonl``, and ``resume.pt`` until training has ended
 
     Raises
@@ -147,7 +148,7 @@ def fit(
         state.seconds += time.monotonic() - started
         seen = min(len(data.rows), len(jobs) * config.batch_size)
         train_scores = dict(zip(task.names, (runtime.gather(sums[None]).sum(0) / seen).tolist(), strict=True))
-        if not np.isfinite(train_scores["ce"]):
+        if not np.isfinite(train_scores[task.names[0]]):
             raise ModelError(
                 f"{folder.name}: the loss is not finite in epoch {epoch + 1}; lower train.lr ({config.lr})"
             )
@@ -195,10 +196,11 @@ def _synchronised(accelerator: Any, model: torch.nn.Module, last: bool) -> Any:
 
 
 def _choose(state: _State, model: Classifier, scores: Scores, epoch: int, keep: str) -> None:
-    """Remember the epoch that is best on select: top-1 then NLL, or NLL then top-1."""
+    """Remember the epoch that is best on select: top-1 (or mAP) then NLL, or NLL then top-1."""
     if keep == "last":
         return
-    rank = (scores["top1"], -scores["nll"]) if keep == "best" else (-scores["nll"], scores["top1"])
+    score = scores["map"] if "map" in scores else scores["top1"]
+    rank = (score, -scores["nll"]) if keep == "best" else (-scores["nll"], score)
     if state.best is None or rank > state.best:
         state.best, state.best_epoch = rank, epoch
         state.best_weights = {k: v.detach().cpu().clone() for k, v in model.net.state_dict().items()}

@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+HEADLINES = {"top1": "top-1", "map": "mAP", "bce": "BCE"}
+"""What is shown of an epoch's scores: the first of these that they have."""
+
 PLAIN_SECONDS = 20.0
 """Where there is no terminal, at most one line in so many seconds, besides the last epoch's."""
 
@@ -64,10 +67,9 @@ class Progress:
 
     def end_epoch(self, record: dict[str, Any]) -> None:
         """Show the record of the epoch."""
-        select = record.get("select", {})
-        note = f"epoch {self._epoch}/{self._epochs}  train top-1 {record['train']['top1']:.3f}"
-        if "top1" in select:
-            note += f"  select {select['top1']:.3f}"
+        note = f"epoch {self._epoch}/{self._epochs}  train {_headline(record['train'])}"
+        if "select" in record:
+            note += f"  select {_headline(record['select'])}"
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], note=note)
         elif not self._quiet:
@@ -75,3 +77,7 @@ class Progress:
             if now - self._last_line > PLAIN_SECONDS or self._epoch == self._epochs:
                 print(f"{self._name}: {note}", file=sys.stderr, flush=True)
                 self._last_line = now
+
+
+def _headline(scores: dict[str, float]) -> str:
+    return next(f"{title} {scores[name]:.3f}" for name, title in HEADLINES.items() if name in scores)

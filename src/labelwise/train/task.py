@@ -26,7 +26,7 @@ class Task(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What ``Output.sums`` holds; ``ce`` and ``top1`` are among them."""
+        """What ``Output.sums`` holds, the loss first."""
         ...
 
     @property

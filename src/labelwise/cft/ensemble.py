@@ -1,0 +1,157 @@
+"""Several fine-tuned models as one: mean logit, mean probability or mean rank, scored the way a single one is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import labelwise
+from labelwise.data.files import read_arrays
+from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.metrics.bootstrap import ranking_gain_intervals
+from labelwise.metrics.ranking import mean_over_categories, ranking
+from labelwise.runs import RESULTS, RUN, SCHEMA, environment, read_json, write_json
+from labelwise.settings import Section
+
+PREDICTIONS = "predictions.npz"
+
+How = Literal["logit", "probability", "rank"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits (N, C) of one model on ``select`` and ``test``, with the labels (1, 0, NaN) they are scored against."""
+
+    name: str
+    logits: NDArray[np.float32]
+    labels: NDArray[np.float32]
+    ids: NDArray[np.str_]
+    groups: NDArray[np.str_]
+    split: NDArray[np.str_]
+    categories: tuple[str, ...]
+
+
+def combine(logits: Sequence[NDArray[np.floating]], how: How) -> NDArray[np.float64]:
+    """The mean of several models' logits, probabilities, or ranks within each category (ties share a rank).
+
+    Parameters
+    ----------
+    logits : each (N, C)
+
+    Returns
+    -------
+    (N, C) scores; their order is what counts
+    """
+    parts = [np.asarray(values, np.float64) for values in logits]
+    if how == "probability":
+        parts = [torch.sigmoid(torch.from_numpy(values)).numpy() for values in parts]
+    elif how == "rank":
+        parts = [np.column_stack([_ranks(column) for column in values.T]) for values in parts]
+    return np.mean(parts, axis=0)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mid-ranks of (N,) values, scaled to (0, 1)."""
+    _, index, count = np.unique(values, return_inverse=True, return_counts=True)
+    end = np.cumsum(count)
+    return ((end - (count - 1) / 2) / (len(values) + 1))[index]
+
+
+def read_predictions(run: Path) -> Predictions:
+    """The predictions of a finished CFT run.
+
+    Raises
+    ------
+    RunError
+        If the folder holds none.
+    """
+    file = run / PREDICTIONS
+    if not file.exists():
+        raise RunError(f"{run}: no {PREDICTIONS}; is this the folder of a `labelwise cft` run?")
+    arrays = read_arrays(file)
+    keys = ("logits", "labels", "ids", "groups", "split", "categories")
+    if missing := [key for key in keys if key not in arrays]:
+        raise RunError(f"{file}: no {missing[0]!r} in it")
+    values = {key: arrays[key] for key in keys[:-1]}
+    return Predictions(str(run), **values, categories=tuple(arrays["categories"].tolist()))
+
+
+class EnsembleConfig(Section):
+    """Options of ``labelwise ensemble``."""
+
+    how: How = "rank"
+    objective: Literal["ap", "auc"] = "ap"
+
+
+def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> dict[str, Any]:
+    """Score the mean of several runs beside each of them, and write ``results.json`` of kind ``ensemble``.
+
+    The interval is that of the gain over the member that is best on ``select``.
+
+    Raises
+    ------
+    LabelwiseError
+        If fewer than two runs are named, or they differ in samples or categories.
+    """
+    if len(runs) < 2:
+        raise ConfigError("an ensemble needs at least two run folders")
+    how, objective = config.how, config.objective
+    members = [read_predictions(run) for run in runs]
+    first = members[0]
+    aligned = [first.logits, *(_aligned(first, member) for member in members[1:])]
+    mean = combine(aligned, how)
+    rows = [_row(member.name, logits, first, objective) for member, logits in zip(members, aligned, strict=True)]
+    best = int(np.argmax([-np.inf if row["select"] is None else row["select"]["mean"] for row in rows]))
+    row = _row(f"mean {how}", mean, first, objective)
+    test = first.split == "test"
+    if test.any():
+        gain = ranking_gain_intervals(
+            aligned[best][test].astype(np.float64),
+            mean[test],
+            first.labels[test],
+            metric=objective,
+            groups=first.groups[test],
+        )
+        row["gain"] = {"over": rows[best]["name"], "points": gain.mean_gain, "interval": list(gain.mean_interval)}
+    results = {"schema": SCHEMA, "kind": "ensemble", "how": how, "objective": objective, "rows": [*rows, row]}
+    results["categories"] = list(first.categories)
+    command = " ".join(["labelwise", *sys.argv[1:]])
+    write_json(out / RUN, {"schema": SCHEMA, "kind": "ensemble", "version": labelwise.__version__, "command": command})
+    write_json(out / RESULTS, results | {"environment": environment()})
+    return dict(read_json(out / RESULTS))
+
+
+def _aligned(first: Predictions, other: Predictions) -> NDArray[np.float32]:
+    """Logits of ``other`` in the order of the first model's samples and categories."""
+    if set(other.categories) != set(first.categories):
+        odd = sorted(set(other.categories) ^ set(first.categories))[0]
+        raise DataError(f"{other.name} and {first.name}: not the same categories ({odd!r} is in one of them only)")
+    place = {name: i for i, name in enumerate(other.ids.tolist())}
+    missing = [name for name in first.ids.tolist() if name not in place]
+    if missing or len(place) != len(first.ids):
+        example = missing[0] if missing else "extra ones"
+        raise DataError(f"{other.name} and {first.name}: not the same samples ({example!r})")
+    rows = np.array([place[name] for name in first.ids.tolist()], dtype=np.int64)
+    columns = np.array([other.categories.index(name) for name in first.categories], dtype=np.int64)
+    return other.logits[rows][:, columns]
+
+
+def _row(name: str, scores: NDArray[np.floating], first: Predictions, objective: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name}
+    for split in ("select", "test"):
+        rows = first.split == split
+        if not rows.any():
+            row[split] = None
+            continue
+        found = ranking(np.ascontiguousarray(scores[rows].T), np.ascontiguousarray(first.labels[rows].T))
+        values = found.ap if objective == "ap" else found.auc
+        mean, scored = mean_over_categories(values)
+        row[split] = {"mean": float(mean), "scored": int(scored), "categories": values.tolist()}
+    return row

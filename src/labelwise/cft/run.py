@@ -1,0 +1,275 @@
+"""``labelwise cft``: from a feature file to a new head and the evidence for it, in a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import labelwise
+from labelwise.cft import evaluate
+from labelwise.cft.base import fit_base
+from labelwise.cft.calibrate import parse_rule
+from labelwise.cft.ensemble import PREDICTIONS
+from labelwise.cft.features import FeatureSet, read_features
+from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
+from labelwise.cft.problem import Rows, Split, hold_out_rows
+from labelwise.data.dataset import sample_keys
+from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.labels import strategies
+from labelwise.labels.table import LabelTable
+from labelwise.runs import (
+    CONFIG,
+    RESULTS,
+    RUN,
+    SCHEMA,
+    atomic_write,
+    environment,
+    fingerprint,
+    read_json,
+    write_json,
+)
+from labelwise.settings import Section, dump_yaml
+
+HEAD = "head.safetensors"
+
+Share = tuple[float, float]
+Uncertain = Literal["unknown", "negative", "positive", "smooth-negative", "smooth-positive"]
+
+
+class CftConfig(Section):
+    """Options of ``labelwise cft``."""
+
+    features: str = Field(description="feature file: .npz, or a folder of .npy")
+    objective: Literal["ap", "auc"] = "ap"
+    method: Literal["auto", "logistic", "backprop", "genetic"] = "auto"
+    preset: Literal["fast", "paper-2024"] | None = None
+    base: Literal["assume-negative", "ignore"] | None = Field(None, description="fit a first head where there is none")
+    loss: Literal["bce", "asl"] = Field("bce", description="of backprop")
+    uncertain: Uncertain | Share = Field("unknown", description="what uncertain fit labels count as")
+    threshold: str | None = Field(None, description="max-f1, precision=X, recall=X or specificity=X, found on select")
+    calibrate: bool = Field(True, description="re-fit scale and bias of adopted heads on select")
+    select_share: float = Field(0.25, gt=0.0, lt=1.0, description="of the fit groups, where the file has no select")
+    predictions: bool = Field(True, description="write logits on select and test: what `labelwise ensemble` reads")
+    draws: int = Field(1000, ge=100, description="of the bootstrap on test")
+    device: str = "auto"
+    memory_gb: float = Field(1.0, gt=0.0, description="bound of the working arrays")
+    seed: int = Field(0, ge=0)
+
+
+def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, Any]:
+    """Fine-tune, evaluate, and write the run folder; a finished run of the same settings is only read.
+
+    Returns
+    -------
+    the content of ``results.json``
+
+    Raises
+    ------
+    LabelwiseError
+        In one line.
+    """
+    started = time.monotonic()
+    rule = None if config.threshold is None else parse_rule(config.threshold)
+    clock = _Clock()
+    with clock("read"):
+        data = _with_select(read_features(Path(config.features)), config)
+        mark = fingerprint({"config": config.model_dump(mode="json", exclude={"features"}), "data": data.fingerprint()})
+        finished = _finished(out, mark)
+        if finished is not None:
+            return finished
+        fit, select = _split(data, "fit", config), _split(data, "select", config)
+    _open_run(config, out, data, mark)
+    weight, bias = _head(config, data, fit, select, clock)
+    tuner = CategoryWiseFineTuner(
+        config.objective,
+        config.method,
+        preset=config.preset,
+        loss=config.loss,
+        calibrate=config.calibrate,
+        device=config.device,
+        memory_gb=config.memory_gb,
+        random_state=config.seed,
+    )
+    with clock("solve"), _progress(quiet, config.method) as step:
+        tuner.fit(
+            fit.features,
+            fit.labels,
+            head_weight=weight,
+            head_bias=bias,
+            select=(select.features, select.labels),
+            label_weight=fit.weight,
+            step=step,
+        )
+    with clock("evaluate"):
+        old, new = evaluate.Head(weight, bias), evaluate.Head(tuner.weight_, tuner.bias_)
+        found = evaluate.evaluate(data, old, new, tuner.report_, config.objective, rule, config.draws, config.seed)
+    tensors = {"weight": torch.from_numpy(tuner.weight_), "bias": torch.from_numpy(tuner.bias_)}
+    atomic_write(out / HEAD, safetensors.torch.save(tensors))
+    if config.predictions:
+        _write_predictions(out / PREDICTIONS, data, new)
+    results = {
+        "schema": SCHEMA,
+        "kind": "cft",
+        "name": data.name,
+        "objective": config.objective,
+        "method": config.method,
+        "preset": config.preset,
+        "base": config.base if data.head_weight is None else "given",
+        "uncertain": config.uncertain,
+        "seed": config.seed,
+        "seconds": round(time.monotonic() - started, 3),
+        "stages": clock.seconds,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "dim": data.dim,
+        "features": _source(Path(config.features)),
+        "warnings": tuner.warnings_,
+        **found,
+    }
+    write_json(out / RESULTS, results)
+    return read_json(out / RESULTS)
+
+
+def _with_select(data: FeatureSet, config: CftConfig) -> FeatureSet:
+    """The features with a ``select`` split: held out of ``fit`` by whole groups where the file has none."""
+    if not len(data.rows("fit")):
+        raise DataError(f"{config.features}: the fit split is empty")
+    if len(data.rows("select")):
+        return data
+    rows = data.rows("fit")
+    _, held = hold_out_rows(data.groups[rows], config.select_share, config.seed)
+    split = data.split.astype("<U6")
+    split[rows[held]] = "select"
+    return dataclasses.replace(data, split=split)
+
+
+def _split(data: FeatureSet, name: str, config: CftConfig) -> Split:
+    rows = data.rows(name)
+    labels = data.labels[rows]
+    if name == "fit" and config.uncertain != "unknown":
+        table = LabelTable.from_wire(labels, data.categories)
+        policy = config.uncertain
+        labels = strategies.uncertain(table, policy, config.seed, sample_keys(data.ids[rows])).to_wire()
+    labels = np.where(labels == -1, np.float32(np.nan), labels)
+    weight = None if data.label_weight is None else torch.from_numpy(data.label_weight[rows])
+    return Split(Rows(data.features, rows), torch.from_numpy(labels), weight)
+
+
+def _head(
+    config: CftConfig, data: FeatureSet, fit: Split, select: Split, clock: _Clock
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The trained head of the file, or a first one."""
+    if data.head_weight is not None and data.head_bias is not None:
+        if config.base is not None:
+            raise ConfigError(f"--base {config.base}: {config.features} already has a head; leave --base out")
+        return data.head_weight, data.head_bias
+    if config.base is None:
+        raise ConfigError(f"{config.features}: no head in it; add --base assume-negative or --base ignore to fit one")
+    with clock("base"):
+        device = choose_device(config.device)
+        parts = [
+            Split(s.features, s.labels.to(device), None if s.weight is None else s.weight.to(device))
+            for s in (fit, select)
+        ]
+        budget = int(config.memory_gb * 2**28)
+        weight, bias = fit_base(parts[0], parts[1], config.base, config.objective, budget=budget, seed=config.seed)
+    return weight.cpu().numpy(), bias.cpu().numpy()
+
+
+def _write_predictions(path: Path, data: FeatureSet, head: evaluate.Head) -> None:
+    """Logits of the new head on ``select`` and ``test``, in the order of the rows."""
+    rows = np.flatnonzero(data.split != "fit").astype(np.int64)
+    arrays: dict[str, Any] = {
+        "logits": head.logits(data, rows),
+        "labels": evaluate.hard_labels(data.labels[rows]),
+        "ids": data.ids[rows],
+        "groups": data.groups[rows],
+        "split": data.split[rows],
+        "categories": np.array(data.categories),
+    }
+    atomic_write(path, lambda file: np.savez(file, **arrays))
+
+
+def _source(path: Path) -> dict[str, Any]:
+    """What is known of where the features come from: the network, if labelwise extracted them."""
+    described = path / RESULTS
+    return read_json(described) if path.is_dir() and described.exists() else {}
+
+
+def _finished(out: Path, mark: str) -> dict[str, Any] | None:
+    if not (out / RUN).exists():
+        if (out / RESULTS).exists():  # of a command without a run.json: a folder of features
+            raise RunError(f"{out}: holds other results already; give another --out")
+        return None
+    run, finished = read_json(out / RUN), (out / RESULTS).exists()
+    # Other settings in an unfinished CFT run: it broke off, perhaps over them, and left nothing to lose.
+    if run.get("fingerprint") != mark and (finished or run.get("kind") != "cft"):
+        raise RunError(f"{out}: holds a run with other settings or features; give another --out or delete it")
+    return read_json(out / RESULTS) if finished else None
+
+
+def _open_run(config: CftConfig, out: Path, data: FeatureSet, mark: str) -> None:
+    atomic_write(out / CONFIG, dump_yaml(config).encode())
+    write_json(
+        out / RUN,
+        {
+            "schema": SCHEMA,
+            "kind": "cft",
+            "version": labelwise.__version__,
+            "fingerprint": mark,
+            "data": {"name": data.name, "fingerprint": data.fingerprint(), "sizes": data.sizes()},
+            "environment": environment(),
+            "command": " ".join(["labelwise", *sys.argv[1:]]),
+        },
+    )
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Any:
+        started = time.monotonic()
+        yield
+        self.seconds[stage] = round(time.monotonic() - started, 3)
+
+
+@contextmanager
+def _progress(quiet: bool, name: str) -> Any:
+    """A bar over categories on a terminal, a line now and then elsewhere."""
+    console = Console(file=sys.stderr)
+    if quiet or not console.is_terminal:
+        yield _plain_lines(quiet, name)
+        return
+    columns = (TextColumn(name), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("categories"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _plain_lines(quiet: bool, name: str) -> Callable[[int, int], None]:
+    last = time.monotonic()
+
+    def step(done: int, total: int) -> None:
+        nonlocal last
+        if not quiet and (time.monotonic() - last > 10 or done == total):
+            print(f"{name}: {done} of {total} categories", file=sys.stderr, flush=True)
+            last = time.monotonic()
+
+    return step

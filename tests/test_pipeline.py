@@ -1,0 +1,130 @@
+"""From partly labelled images to a better head, on digits and in seconds: what is hidden, joined, skipped, said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labelwise import pipeline
+from labelwise.cft.features import read_features
+from labelwise.config import DataConfig, Recipe, load_recipe
+from labelwise.data.readers import load_dataset
+from labelwise.errors import DataError, RunError
+from labelwise.models import checkpoint
+from labelwise.report.html import write_report
+
+
+def tiny(data: Path) -> Recipe:
+    return load_recipe(None, [f"data.source={data}", "threads=1", "views.size=8", "train={epochs: 2, batch_size: 128}"])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "some-digits.npz"
+    pipeline.write_digit_attributes(path, 0.3, seed=3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def out(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "cft"
+    pipeline.train_and_fine_tune(tiny(data), folder, quiet=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(data: Path, out: Path) -> dict[str, Any]:
+    """Of a second call, which finds everything finished."""
+    return pipeline.train_and_fine_tune(tiny(data), out, quiet=True)
+
+
+def test_only_labels_to_learn_from_are_hidden(data: Path) -> None:
+    dataset = load_dataset(DataConfig(source=str(data)), partial=True)
+    digits = load_dataset(DataConfig(source="digits", select_share=0.25))
+    table = dataset.table
+    assert table is not None and table.categories == tuple(pipeline.ATTRIBUTES)
+    known = table.known
+    assert known[dataset.split != "fit"].all()
+    assert known[dataset.split == "fit"].mean() == pytest.approx(0.3, abs=0.02)
+    np.testing.assert_array_equal(dataset.split, digits.split)
+    for column, members in enumerate(pipeline.ATTRIBUTES.values()):
+        rows = known[:, column]
+        np.testing.assert_array_equal(table.values[rows, column], np.isin(digits.label[rows], members))
+
+
+def test_prevalences_differ_and_every_split_has_both_kinds(tmp_path: Path) -> None:
+    pipeline.write_digit_attributes(tmp_path / "x.npz", 0.1, seed=0)
+    dataset = load_dataset(DataConfig(source=str(tmp_path / "x.npz")), partial=True)
+    assert dataset.table is not None
+    for split in ("fit", "select", "test"):
+        assert dataset.table.take(dataset.rows(split)).trainable().all()
+    prevalence = np.nanmean(dataset.table.values, axis=0)
+    assert prevalence.min() < 0.15 and prevalence.max() > 0.45
+
+
+def test_the_fine_tuned_head_is_that_of_the_base_network(results: dict[str, Any], out: Path) -> None:
+    base, control = (results["networks"][name] for name in (pipeline.BASE, pipeline.CONTROL))
+    assert results["kind"] == "cft" and results["base"] == "given"
+    for split in ("select", "test"):
+        assert results["mean"][split]["before"] == pytest.approx(base[split]["map"], abs=1e-3)  # features are fp16
+    assert base["weights_hash"] != control["weights_hash"]
+    features = read_features(out / "some-digits")
+    model, card = checkpoint.load(out / pipeline.BASE)
+    assert model.classes == features.categories == tuple(pipeline.ATTRIBUTES)
+    assert card["labels"] == {"unknown": "negative"} and features.head_weight is not None
+    np.testing.assert_array_equal(features.head_weight, model.net.classifier.weight.detach().numpy())
+    assert np.isnan(features.labels).any(), "what was assumed for training must not count as known"
+
+
+def test_the_two_networks_differ_by_their_labels_alone(out: Path) -> None:
+    first, second = (
+        json.loads((out / n / pipeline.NETWORK).read_text())["lineage"] for n in ("assume-negative", "ignore")
+    )
+    assert {key for key in first if first[key] != second[key]} == {"unknown"}
+
+
+def test_second_call_trains_nothing(
+    data: Path, out: Path, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(pipeline, "fit", refuse)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert pipeline.train_and_fine_tune(tiny(data), out) == results
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert "assume-negative: finished before" in capsys.readouterr().err
+
+
+def test_killed_between_the_stages(data: Path, out: Path, results: dict[str, Any], tmp_path: Path) -> None:
+    """Without its second half a run goes on to the same head."""
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    for name in ("results.json", "head.safetensors"):
+        (copy / name).unlink()
+    shutil.rmtree(copy / "some-digits")
+    again = pipeline.train_and_fine_tune(tiny(data), copy, quiet=True)
+    assert again["mean"] == results["mean"] and again["categories"] == results["categories"]
+    assert (copy / "head.safetensors").read_bytes() == (out / "head.safetensors").read_bytes()
+
+
+def test_report_and_control_line(results: dict[str, Any], out: Path) -> None:
+    assert "two closed loops" in write_report(out).read_text()
+    tuned = results["mean"]["test"]["after"]
+    for again, words in ((tuned + 0.1, "training again is better"), (tuned - 0.1, "is no better")):
+        control = {**results["networks"]["ignore"], "test": {"map": again}}
+        line = pipeline.control_line({**results, "networks": {"ignore": control}})
+        assert words in line and f"{again:.2%}" in line and f"{tuned:.2%}" in line
+
+
+def test_mistakes(data: Path, out: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="digits: one class per sample; use `labelwise refine`"):
+        pipeline.train_and_fine_tune(tiny(Path("digits")), tmp_path / "single", quiet=True)
+    other = tiny(data).model_copy(update={"seed": 5})
+    with pytest.raises(RunError, match="assume-negative: was begun with another recipe"):
+        pipeline.train_and_fine_tune(other, out, quiet=True)
