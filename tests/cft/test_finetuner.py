@@ -231,10 +231,10 @@ def test_reasons_say_how_a_category_was_judged(partial: Toy) -> None:
 
 def test_a_genetic_search_with_nothing_to_climb_warns(partial: Toy) -> None:
     saturated = partial(0, rows=(30, 200, 600), known=0.6)
-    assert any("nothing to climb" in line for line in saturated.fitted({"method": "genetic"}).warnings_)
-    assert not any("nothing to climb" in line for line in saturated.fitted().warnings_)
+    assert any("to climb" in line for line in saturated.fitted({"method": "genetic"}).warnings_)
+    assert not any("to climb" in line for line in saturated.fitted().warnings_)
     easy = partial(0, dim=6)
-    assert not any("nothing to climb" in line for line in easy.fitted({"method": "genetic"}).warnings_)
+    assert not any("to climb" in line for line in easy.fitted({"method": "genetic"}).warnings_)
 
 
 def test_little_memory_gives_nearly_the_same(partial: Toy) -> None:

@@ -30,6 +30,9 @@ MUTATION, DECAY = 0.1, 0.99
 SPECTRUM = -0.5
 """Genes are scaled by deviation^SPECTRUM: quiet coordinates change more per unit of logit than ridge would let them."""
 
+SMALLEST = 1e-6
+"""Least standard deviation of a logit."""
+
 
 def fit_genetic(
     problem: Problem,
@@ -97,8 +100,10 @@ class Population:
         self._block, self._old, self._objective = block, old, objective
         self._noise, self._generator = noise, generator
         scale = deviation**SPECTRUM
+        size = _deviation(old, block.weight)
+        size = torch.where(size > SMALLEST, size, 1.0)  # a head that is constant sets no scale
         # One unit along every gene moves the logit by one deviation of the old logit.
-        self._unit = _deviation(old, block.weight)[:, None] * (scale / (scale * deviation).norm())
+        self._unit = size[:, None] * (scale / (scale * deviation).norm())
         self._genes = torch.zeros(len(old), POPULATION, len(deviation), device=old.device)
         self._generation = 0
 
@@ -161,4 +166,4 @@ def _deviation(logits: Tensor, weight: Tensor) -> Tensor:
     known = (weight > 0).to(logits)
     count = known.sum(-1).clamp_min(1)
     mean = (logits * known).sum(-1) / count
-    return (((logits - mean[..., None]).square() * known).sum(-1) / count).sqrt().clamp_min(1e-6)
+    return (((logits - mean[..., None]).square() * known).sum(-1) / count).sqrt().clamp_min(SMALLEST)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -133,7 +132,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         "seed": config.seed,
         "seconds": round(time.monotonic() - started, 3),
         "stages": clock.seconds,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mb": _peak_memory_mb(),
         "dim": data.dim,
         "features": _source(Path(config.features)),
         "warnings": tuner.warnings_,
@@ -235,6 +234,16 @@ def _open_run(config: CftConfig, out: Path, data: FeatureSet, mark: str) -> None
             "command": " ".join(["labelwise", *sys.argv[1:]]),
         },
     )
+
+
+def _peak_memory_mb() -> int | None:
+    """Peak resident memory of this process, mapped pages included; None where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, kilobytes elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
 
 class _Clock:
