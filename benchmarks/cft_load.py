@@ -90,7 +90,7 @@ def _whole(shape: Shape, cache: Cache, options: argparse.Namespace) -> dict[str,
         for name in WHOLE:
             runs = [_run(made, cache, name, repeat=i) for i in range(options.repeats)]
             entries[name] = min(runs, key=lambda run: run["seconds"]) | {"all_seconds": [r["seconds"] for r in runs]}
-        for name in options.slow:
+        for name in filter(None, options.slow):
             entries[name] = _run(made, cache, name, categories=few)
         for method in ("bp-bce", "ga") if options.peer_python else ():
             settings = {"cell": f"load-mlcpl-{method}", "shape": asdict(shape), "categories": few}

@@ -15,13 +15,12 @@ from torch import Tensor
 from labelwise.cft.coordinates import principal_coordinates
 from labelwise.cft.known import blocks
 from labelwise.cft.logistic import fit_logistic
-from labelwise.cft.search import THOROUGH
+from labelwise.cft.search import STEPS, THOROUGH
 from labelwise.cft.select import adopt_best, adopt_mean
 from labelwise.metrics.ranking import ranking
 
 TEN = 10
 _BUDGET = 1 << 27
-_STEPS = 20  # as `auto` takes
 Rule = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -103,7 +102,7 @@ def _candidates(problem: Problem, seed: int) -> tuple[Tensor, Tensor]:
     weight[:, 0], bias[:, 0] = old_weight, old_bias
     for block in blocks(x, table, None, torch.arange(len(old_bias)), len(THOROUGH), _BUDGET):
         own = block.categories
-        heads = fit_logistic(block, THOROUGH, coordinates, block.take(old), max_steps=_STEPS)
+        heads = fit_logistic(block, THOROUGH, coordinates, block.take(old), max_steps=STEPS)
         on_features, feature_bias = coordinates.to_features(heads.weight.transpose(1, 2), heads.bias)
         weight[own, 1:] = on_features + pull[:, None] * old_weight[own, None]
         bias[own, 1:] = feature_bias + pull * old_bias[own, None]

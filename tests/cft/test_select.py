@@ -11,7 +11,7 @@ from labelwise.cft.coordinates import principal_coordinates
 from labelwise.cft.known import blocks
 from labelwise.cft.logistic import Candidate, fit_logistic, grid
 from labelwise.cft.problem import Problem, Split, linear_logits
-from labelwise.cft.search import search
+from labelwise.cft.search import STEPS, search
 from labelwise.cft.select import PRIOR_POSITIVES, Adoption, adopt_best, adopt_mean
 from labelwise.metrics.ranking import ranking
 
@@ -119,7 +119,7 @@ CANDIDATES = grid((0.5, 16.0), spectrum=(0.0, 0.5), pull=(0.0, 1.0), rank=(4, 51
 @pytest.mark.parametrize("own", [False, True], ids=["shared features", "features of each category"])
 def test_the_combined_head_is_the_mean_of_standardised_logits(own: bool) -> None:
     given = problem(own=own)
-    found = search(given, CANDIDATES, "ap", "mean", budget=10**7, steps=30)
+    found = search(given, CANDIDATES, "ap", "mean", budget=10**7)
     coordinates = principal_coordinates(given.fit.features, 512, seed=given.seed)
     x, at = coordinates.transform(given.fit.features), coordinates.transform(given.select.features)
     old_fit = linear_logits(given.fit.features, given.weight, given.bias)
@@ -127,7 +127,7 @@ def test_the_combined_head_is_the_mean_of_standardised_logits(own: bool) -> None
     combined = linear_logits(given.select.features, found.weight, found.bias)
     assert bool((found.adoption.share[:3] > 0).sum(1).gt(2).all())  # a real mean
     for block in blocks(x, given.fit.labels, None, torch.arange(3), len(CANDIDATES), 10**7):
-        heads = fit_logistic(block, CANDIDATES, coordinates, block.take(old_fit), max_steps=30)
+        heads = fit_logistic(block, CANDIDATES, coordinates, block.take(old_fit), max_steps=STEPS)
         for place, c in enumerate(block.categories.tolist()):
             own_x = at[:, c] if own else at
             logits = [old[:, c]]

@@ -198,9 +198,9 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         if self.method == "auto" and self.preset == "paper-2024":
             return _Solved(*fit_greedy(problem, self.objective, budget=budget, step=step))
         if self.method in ("auto", "logistic"):
-            candidates, steps = (FAST, 15) if self.preset == "fast" else (THOROUGH, 20)
+            candidates = FAST if self.preset == "fast" else THOROUGH
             rule: Literal["mean", "best"] = "mean" if self.method == "auto" else "best"
-            found = search(problem, candidates, self.objective, rule, budget=budget, steps=steps, step=step)
+            found = search(problem, candidates, self.objective, rule, budget=budget, step=step)
             return _Solved(
                 found.weight, found.bias, *candidates_in_words(found.names, found.score, found.adoption.share)
             )
