@@ -13,7 +13,7 @@ code are the same; a cell that was timed beside other work stays, so delete the 
 - quality: base head trained on unknown labels as negatives (logistic, full dimension, float64 L-BFGS, one decay
   chosen on select); AP by scikit-learn on float64 logits. Overstatement: gain on select minus gain on test. --swap
   measures also with the two in exchanged roles, so that a difference in difficulty between them cancels.
-- rules: the candidates of auto, adopted by four rules, both directions averaged.
+- rules: the candidates of auto, adopted by four rules, both directions averaged; --data cifar is the second data set.
 - speed: seconds of each library's own call on the same problem, one after the other in the same run.
 - load: each run through the command's own code in a fresh process; memory is sampled there, mapped files apart.
 """
@@ -56,6 +56,7 @@ def main() -> None:
 
     each = commands.add_parser("rules", parents=[common, seeded], help="adoption rules")
     each.set_defaults(run=rules, name="rules", shares=[10, 30, 50, 90], seeds=[0, 1, 2, 3, 4])
+    each.add_argument("--data", choices=["ucm", "cifar"], default="ucm", help="UC Merced, or CIFAR-10 as 17 categories")
     each.add_argument("--light", action="store_true", help="an overfitted base: the lightest decay")
 
     each = commands.add_parser("speed", parents=[common, seeded], help="seconds beside mlcpl")
@@ -70,6 +71,7 @@ def main() -> None:
     each.add_argument("--width", type=int, default=2_048)
     each.add_argument("--repeats", type=int, default=3)
     each.add_argument("--few", type=int, default=2, help="categories of the slow methods, the rest is projected")
+    each.add_argument("--peer-steps", type=int, help="stop mlcpl after so many steps and extrapolate to its least")
     each.add_argument("--slow", type=lambda text: text.split(","), default=[*SLOW], help=f"of {', '.join(SLOW)}")
     each.add_argument("--scaling", action="store_true", help="rows, categories and width halved and doubled")
     each.add_argument("--open-images", action="store_true", help="5,000 categories, few labels known")

@@ -134,13 +134,33 @@ def code_mark() -> str:
 # Data and the trained head
 
 
+def _data() -> Path:
+    return Path(os.environ.get("LABELWISE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
 def read_ucm() -> dict[str, Part]:
     """Features and complete labels of fit, select and test."""
-    folder = Path(os.environ.get("LABELWISE_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    with np.load(folder / "ucm_features_lite0.npz") as file:
+    with np.load(_data() / "ucm_features_lite0.npz") as file:
         features, labels = file["features"].astype(np.float32), file["labels"].astype(np.float32)
         split = file["split"]
     return {name: (features[split == name], labels[split == name]) for name in ("fit", "select", "test")}
+
+
+CIFAR_CATEGORIES: tuple[tuple[int, ...], ...] = (
+    *((c,) for c in range(10)),
+    *((0, 1, 8, 9), (2, 3, 4, 5, 6, 7), (3, 5), (0, 2), (1, 9), (4, 7), (0, 8)),
+)
+"""The ten classes and seven unions of them (machines, animals, ...), each a category."""
+
+
+def read_cifar() -> dict[str, Part]:
+    """CIFAR-10 (JPEG) embeddings as multi-label data: 2,000 fit, 400 select, 400 test rows, drawn with seed 0."""
+    with np.load(_data() / "cifar10_features_lite0_pca128.npz") as file:
+        features, label = file["features"], file["label"]
+    order = np.random.default_rng(0).permutation(len(label))
+    labels = np.stack([np.isin(label, members) for members in CIFAR_CATEGORIES], axis=1)
+    places = {"fit": order[:2000], "select": order[2000:2400], "test": order[2400:2800]}
+    return {name: (features[rows].astype(np.float32), labels[rows].astype(np.float32)) for name, rows in places.items()}
 
 
 def hide(labels: Floats, share: int, seed: int) -> Floats:
@@ -233,14 +253,22 @@ class PeerResult:
 
 
 def run_peer(
-    python: Path, source: Path, method: str, seed: int, threads: int, categories: Sequence[int] | None = None
+    python: Path,
+    source: Path,
+    method: str,
+    seed: int,
+    threads: int,
+    categories: Sequence[int] | None = None,
+    steps: int | None = None,
 ) -> PeerResult:
-    """mlcpl in its own environment on a saved problem."""
+    """mlcpl in its own environment on a saved problem; ``steps`` stops it early, to time steps alone."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out.npz"
         command = [python, WORKER, source, target, "--method", method, "--seed", str(seed), "--threads", str(threads)]
         if categories is not None:
             command += ["--categories", ",".join(map(str, categories))]
+        if steps is not None:
+            command += ["--epochs", str(steps), "--patience", str(steps)]
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
         return read_peer(target)
 

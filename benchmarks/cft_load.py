@@ -61,6 +61,10 @@ class Shape:
         return f"{self.rows:,} x {self.width:,}, {self.categories:,} categories"
 
 
+PATIENCE = 300
+"""Steps that mlcpl takes at the least."""
+
+
 def coco(rows: int, categories: int, width: int) -> Shape:
     return Shape("coco", rows, max(200, round(rows * COCO_HELD / COCO_ROWS)), categories, width)
 
@@ -94,7 +98,7 @@ def _whole(shape: Shape, cache: Cache, options: argparse.Namespace) -> dict[str,
             entries[name] = _run(made, cache, name, categories=few)
         for method in ("bp-bce", "ga") if options.peer_python else ():
             settings = {"cell": f"load-mlcpl-{method}", "shape": asdict(shape), "categories": few}
-            settings["threads"] = torch.get_num_threads()
+            settings |= {"threads": torch.get_num_threads(), "steps": options.peer_steps}
             entries[f"mlcpl {method}"] = cache.get(settings, lambda m=method: _peer(made, m, few, options))
     _print_runs(f"COCO's shape: {shape}", {name: entries[name] for name in WHOLE})
     seconds = statistics.median(entries["auto"]["all_seconds"])
@@ -109,6 +113,8 @@ def _whole(shape: Shape, cache: Cache, options: argparse.Namespace) -> dict[str,
     heads = ["row", f"s for {len(few)}", f"s for {shape.categories}*", "of fast's", "of auto's"]
     table("The solver alone, on a few categories", heads, rows)
     print("* extrapolated linearly from the categories that were run, not measured")
+    if options.peer_steps is not None:
+        print(f"  mlcpl: from {options.peer_steps} steps to the {PATIENCE} that it takes at the least")
     return {"shape": asdict(shape), "few": few, "rows": entries}
 
 
@@ -244,8 +250,15 @@ def _peer(made: Made, method: str, few: Sequence[int], options: argparse.Namespa
     with tempfile.TemporaryDirectory() as temporary:
         np.savez(Path(temporary) / "problem.npz", **parts, **head)
         threads = torch.get_num_threads()
-        result = run_peer(options.peer_python, Path(temporary) / "problem.npz", method, 0, threads)
-    return {"seconds": result.seconds.tolist(), "select": result.select.tolist(), "settings": result.settings}
+        steps = options.peer_steps
+        result = run_peer(options.peer_python, Path(temporary) / "problem.npz", method, 0, threads, steps=steps)
+    factor = 1.0 if steps is None else PATIENCE / steps
+    return {
+        "seconds": (result.seconds * factor).tolist(),
+        "steps_run": steps,
+        "select": result.select.tolist(),
+        "settings": result.settings,
+    }
 
 
 # The data

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cft_common import Cache, Part, Problem, code_mark, make_problem, read_ucm, spread, table, write_result
+from cft_common import Cache, Part, Problem, code_mark, make_problem, read_cifar, read_ucm, spread, table, write_result
 from torch import Tensor
 
 from labelwise.cft.coordinates import principal_coordinates
@@ -44,12 +44,19 @@ RULES: dict[str, Rule] = {
 
 def rules(options: argparse.Namespace) -> None:
     cache = Cache(options.cache)
-    parts = read_ucm()
+    parts = read_ucm() if options.data == "ucm" else read_cifar()
     entries, rows = [], []
     for share in options.shares:
         found: dict[str, list[dict[str, float]]] = {rule: [] for rule in RULES}
         for seed, swap in itertools.product(options.seeds, (False, True)):
-            settings = {"cell": "rules", "share": share, "seed": seed, "light": options.light, "swap": swap}
+            settings = {
+                "cell": "rules",
+                "data": options.data,
+                "share": share,
+                "seed": seed,
+                "light": options.light,
+                "swap": swap,
+            }
             problem = make_problem(parts, share, seed, cache, light=options.light, swap=swap)
             cell = cache.get(settings | {"code": code_mark()}, lambda p=problem, s=seed: _compare(p, s))
             for rule in RULES:
@@ -65,7 +72,7 @@ def rules(options: argparse.Namespace) -> None:
             rows.append([f"{share} % known, {rule}", spread(report), f"{select.mean():+.2f}", spread(over)])
     heads = ["rule", "report gain", "select gain", "overstatement"]
     table(f"{len(THOROUGH)} candidates and the old head, both directions, {len(options.seeds)} seeds", heads, rows)
-    facts = {"data": "ucm_features_lite0", "seeds": options.seeds, "light": options.light}
+    facts = {"data": options.data, "seeds": options.seeds, "light": options.light}
     write_result(options.out, "rules", {**facts, "candidates": len(THOROUGH), "rows": entries})
 
 

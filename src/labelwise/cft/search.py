@@ -25,7 +25,7 @@ THOROUGH = (
 )
 """Candidates of ``auto`` and ``logistic``."""
 
-FAST = grid((4.0, 16.0, 64.0, 256.0), spectrum=(-0.25, 0.25), balance=(1.0,), rank=(256,))
+FAST = grid((4.0, 16.0, 64.0, 256.0), spectrum=(-0.25, 0.25), balance=(0.0, 1.0), rank=(256,))
 """Candidates of the preset ``fast``."""
 
 STEPS = 15
