@@ -34,6 +34,14 @@ def integers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
+def seeded() -> argparse.ArgumentParser:
+    """Options of commands over problems; one parser each, since defaults belong to the option, not to the command."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--shares", type=integers, help="percent of the labels that are known")
+    parser.add_argument("--seeds", type=integers, help="of the masks")
+    return parser
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -42,11 +50,7 @@ def main() -> None:
     common.add_argument("--out", type=Path, help="default: benchmark-cft-COMMAND.json")
     common.add_argument("--threads", type=int, help="default: PyTorch's")
     common.add_argument("--peer-python", type=Path, help="interpreter of mlcpl's environment")
-    seeded = argparse.ArgumentParser(add_help=False)
-    seeded.add_argument("--shares", type=integers, help="percent of the labels that are known")
-    seeded.add_argument("--seeds", type=integers, help="of the masks")
-
-    each = commands.add_parser("quality", parents=[common, seeded], help="test AP of all methods")
+    each = commands.add_parser("quality", parents=[common, seeded()], help="test AP of all methods")
     each.set_defaults(run=quality, name="quality", shares=[10, 30, 50, 90], seeds=[0, 1, 2, 3, 4])
     every = [*OURS, *SCRATCH, *(f"mlcpl {method}" for method in PEERS)]
     each.add_argument("--methods", type=lambda text: text.split(","), default=every, help=f"of {', '.join(every)}")
@@ -54,12 +58,12 @@ def main() -> None:
     each.add_argument("--light", action="store_true", help="an overfitted base: the lightest decay")
     each.add_argument("--swap", action="store_true", help="also with select and test in exchanged roles")
 
-    each = commands.add_parser("rules", parents=[common, seeded], help="adoption rules")
+    each = commands.add_parser("rules", parents=[common, seeded()], help="adoption rules")
     each.set_defaults(run=rules, name="rules", shares=[10, 30, 50, 90], seeds=[0, 1, 2, 3, 4])
     each.add_argument("--data", choices=["ucm", "cifar"], default="ucm", help="UC Merced, or CIFAR-10 as 17 categories")
     each.add_argument("--light", action="store_true", help="an overfitted base: the lightest decay")
 
-    each = commands.add_parser("speed", parents=[common, seeded], help="seconds beside mlcpl")
+    each = commands.add_parser("speed", parents=[common, seeded()], help="seconds beside mlcpl")
     each.set_defaults(run=speed, name="speed", shares=[10, 30, 50], seeds=[0, 1, 2])
     each.add_argument("--repeats", type=int, default=5, help="of ours, after a warm-up")
     each.add_argument("--ga-categories", type=int, default=3, help="mlcpl's GA runs on so many, the rest is projected")
