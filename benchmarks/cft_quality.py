@@ -38,7 +38,7 @@ from labelwise.cft.problem import Split
 from labelwise.metrics.bootstrap import weighted_ranking
 
 GATES = {10: (3.5, 4.5), 30: (2.8, 3.3), 50: (2.0, 2.5), 90: (0.6, 1.1)}
-"""Points over the base that the issue asks of auto: gate and aim."""
+"""Targets of auto in points over the base: gate and aim."""
 
 SCRATCH = ("ignore", "full")
 CLEAR = 0.1

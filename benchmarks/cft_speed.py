@@ -15,7 +15,7 @@ from cft_common import Cache, Problem, code_mark, fine_tune, make_problem, read_
 
 TIMED = ("fast", "auto")
 AIMS = {10: (60, 200), 30: (40, 60), 50: (40, 60)}
-"""Times as fast as mlcpl's BP that the issue asks of fast: gate and aim."""
+"""Target for how many times as fast as mlcpl BP the preset fast must be: gate and aim."""
 
 GA_AIM = (300, 800)
 
@@ -110,7 +110,7 @@ def _report(cells: list[dict[str, Any]], counts: list[int]) -> None:
         gates = dict.fromkeys(AIMS, GA_AIM) if peer == "mlcpl ga" else AIMS
         if name == "fast":
             asked = ", ".join(f"{share} %: {gate}x (aim {aim}x)" for share, (gate, aim) in gates.items())
-            print(f"\nasked of fast: {asked}", end="")
+            print(f"\ntargets of fast: {asked}", end="")
         heads = [peer, "median", "min", "max", "by best", "select equal or better"]
         table(f"{peer} seconds / {name} seconds", heads, rows)
 
