@@ -300,14 +300,17 @@ def _show(results: dict[str, object], folder: Path) -> None:
     """Table, summary and report of a finished run, once, by the main process."""
     if int(os.environ.get("RANK", "0")):
         return
-    from labelwise.report.cft_terminal import cft_summary_lines, cft_table
+    from labelwise.report.cft_terminal import CFT_WIDTH, cft_summary_lines, cft_table
     from labelwise.report.html import write_report
     from labelwise.report.terminal import results_table, summary_lines
 
     page = write_report(folder)
     console = Console()
     multi_label = results["kind"] == "cft"
-    console.print(cft_table(results) if multi_label else results_table(results))
+    if multi_label:  # a narrower terminal folds its lines, which loses less than cutting columns off
+        Console(width=max(console.width, CFT_WIDTH)).print(cft_table(results))
+    else:
+        console.print(results_table(results))
     for line in cft_summary_lines(results) if multi_label else summary_lines(results):
         console.print(line, soft_wrap=True)
     console.print(f"report: {page}", soft_wrap=True)

@@ -9,6 +9,9 @@ from rich.text import Text
 from labelwise.report import cft_summary
 from labelwise.report.cft_read import STATUS_TITLES, Category, CftResults, parse_results
 
+CFT_WIDTH = 100
+"""Columns of a terminal that the table needs."""
+
 MOST_ROWS = 40
 MOST_WARNINGS = 8
 MOST_REASONS = 3
