@@ -92,8 +92,13 @@ def evaluate(
         found["mean"]["test"] = test.means(objective) | {"gain_interval": interval}
         found["other"]["test"] = test.means(other)
         found |= _calibration(test)
+    fit = data.labels[data.rows("fit")]
+    blanks = [
+        {"unknown": int(u), "uncertain": int(v)} for u, v in zip(np.isnan(fit).sum(0), (fit == -1).sum(0), strict=True)
+    ]
     found["categories"] = [
-        _category(data, c, report, select, test, gains, objective, rule) for c, report in enumerate(reports)
+        {"name": data.categories[c]} | _category(c, report, blanks[c], select, test, gains, objective, rule)
+        for c, report in enumerate(reports)
     ]
     if test is not None:
         for entry, before, after in zip(found["categories"], *_ece(test), strict=True):
@@ -128,25 +133,22 @@ def _label_counts(data: FeatureSet, split: str) -> dict[str, Any]:
 
 
 def _category(
-    data: FeatureSet,
     c: int,
     report: CategoryReport,
+    blanks: dict[str, int],
     select: _Measured,
     test: _Measured | None,
     gains: RankingGains | None,
     objective: Objective,
     rule: ThresholdRule | None,
 ) -> dict[str, Any]:
-    column = data.labels[data.rows("fit"), c]
     entry: dict[str, Any] = {
-        "name": data.categories[c],
         "status": report.status,
         "reason": report.reason,
         "method": report.method,
         "known_positive": report.positives,
         "known_negative": report.negatives,
-        "unknown": int(np.isnan(column).sum()),
-        "uncertain": int((column == -1).sum()),
+        **blanks,
         "select": _scores(select, c, objective),
         "evidence": [{"candidate": name, "select": score, "share": share} for name, score, share in report.evidence],
     }
