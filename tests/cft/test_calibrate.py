@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from labelwise.cft.calibrate import PRIOR, ThresholdRule, find_threshold, parse_rule, scale_and_bias
+from labelwise.cft.calibrate import PRIOR, ThresholdRule, find_threshold, known_entries, parse_rule, scale_and_bias
 from labelwise.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -186,3 +186,18 @@ def test_wrong_rules_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="use max-f1, precision=X") as caught:
         parse_rule(text)
     assert "\n" not in str(caught.value)
+
+
+def test_known_entries_alone_give_the_same_scale_and_bias() -> None:
+    rng = np.random.default_rng(3)
+    logits = torch.from_numpy(rng.normal(size=(4, 60)).astype(np.float32))
+    labels = torch.from_numpy((rng.random((4, 60)) < 0.4).astype(np.float32))
+    labels[torch.from_numpy(rng.random((4, 60)) < 0.7)] = torch.nan
+    labels[3] = torch.nan  # nothing known at all
+    packed = known_entries(logits, labels)
+    assert packed[0].shape[1] == int((~labels.isnan()).sum(1).max()) < 60
+    known = ~labels.isnan()
+    dense = scale_and_bias(logits, torch.nan_to_num(labels), known.float(), torch.zeros(4))
+    for found, expected in zip(scale_and_bias(*packed, torch.zeros(4)), dense, strict=True):
+        torch.testing.assert_close(found, expected)
+    assert torch.equal(packed[2].sum(1), known.sum(1).float())

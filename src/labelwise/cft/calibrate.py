@@ -20,6 +20,21 @@ PRIOR = 1.0
 _NEWTON_STEPS = 30
 
 
+def known_entries(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, labels and weights (C, m) of the known entries alone, padded to the category that knows most.
+
+    Parameters
+    ----------
+    logits, labels : (C, n), labels NaN where unknown
+    """
+    known = ~torch.isnan(labels)
+    most = max(1, int(known.sum(1).max()))
+    if most < labels.shape[1]:
+        first = (~known).to(torch.int8).argsort(dim=1, stable=True)[:, :most]
+        logits, labels, known = logits.gather(1, first), labels.gather(1, first), known.gather(1, first)
+    return logits, torch.nan_to_num(labels), known.float()
+
+
 def scale_and_bias(logits: Tensor, label: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Platt scaling with a prior: p = sigmoid(exp(t) z + b), t ~ N(0, 1), b ~ N(bias, 1), for every category.
 

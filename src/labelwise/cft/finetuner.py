@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from labelwise.cft import backprop, genetic, genetic_paper
-from labelwise.cft.calibrate import scale_and_bias
+from labelwise.cft.calibrate import known_entries, scale_and_bias
 from labelwise.cft.coordinates import Features
 from labelwise.cft.evidence import CategoryReport, Evidence, Status, candidates_in_words, steps_in_words
 from labelwise.cft.greedy import fit_greedy
@@ -230,9 +230,8 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
             adopted = (fittable[c] & (after[c] > before[c]))[:, None]
             scale, fitted = torch.ones_like(bias[c]), solved.bias[c]
             if self.calibrate:
-                known = ~torch.isnan(labels)
                 plain = (new - solved.bias[c]).T  # the bias enters as the centre of its prior
-                found = scale_and_bias(plain, torch.nan_to_num(labels).T, known.T.float(), solved.bias[c])
+                found = scale_and_bias(*known_entries(plain, labels.T), solved.bias[c])
                 scale, fitted = (values.float() for values in found)
             weight[c] = torch.where(adopted, solved.weight[c] * scale[:, None], problem.weight[c])
             bias[c] = torch.where(adopted[:, 0], fitted, problem.bias[c])
