@@ -18,6 +18,8 @@ PRIOR = 1.0
 """Precision of the priors on log scale and on bias: about one labelled sample against them."""
 
 _NEWTON_STEPS = 30
+_SETTLED = 1e-12
+"""Decrease that a Newton step promises, relative to the objective, at which a category is done."""
 
 
 def known_entries(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,18 +76,19 @@ def scale_and_bias(logits: Tensor, label: Tensor, weight: Tensor, bias: Tensor) 
         h_bb = curve.sum(1) + PRIOR
         determinant = h_tt * h_bb - h_tb**2
         d_t, d_b = (h_bb * g_t - h_tb * g_b) / determinant, (h_tt * g_b - h_tb * g_t) / determinant
+        # What a full step promises. Where that is down to rounding, the step is taken unseen: it is the last.
+        settled = g_t * d_t + g_b * d_b <= _SETTLED * (1 + value.abs())
         length = torch.ones_like(t)
         for _ in range(20):
             new_t, new_b = (t - length * d_t).clamp(-10, 10), b - length * d_b
             new_value = objective(new_t, new_b)
-            if not bool((worse := new_value > value).any()):
+            if not bool((worse := (new_value > value) & ~settled).any()):
                 break
             length = torch.where(worse, length * 0.5, length)
-        keep = new_value <= value
+        keep = settled | (new_value <= value)
         t, b = torch.where(keep, new_t, t), torch.where(keep, new_b, b)
-        done = bool(((value - new_value).abs() <= 1e-12 * value.abs()).all())
         value = torch.where(keep, new_value, value)
-        if done:
+        if bool(settled.all()):
             break
     scale = t.exp()
     return scale, b - scale * centre

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -56,12 +57,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
+    @cached_property
     def positives(self) -> Tensor:
         """(C,) known labels of at least one half."""
         return (self.labels >= 0.5).sum(0)
 
-    @property
+    @cached_property
     def negatives(self) -> Tensor:
         """(C,) known labels below one half."""
         return (self.labels < 0.5).sum(0)
@@ -82,7 +83,7 @@ class Problem:
         return self.weight.device
 
     def fittable(self) -> Tensor:
-        """(C,) bool: both splits know a positive and a negative (cft.md 1.4, step 2)."""
+        """(C,) bool: both splits know a positive and a negative label."""
         both = [(split.positives > 0) & (split.negatives > 0) for split in (self.fit, self.select)]
         return both[0] & both[1]
 
