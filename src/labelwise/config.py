@@ -35,18 +35,58 @@ class LabelColumnConfig(Section):
     column: str = Field(description="key or column of the replacing labels")
 
 
+class KnownConfig(Section):
+    """Multi-label data: which labels of ``fit`` stay known; all others are hidden, and kept for scoring."""
+
+    protocol: Literal["all", "uniform", "cells", "hcp", "single_positive", "fixed", "balanced", "positives"] = Field(
+        "all",
+        description="uniform: each label with probability share, as in CFT; cells: the same by one draw a cell; hcp; "
+        "single_positive; fixed: count positives and count negatives a category; balanced; positives: only a share of "
+        "the positives",
+    )
+    share: Fraction = Field(1.0, description="of uniform, cells, hcp and positives")
+    count: int = Field(0, ge=0, description="of fixed and balanced")
+    seed: int = Field(0, ge=0, description="0 draws the published mask (526 of CFT, 0 of HCP)")
+
+
 class DataConfig(Section):
     """Where the samples come from and how they are split into fit / select / test."""
 
     source: str = Field("digits", description="a path, or digits | fashion_mnist | cifar10 | cifar100 | imagenette")
-    format: Literal["auto", "folder", "npz", "table", "builtin", "hf", "embeddings"] = "auto"
+    format: Literal[
+        "auto",
+        "folder",
+        "npz",
+        "table",
+        "builtin",
+        "hf",
+        "embeddings",
+        "chexpert",
+        "nih",
+        "coco",
+        "open_images",
+        "voc",
+    ] = "auto"
     root: str | None = Field(None, description="folder of a built-in set, or of a table's relative paths")
     download: bool = Field(True, description="let a built-in set be downloaded when it is not under root")
     image_column: str = "path"
     label_column: str = "label"
     split_column: str = "split"
     group_column: str | None = Field(None, description="rows with one value here are never parted by a split")
+    label_columns: tuple[str, ...] = Field(
+        (),
+        description='table of multi-label data: a column a category of 1, 0, blank (unknown), -1 (uncertain); "*": all',
+    )
+    label_separator: str | None = Field(
+        None, description="table of multi-label data: label_column lists the positive categories, separated by this"
+    )
+    unlisted: Literal["negative", "unknown"] = Field(
+        "negative", description="with label_separator: what categories are that a sample does not list"
+    )
+    categories: tuple[str, ...] = Field((), description="multi-label data: keep only these, in this order")
+    projection: Literal["all", "frontal", "lateral"] = Field("all", description="chexpert: which radiographs are kept")
     labels: LabelColumnConfig | None = None
+    known: KnownConfig = KnownConfig()
     noise: NoiseConfig = NoiseConfig()
     classes: PositiveInt | None = Field(None, description="keep only the first so many classes")
     train_limit: PositiveInt | None = Field(None, description="keep so many training samples, drawn by split_seed")
@@ -61,13 +101,73 @@ class DataConfig(Section):
     workers: int = Field(2, ge=0, description="processes that decode image files")
 
 
+Share = tuple[Fraction, Fraction]
+UnknownPolicy = Literal["ignore", "negative", "positive"] | Share
+UncertainPolicy = Literal["unknown", "negative", "positive", "smooth-negative", "smooth-positive"] | Share
+
+
+class LabelsConfig(Section):
+    """Multi-label data: what training on given labels makes of those that are unknown or uncertain."""
+
+    unknown: UnknownPolicy | dict[str, UnknownPolicy] = Field(
+        "ignore", description="ignore | negative | positive | [low, up], or by category; refined ones need none"
+    )
+    uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
+        "unknown", description="unknown | negative | positive | smooth-negative | smooth-positive | [low, up]"
+    )
+    loss: Literal["bce", "focal", "asl", "hill"] = "bce"
+    gamma_positive: NonNegative = Field(0.0, description="of asl")
+    gamma_negative: NonNegative = Field(4.0, description="of asl")
+    gamma: NonNegative = Field(2.0, description="of focal and hill")
+    margin: Rate = Field(0.05, description="of asl")
+    scheme: Literal["plain", "csl", "ll-r", "ll-ct", "ll-cp", "splc"] = Field(
+        "plain",
+        description="how training doubts labels that were assumed negative: selective (csl), large losses rejected, "
+        "corrected for now or for good (ll-), or corrected where the network is sure (splc)",
+    )
+    rate: Fraction = Field(0.002, description="ll-: share of the largest losses, times the epoch (ll-cp: an epoch)")
+    threshold: Fraction = Field(0.6, description="splc: probability from which an assumed negative is positive")
+    prior: Fraction = Field(0.5, description="csl: mean prediction from which a category's unknown labels are ignored")
+    top: int = Field(5, ge=0, description="csl: likeliest unknown labels that are ignored, per sample of the batch")
+    gamma_unknown: NonNegative = Field(4.0, description="csl: focusing power of unknown labels taken for negative")
+
+    @model_validator(mode="after")
+    def _assumed(self) -> LabelsConfig:
+        if self.scheme != "plain" and self.unknown != "negative":
+            raise ValueError(f"scheme {self.scheme} doubts labels that were assumed negative: set unknown: negative")
+        if self.scheme == "splc" and self.loss != "bce":
+            raise ValueError("scheme splc has a loss of its own, the focal margin loss: leave loss out")
+        return self
+
+
+class PseudoConfig(Section):
+    """Multi-label data: what a refinery's answer makes of a label that is not known. Given labels always stay."""
+
+    kind: Literal["soft", "hard"] = "soft"
+    view: Literal["each", "centre"] = Field(
+        "each", description="each: the very view that is trained on; centre: once per image"
+    )
+    low: Fraction = Field(0.5, description="hard: negative at or below this probability")
+    high: Fraction = Field(0.5, description="hard: positive above this one; between them the label stays unknown")
+    weight: Fraction = Field(1.0, description="of a refined label in the loss, beside 1 of a given one")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PseudoConfig:
+        if self.low > self.high:
+            raise ValueError(f"low must not be above high, got {self.low} and {self.high}")
+        return self
+
+
 class ViewConfig(Section):
     """How a training view of a sample is drawn, and how it is looked at for evaluation."""
 
     size: PositiveInt | None = Field(None, description="side of the student's input; default: the network's or images'")
     scale: tuple[PositiveFloat, PositiveFloat] = Field((0.08, 1.0), description="range of the crop's share of the area")
     ratio: tuple[PositiveFloat, PositiveFloat] = Field((3 / 4, 4 / 3), description="range of width / height")
-    flip: bool = Field(True, description="mirror half of the views; switch off where left and right differ")
+    flip: bool = Field(
+        True,
+        description="mirror half of the views; off where left and right differ, by default for radiographs",
+    )
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     eval_crop: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="side of the centre crop / shorter side")
     rand_augment_ops: int = Field(0, ge=0)
@@ -157,7 +257,8 @@ class ChainConfig(Section):
     first: Literal["full", "early_stop"] = Field(
         "full", description="early_stop: generation 1 is the best of the early-stopped schedules"
     )
-    min_gain: float | None = Field(None, description="stop when top-1 on select gains less than this")
+    unknown: PseudoConfig = PseudoConfig()
+    min_gain: float | None = Field(None, description="stop when top-1 (mAP) on select gains less than this")
 
 
 class BaselineConfig(Section):
@@ -179,6 +280,7 @@ class Recipe(Section):
     seeds: PositiveInt = Field(1, description="the chain is repeated with seed, seed + 1, ...")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch. Tiny networks want 1")
     data: DataConfig = DataConfig()
+    labels: LabelsConfig = LabelsConfig()
     views: ViewConfig = ViewConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()

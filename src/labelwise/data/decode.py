@@ -1,11 +1,15 @@
-"""Decode one image the way a person would see it: upright, 8 bits, grey or RGB."""
+"""Decode one image the way a person would see it: upright, 8 bits, grey or RGB.
+
+DICOM is read through the optional package pydicom. What its numbers stand for is in PS3.3 of the standard: C.11.1
+(modality LUT, rescale), C.11.2 (VOI LUT, window) and C.7.6.3.1.2 (photometric interpretation).
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +18,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from labelwise.errors import DataError
 
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N", "F")
+
+DICOM_SUFFIXES = (".dcm", ".dicom")
 
 # What Pillow's decoders raise on foreign bytes; UnidentifiedImageError is an OSError.
 BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, struct.error, zlib.error)
@@ -34,7 +40,9 @@ def decode_image(file: Path | IO[bytes], channels: int, name: str | None = None)
     """Read an image as uint8 (H, W, channels).
 
     EXIF orientation is applied, 16-bit data is scaled to 8 bits by its full range (65535 becomes 255), transparency is
-    laid over white, and palette, CMYK and grey images become what ``channels`` (1 or 3) asks for.
+    laid over white, and palette, CMYK and grey images become what ``channels`` (1 or 3) asks for. Grey DICOM images (a
+    path of ``DICOM_SUFFIXES``, or a file object that says so) are rescaled and shown through their VOI LUT, or their
+    first window, or else by the full range of the bits stored; MONOCHROME1 is inverted.
 
     Parameters
     ----------
@@ -45,9 +53,11 @@ def decode_image(file: Path | IO[bytes], channels: int, name: str | None = None)
     Raises
     ------
     DataError
-        If the file is missing, truncated or not an image.
+        If the file is missing, truncated or not an image, or is DICOM and pydicom is not installed.
     """
     name = name or (str(file) if isinstance(file, Path) else "packed image")
+    if _is_dicom(file):
+        return _decode_dicom(file, channels, name)
     try:
         with Image.open(file) as image:
             image.load()
@@ -61,7 +71,20 @@ def decode_image(file: Path | IO[bytes], channels: int, name: str | None = None)
 
 
 def is_grey(file: Path | IO[bytes]) -> bool | None:
-    """Whether an image is stored in grey, from its header alone; None if it cannot be read."""
+    """Whether an image is stored in grey, from its header alone; None if it cannot be read.
+
+    Raises
+    ------
+    DataError
+        If it is DICOM and pydicom is not installed: then none can be read.
+    """
+    if _is_dicom(file):
+        pydicom = _pydicom(str(file) if isinstance(file, Path) else "packed image")
+        try:
+            header = pydicom.dcmread(file, specific_tags=["PhotometricInterpretation"], stop_before_pixels=True)
+            return str(header.PhotometricInterpretation).startswith("MONOCHROME")
+        except (*BROKEN, AttributeError, pydicom.errors.InvalidDicomError):
+            return None
     try:
         with Image.open(file) as image:
             return image.mode in GREY_MODES
@@ -95,3 +118,96 @@ def _deep_to_uint8(image: Image.Image, channels: int) -> NDArray[np.uint8]:
     values = np.nan_to_num(values) * 255 if image.mode == "F" else values / 257.0
     grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], channels, axis=2)
+
+
+def _is_dicom(file: Path | IO[bytes]) -> bool:
+    if isinstance(file, Path):
+        return file.suffix.lower() in DICOM_SUFFIXES
+    file.seek(128)  # a preamble, then the letters
+    letters = file.read(4)
+    file.seek(0)
+    return letters == b"DICM"
+
+
+def _pydicom(name: str) -> Any:
+    try:
+        import pydicom
+    except ImportError:
+        raise DataError(f"{name}: DICOM needs the package pydicom: pip install 'labelwise[dicom]'") from None
+    return pydicom
+
+
+def _decode_dicom(file: Path | IO[bytes], channels: int, name: str) -> NDArray[np.uint8]:
+    pydicom = _pydicom(name)
+    try:
+        data = pydicom.dcmread(file)
+        if int(data.get("NumberOfFrames") or 1) > 1:
+            raise ValueError(f"{data.NumberOfFrames} frames, only single images are read")
+        if not 1 <= data.BitsStored <= 16:
+            raise ValueError(f"{data.BitsStored} bits a pixel, up to 16 are read")
+        pixels, kind = data.pixel_array, data.PhotometricInterpretation
+        if kind == "PALETTE COLOR":
+            colour = pydicom.pixels.apply_color_lut(pixels, data)
+            share = colour / np.iinfo(colour.dtype).max
+        elif kind.startswith("MONOCHROME"):
+            share = _shown(data, pixels.astype(np.float64))
+            share = 1 - share if kind == "MONOCHROME1" else share
+        else:  # pydicom has made RGB of the others
+            share = pixels / (2**data.BitsStored - 1)
+    except FileNotFoundError:
+        raise DataError(f"{name}: no such image") from None
+    except pydicom.errors.InvalidDicomError:
+        raise DataError(f"{name}: cannot be read as an image (no DICOM file, whatever its name)") from None
+    except (*BROKEN, AttributeError, RuntimeError) as error:  # also: no decoder for a compressed image
+        raise DataError(f"{name}: cannot be read as a DICOM image ({' '.join(str(error).split())})") from None
+    return _to_uint8(Image.fromarray(np.rint(share * 255).clip(0, 255).astype(np.uint8)), channels)
+
+
+def _shown(data: Any, stored: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How bright grey pixels (H, W) of a DICOM data set are shown, from 0 to 1, before MONOCHROME1 is inverted."""
+    low = -(2 ** (data.BitsStored - 1)) if data.PixelRepresentation else 0
+    ends = np.array([low, low + 2**data.BitsStored - 1], dtype=np.float64)
+    if data.get("ModalityLUTSequence"):
+        values, high = _look_up(data, data.ModalityLUTSequence[0], stored)
+        ends = np.array([0.0, high])
+    else:
+        slope, intercept = (data.get(key) for key in ("RescaleSlope", "RescaleIntercept"))
+        slope, intercept = float(1 if slope is None else slope), float(0 if intercept is None else intercept)
+        values, ends = stored * slope + intercept, ends * slope + intercept
+    if data.get("VOILUTSequence"):
+        brightness, high = _look_up(data, data.VOILUTSequence[0], values)
+        return brightness / high
+    if data.get("WindowWidth") is not None and data.get("WindowCenter") is not None:
+        centre, width = (float(np.atleast_1d(data[key].value)[0]) for key in ("WindowCenter", "WindowWidth"))
+        return _window(values, centre, width, str(data.get("VOILUTFunction") or "LINEAR").upper())
+    if ends[0] == ends[1]:
+        raise ValueError("its rescale slope is 0")
+    share: NDArray[np.float64] = (values - ends.min()) / np.ptp(ends)
+    return share
+
+
+def _window(values: NDArray[np.float64], centre: float, width: float, function: str) -> NDArray[np.float64]:
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise ValueError(f"its VOI LUT function {function} is unknown")
+    if width < 1 if function == "LINEAR" else width <= 0:
+        raise ValueError(f"its window is {width:g} wide")
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -50, 50)))
+    if function == "LINEAR":
+        centre, width = centre - 0.5, width - 1
+    if width == 0:  # black up to the centre, white above
+        return (values > centre).astype(np.float64)
+    return np.clip((values - centre) / width + 0.5, 0, 1)
+
+
+def _look_up(data: Any, lut: Any, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """What a look-up table makes of values, and the largest value that it can hold."""
+    entries, first, bits = lut.LUTDescriptor
+    entries = entries or 2**16  # 65,536 does not fit its 16 bits
+    table = lut.LUTData
+    if isinstance(table, bytes):
+        words = "<u2" if data.original_encoding[1] else ">u2"
+        table = np.frombuffer(table, np.uint8 if len(table) < 2 * entries else words)
+    table = np.atleast_1d(np.asarray(table, dtype=np.float64))[:entries]
+    place = np.clip(np.rint(values) - first, 0, len(table) - 1).astype(np.int64)
+    return table[place], 2**bits - 1

@@ -8,11 +8,13 @@ import numpy as np
 
 from labelwise.config import DataConfig
 from labelwise.data.dataset import ImageFiles, Samples
+from labelwise.data.decode import DICOM_SUFFIXES
 from labelwise.data.files import PARTS
 from labelwise.data.memory import guess_channels
 from labelwise.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
+SUFFIXES.update(DICOM_SUFFIXES)
 
 
 def read(config: DataConfig) -> Samples:

@@ -1,7 +1,18 @@
-"""A CSV or Parquet manifest: one image a row, its path, its label, and perhaps its split and group."""
+"""A CSV or Parquet manifest: one image a row, its path, its label or labels, and perhaps its split and group.
+
+==============  =====================================================================================================
+single label    ``data.label_column``: a class name or index
+a column each   ``data.label_columns``, or ``"*"`` for all columns that are nothing else: 1 or true positive, 0 or false
+                negative, blank unknown, -1 uncertain, between 0 and 1 soft
+a list          ``data.label_column`` lists the positive categories: text with ``data.label_separator``, or a Parquet
+                column of lists. What is not listed is ``data.unlisted``; without a value (Parquet) nothing is known
+==============  =====================================================================================================
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +24,40 @@ from labelwise.config import DataConfig
 from labelwise.data.dataset import ImageFiles, Samples
 from labelwise.data.files import encode_labels, encode_parts, read_table, text
 from labelwise.data.memory import guess_channels
-from labelwise.errors import DataError
+from labelwise.errors import ConfigError, DataError
+from labelwise.labels.table import UNKNOWN, LabelTable
 
 _DEFAULT_SPLIT = DataConfig.model_fields["split_column"].default
+_WORDS = {"": math.nan, "true": 1.0, "false": 0.0}
 
 
 def read(config: DataConfig) -> Samples:
     """Image files that a manifest lists; ids are the paths as it writes them. No image is decoded.
 
-    Relative paths start at ``config.root``, otherwise at the manifest's folder. Labels are class names (sorted), or
-    integers, which are class indices. The column ``split`` may be absent.
+    Relative paths start at ``config.root``, otherwise at the manifest's folder. Labels of single-label data are class
+    names (sorted), or integers, which are class indices; categories that are listed are sorted, those with a column
+    each keep the order of the columns. The column ``split`` may be absent.
 
     Raises
     ------
     DataError
         Naming the manifest and the column or the path: a missing column, a blank or repeated path, an image that is
-        not there (unless ``unreadable: skip``, which lists it later), an unknown split.
+        not there (unless ``unreadable: skip``, which lists it later), an unknown split, a cell that is no label, a
+        category named twice, no label at all.
+    ConfigError
+        For options that do not go together.
     """
     path = Path(config.source)
     frame = read_table(path)
     if len(frame) == 0:
         raise DataError(f"{path}: no rows")
     ids = text(_column(path, frame, "image_column", config.image_column))
-    label, classes = encode_labels(
-        _column(path, frame, "label_column", config.label_column), None, f"{path}: {config.label_column}"
-    )
+    table = _label_table(path, frame, config)
+    if table is None:
+        values = _column(path, frame, "label_column", config.label_column)
+        label, classes = encode_labels(values, None, f"{path}: {config.label_column}")
+    else:
+        label, classes = np.full(len(frame), -1, dtype=np.int64), table.categories
     part = np.full(len(frame), "")
     if config.split_column in frame or config.split_column != _DEFAULT_SPLIT:
         column = _column(path, frame, "split_column", config.split_column)
@@ -46,38 +66,185 @@ def read(config: DataConfig) -> Samples:
     if config.group_column is not None:
         groups = text(_column(path, frame, "group_column", config.group_column))
         groups = np.where(np.isin(groups, ["", "nan"]), ids, groups)  # a row without a group is its own
-    files = ImageFiles(_paths(path, ids, config), 3)
+    refuse_bad_ids(path, ids, config.image_column)
+    root = path.parent if config.root is None else Path(config.root)
     return Samples(
         name=path.stem,
         classes=classes,
         ids=ids,
         label=label,
         part=part,
-        source=ImageFiles(files.paths, guess_channels(files) if config.channels == "auto" else config.channels),
+        source=image_files(path, [root / name for name in ids.tolist()], config),
         groups=groups,
+        table=table,
     )
 
 
-def _column(path: Path, frame: pd.DataFrame, option: str, name: str) -> NDArray[Any]:
-    if name not in frame:
-        raise DataError(f"{path}: no column {name!r} (data.{option}); it has {', '.join(map(str, frame.columns))}")
-    column = frame[name]
-    if not pd.api.types.is_numeric_dtype(column.dtype):
-        return np.asarray(column.astype(object).where(column.notna(), ""))
-    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan) if column.isna().any() else column)
+def label_cells(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float32]:
+    """Labels (N, C) of one column a category, as :meth:`LabelTable.from_wire` takes them: NaN unknown, -1 uncertain.
+
+    Raises
+    ------
+    DataError
+        For a missing column, or naming the first row, column and value that is no label.
+    """
+    labels = np.empty((len(frame), len(columns)), dtype=np.float32)
+    for c, name in enumerate(columns):
+        if name not in frame:
+            raise DataError(f"{path}: no column {name!r}; it has {', '.join(map(str, frame.columns))}")
+        try:
+            codes, distinct = pd.factorize(frame[name])  # a column has few different cells; blanks of Parquet are -1
+        except TypeError:
+            raise DataError(f"{path}: column {name!r} holds lists; a column a category holds one label a row") from None
+        values = [_cell(value) for value in distinct]
+        for code, value in enumerate(values):
+            if value is None:
+                row = np.flatnonzero(codes == code)[0]
+                raise DataError(
+                    f"{path}: row {row}, column {name!r}: {str(distinct[code])!r} is no label; use 1, 0, blank"
+                    " (unknown), -1 (uncertain), true, false or a soft label between 0 and 1"
+                )
+        labels[:, c] = np.array([*values, math.nan], dtype=np.float32)[codes]  # code -1 takes the last
+    return labels
 
 
-def _paths(path: Path, ids: NDArray[np.str_], config: DataConfig) -> tuple[Path, ...]:
+def listed_labels(
+    lists: Sequence[Sequence[str] | None], categories: Sequence[str], unlisted: float = 0.0
+) -> NDArray[np.float32]:
+    """Labels (N, C), as :meth:`LabelTable.from_wire` takes them, of the positive categories that every sample lists.
+
+    Parameters
+    ----------
+    lists : N lists of categories; None where nothing is known of a sample
+    unlisted : what a category is that a sample does not list: 0, or NaN (unknown)
+    """
+    index = {name: c for c, name in enumerate(categories)}
+    labels = np.full((len(lists), len(categories)), unlisted, dtype=np.float32)
+    for row, names in enumerate(lists):
+        if names is None:
+            labels[row] = np.nan
+        else:
+            labels[row, [index[name] for name in names]] = 1
+    return labels
+
+
+def to_table(path: Path, labels: NDArray[np.float32], categories: Sequence[str]) -> LabelTable:
+    """The label table of a file's labels (N, C).
+
+    Raises
+    ------
+    DataError
+        If a category is named twice, or if every label is unknown.
+    """
+    table = LabelTable.from_wire(labels, categories, name=str(path))
+    if (table.source == UNKNOWN).all():
+        some = ", ".join(categories[:3]) + (", ..." if len(categories) > 3 else "")
+        raise DataError(f"{path}: no label at all, everything is blank in {some}")
+    return table
+
+
+def refuse_bad_ids(path: Path, ids: NDArray[np.str_], column: str) -> None:
+    """Raise DataError for a blank or repeated path among ``ids`` (N,) of a table's ``column``."""
     names, count = np.unique(ids, return_counts=True)
     if names[0] == "":
-        raise DataError(f"{path}: row {np.flatnonzero(ids == '')[0]} has no path in {config.image_column!r}")
+        raise DataError(f"{path}: row {np.flatnonzero(ids == '')[0]} has no path in {column!r}")
     if (count > 1).any():
         raise DataError(f"{path}: {names[count > 1][0]!s} is listed {count[count > 1][0]} times")
-    root = path.parent if config.root is None else Path(config.root)
-    paths = tuple(root / name for name in ids.tolist())
+
+
+def image_files(path: Path, paths: Sequence[Path], config: DataConfig) -> ImageFiles:
+    """The image files that a table lists, grey or colour as the options or their headers say.
+
+    Raises
+    ------
+    DataError
+        If one is not there, unless ``unreadable: skip``, which lists it later.
+    """
     if config.unreadable == "fail":
         missing = [image for image in paths if not image.is_file()]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             raise DataError(f"{path}: {missing[0]} is listed but not there{more}; data.root is where paths start")
-    return paths
+    files = ImageFiles(tuple(paths), 3)
+    return ImageFiles(files.paths, guess_channels(files) if config.channels == "auto" else config.channels)
+
+
+def _label_table(path: Path, frame: pd.DataFrame, config: DataConfig) -> LabelTable | None:
+    """Multi-label data; None where the label column holds one class a row."""
+    separator = config.label_separator
+    if config.label_columns:
+        if separator is not None or config.unlisted != "negative":
+            option = "unlisted" if separator is None else "label_separator"
+            raise ConfigError(
+                f"data.label_columns and data.{option}: give the one where every category has a column, the other where"
+                " one column lists the categories"
+            )
+        columns = _category_columns(path, frame, config)
+        return to_table(path, label_cells(path, frame, columns), columns)
+    cells = _existing(path, frame, "label_column", config.label_column).tolist()
+    holds_lists = any(isinstance(cell, (list, np.ndarray)) for cell in cells)
+    if separator is None and not holds_lists:
+        return None
+    if separator == "" or (separator is not None and holds_lists):
+        reason = "is empty" if separator == "" else f"is not needed, column {config.label_column!r} holds lists"
+        raise ConfigError(f"data.label_separator {reason}; leave it out")
+    where = f"{path}: column {config.label_column!r}"
+    lists = [_names(cell, separator, f"{where}, row {row}") for row, cell in enumerate(cells)]
+    categories = sorted({name for names in lists for name in names or ()})
+    if not categories:
+        raise DataError(f"{where} lists no category in any row")
+    unlisted = 0.0 if config.unlisted == "negative" else math.nan
+    return to_table(path, listed_labels(lists, categories, unlisted), categories)
+
+
+def _category_columns(path: Path, frame: pd.DataFrame, config: DataConfig) -> tuple[str, ...]:
+    named = config.label_columns
+    if path.suffix.lower() == ".csv":  # pandas would call a second "cat" "cat.1"
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        names = header.iloc[0].tolist()
+        twice = [name for i, name in enumerate(names) if name in names[:i] and (name in named or named == ("*",))]
+        if twice:
+            raise DataError(f"{path}: category {twice[0]!r} is named twice; give every column its own name")
+    if named == ("*",):
+        other = (config.image_column, config.split_column, config.group_column, config.label_column)
+        named = tuple(str(name) for name in frame.columns if name not in other)
+        if not named:
+            raise DataError(f"{path}: data.label_columns is '*', but it has only {', '.join(map(str, frame.columns))}")
+    if "*" in named and "*" not in frame:
+        raise ConfigError("data.label_columns: '*' stands for all columns, name no other beside it")
+    return named
+
+
+def _cell(value: Any) -> float | None:
+    """A label as a number, NaN where it is unknown; None if it is none."""
+    try:
+        word = value.strip().lower() if isinstance(value, str) else value
+        number = _WORDS[word] if word in _WORDS else float(word)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isnan(number) or number == -1 or 0 <= number <= 1 else None
+
+
+def _names(cell: Any, separator: str | None, where: str) -> list[str] | None:
+    """The categories that a cell lists, each once; None where it has no value."""
+    if isinstance(cell, (list, np.ndarray)):
+        names = [name if isinstance(name, str) else "" for name in cell]
+        if "" in names:
+            raise DataError(f"{where}: {str(cell[names.index('')])!r} is not the name of a category")
+        return list(dict.fromkeys(names))
+    if cell is None or cell is pd.NA or cell != cell:
+        return None
+    return list(dict.fromkeys(name for part in str(cell).split(separator) if (name := part.strip())))
+
+
+def _existing(path: Path, frame: pd.DataFrame, option: str, name: str) -> pd.Series[Any]:
+    if name not in frame:
+        raise DataError(f"{path}: no column {name!r} (data.{option}); it has {', '.join(map(str, frame.columns))}")
+    return frame[name]
+
+
+def _column(path: Path, frame: pd.DataFrame, option: str, name: str) -> NDArray[Any]:
+    column = _existing(path, frame, option, name)
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        return np.asarray(column.astype(object).where(column.notna(), ""))
+    return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan) if column.isna().any() else column)

@@ -1,0 +1,183 @@
+"""CheXpert: chest radiographs with 14 observations, from the CSVs that it is published with.
+
+A folder holds ``train.csv``, ``valid.csv`` (or ``val_labels.csv``) and ``test.csv`` (or ``test_labels.csv``, or
+``groundtruth.csv``), or is one such file. Columns: ``Path`` of a view, or ``Study`` of all views in a folder;
+``Frontal/Lateral``; one a category, where 1 is positive, 0 negative, -1 uncertain and blank unmentioned (unknown).
+Source: Irvin et al. 2019, https://stanfordmlgroup.github.io/competitions/chexpert/.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelwise.config import DataConfig
+from labelwise.data.dataset import Samples
+from labelwise.data.files import read_table, text
+from labelwise.data.readers.folder import images_under
+from labelwise.data.readers.table import image_files, label_cells, refuse_bad_ids, to_table
+from labelwise.errors import DataError
+
+OBSERVATIONS = (
+    *("No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema"),
+    *("Consolidation", "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other"),
+    *("Fracture", "Support Devices"),
+)
+COMPETITION = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+"""The categories that the competition scores: the mean of their AUCs over studies."""
+
+_FILES = {
+    "train": ("train.csv",),
+    "val": ("valid.csv", "val_labels.csv"),
+    "test": ("test.csv", "test_labels.csv", "groundtruth.csv"),
+}
+_PROJECTION = "Frontal/Lateral"
+_VIEW = re.compile(r"((?:.*/)?(patient[^/]+)/study[^/]+)/[^/]*")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Views of one CSV and their labels (N, 14); ``missing`` names studies without a view."""
+
+    name: str
+    ids: NDArray[np.str_]
+    paths: list[Path]
+    labels: NDArray[np.float32]
+    missing: list[str]
+
+
+def read(config: DataConfig) -> Samples:
+    """Views as image files; ids are the paths as the CSV writes them, groups are patients. No image is decoded.
+
+    Paths start at ``data.root``, otherwise at the folder of the CSVs; the first folder of a path
+    (``CheXpert-v1.0-small``) is dropped where there is no such folder. Views of a CSV of studies are all images in the
+    study's folder. ``data.projection`` goes by ``Frontal/Lateral``, or without that column by the name of the view.
+
+    Raises
+    ------
+    DataError
+        Naming the CSV and the row, column or path: no CSV or a missing column, a cell that is no label, a path without
+        a patient and a study, a repeated or missing image (unless ``unreadable: skip``, which lists it), no view of the
+        projection, no label at all.
+    """
+    source = Path(config.source)
+    files = _files(source)
+    root = Path(config.root) if config.root is not None else files[0][0].parent
+    parts = [_read_part(file, name, root, config) for file, name in files]
+    ids = np.concatenate([part.ids for part in parts])
+    table = to_table(source, np.concatenate([part.labels for part in parts]), OBSERVATIONS)
+    return Samples(
+        name=source.resolve().name if source.is_dir() else source.stem,
+        classes=table.categories,
+        ids=ids,
+        label=np.full(len(ids), -1, dtype=np.int64),
+        part=np.repeat([part.name for part in parts], [len(part.ids) for part in parts]),
+        source=image_files(source, [path for part in parts for path in part.paths], config),
+        groups=np.array([_study_and_patient(name)[1] for name in ids.tolist()]),
+        unreadable=tuple(study for part in parts for study in part.missing),
+        table=table,
+    )
+
+
+def study_of(name: str) -> str:
+    """The study of a view, ``.../patientX/studyY`` of ``.../patientX/studyY/view1_frontal.jpg``.
+
+    Raises
+    ------
+    DataError
+        For a path without a patient's and a study's folder.
+    """
+    return _study_and_patient(name)[0]
+
+
+def _study_and_patient(name: str) -> tuple[str, str]:
+    match = _VIEW.fullmatch(name)
+    if match is None:
+        raise DataError(f"{name!r} is no path of CheXpert, .../patientX/studyY/view1_frontal.jpg")
+    return match[1], match[2]
+
+
+def _files(source: Path) -> list[tuple[Path, str]]:
+    """The CSVs of a folder, or the one that is given, each with its part; "" where its name does not tell."""
+    if not source.is_dir():
+        return [(source, next((part for part, names in _FILES.items() if source.name in names), ""))]
+    found = [(file, part) for part, names in _FILES.items() if (file := _first(source, names)) is not None]
+    if not found:
+        raise DataError(f"{source}: none of {', '.join(name for names in _FILES.values() for name in names)} is there")
+    return found
+
+
+def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _read_part(file: Path, name: str, root: Path, config: DataConfig) -> _Part:
+    frame = read_table(file)
+    if len(frame) == 0:
+        raise DataError(f"{file}: no rows")
+    labels = label_cells(file, frame, OBSERVATIONS)
+    column = "Path" if "Path" in frame else "Study"
+    if column not in frame:
+        raise DataError(f"{file}: no column 'Path' or 'Study'; it has {', '.join(map(str, frame.columns))}")
+    ids = text(frame[column])
+    refuse_bad_ids(file, ids, column)
+    for row, entry in enumerate(ids.tolist()):
+        try:
+            _study_and_patient(f"{entry}/" if column == "Study" else entry)
+        except DataError as error:
+            raise DataError(f"{file}: row {row}: {error}") from None
+    paths, rows, missing = _below(root, ids), np.arange(len(ids)), list[str]()
+    if column == "Study":
+        ids, paths, rows, missing = _views(file, ids, paths, config)
+    if config.projection != "all":
+        kept = np.flatnonzero(_projections(file, frame, ids, rows) == config.projection)
+        ids, paths, rows = ids[kept], [paths[row] for row in kept], rows[kept]
+        if len(kept) == 0:
+            raise DataError(f"{file}: no {config.projection} radiograph (data.projection)")
+    return _Part(name, ids, paths, labels[rows], missing)
+
+
+def _below(root: Path, names: NDArray[np.str_]) -> list[Path]:
+    """Where the paths of a CSV lie, with or without the folder they begin with."""
+    parted = [name.partition("/") for name in names.tolist()]
+    present = {first: (root / first).is_dir() for first in {first for first, _, _ in parted}}
+    return [root / first / rest if present[first] else root / rest for first, _, rest in parted]
+
+
+def _views(
+    file: Path, studies: NDArray[np.str_], folders: list[Path], config: DataConfig
+) -> tuple[NDArray[np.str_], list[Path], NDArray[np.int64], list[str]]:
+    """Ids, paths and row of every view of some studies, and what is to be said about studies without one."""
+    ids: list[str] = []
+    paths: list[Path] = []
+    rows: list[int] = []
+    missing: list[str] = []
+    for row, (study, folder) in enumerate(zip(studies.tolist(), folders, strict=True)):
+        views = images_under(folder) if folder.is_dir() else []
+        if not views:
+            missing.append(f"{study}: no images in {folder}")
+        ids += [f"{study}/{view.relative_to(folder).as_posix()}" for view in views]
+        paths += views
+        rows += [row] * len(views)
+    if missing and (config.unreadable == "fail" or not ids):
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise DataError(f"{file}: {missing[0]}{more}; data.root is where paths start")
+    return np.array(ids, dtype=np.str_), paths, np.array(rows, dtype=np.int64), missing
+
+
+def _projections(file: Path, frame: pd.DataFrame, ids: NDArray[np.str_], rows: NDArray[np.int64]) -> NDArray[np.str_]:
+    """``frontal`` or ``lateral`` of every view (N,)."""
+    if _PROJECTION in frame:
+        found = [str(value).strip().lower() for value in frame[_PROJECTION].to_numpy()[rows]]
+    else:
+        found = [Path(name).stem.lower().rpartition("_")[2] for name in ids.tolist()]
+    for name, projection in zip(ids.tolist(), found, strict=True):
+        if projection not in ("frontal", "lateral"):
+            where = _PROJECTION if _PROJECTION in frame else "the name of the view"
+            raise DataError(f"{file}: {name}: {where} says {projection!r}, expected frontal or lateral")
+    return np.array(found)

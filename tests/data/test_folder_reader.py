@@ -1,0 +1,89 @@
+"""A folder of class folders, and what its reader says when it is none."""
+
+from __future__ import annotations
+
+import pytest
+
+from labelwise.data.dataset import ImageFiles, PixelArray
+from labelwise.data.memory import find_unreadable
+from labelwise.data.stats import dataset_stats
+from labelwise.errors import DataError
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation", "test"])
+def test_folder_with_parts(tmp_path, val, read, draw, folder_tree):
+    root = folder_tree(tmp_path / "pets", ("train", val))
+    draw(root / "train" / "cat" / "deeper" / "9.jpg")
+    draw(root / "train" / "cat" / ".hidden.jpg")
+    draw(root / "train" / "cat" / ".cache" / "1.jpg")
+    draw(root / ".thumbnails" / "1.jpg")
+    draw(root / "annotations" / "1.jpg")
+    (root / "train" / "cat" / "notes.txt").write_text("")
+    samples = read(root)
+    assert samples.name == "pets"
+    assert samples.classes == ("cat", "dog")
+    assert len(samples) == 17
+    assert {"train/cat/0.png", f"{val}/dog/3.png"} < set(samples.ids)
+    assert "train/cat/deeper/9.jpg" in samples.ids
+    assert set(samples.part) == {"train", "test" if val == "test" else "val"}
+    assert isinstance(samples.source, ImageFiles)
+    assert samples.source.channels == 3
+
+
+def test_folder_with_train_val_and_test_keeps_all_three(tmp_path, load, folder_tree):
+    dataset = load(folder_tree(tmp_path, ("train", "val", "test")))
+    assert dataset.sizes() == {"fit": 8, "select": 8, "test": 8}
+    assert isinstance(dataset.source, PixelArray)
+    assert {str(i).split("/")[0] for i in dataset.ids[dataset.rows("select")]} == {"val"}
+
+
+def test_folder_without_parts_and_grey(tmp_path, read, folder_tree):
+    folder_tree(tmp_path, ("",), mode="L")
+    samples = read(tmp_path)
+    assert set(samples.part) == {""}
+    assert samples.source.channels == 1
+    assert read(tmp_path, channels=3).source.channels == 3
+
+
+def test_classes_may_be_called_train_and_test(tmp_path, read, draw):
+    for name in ("bus", "train", "test"):
+        draw(tmp_path / name / "0.png")
+    assert read(tmp_path).classes == ("bus", "test", "train")
+
+
+def test_bad_folders(tmp_path, read, draw, folder_tree):
+    with pytest.raises(DataError, match="no such folder"):
+        read(tmp_path / "none", format="folder")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no class folders"):
+        read(tmp_path / "empty")
+    root = folder_tree(tmp_path / "a")
+    (root / "train" / "bird").mkdir()
+    with pytest.raises(DataError, match=r"train/bird: empty class"):
+        read(root)
+    root = folder_tree(tmp_path / "b")
+    draw(root / "val" / "bird" / "0.png")
+    with pytest.raises(DataError, match=r"class 'bird' has no folder in .*train"):
+        read(root)
+    with pytest.raises(DataError, match="has val, but no train"):
+        read(folder_tree(tmp_path / "c", ("val",)))
+
+
+def test_a_truncated_image_fails_or_is_skipped_and_listed(tmp_path, read, load, folder_tree):
+    root = folder_tree(tmp_path)
+    broken = root / "train" / "dog" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"train/dog/2\.png: cannot be read"):
+        load(root)
+    dataset = load(root, memory="no", select_share=0.25)
+    row = dataset.ids.tolist().index("train/dog/2.png")
+    with pytest.raises(DataError, match=r"2\.png"):
+        dataset.source.read(row)
+    assert dataset_stats(dataset)["unreadable"][0].startswith("train/dog/2.png: ")
+
+    dataset = load(root, unreadable="skip", select_share=0.25)
+    assert "train/dog/2.png" not in dataset.ids
+    assert len(dataset) == 15
+    assert len(dataset.unreadable) == 1
+    assert dataset.unreadable[0].startswith("train/dog/2.png: ")
+    assert [row for row, _ in find_unreadable(read(root), 2)] == [6]
