@@ -125,7 +125,7 @@ def code_mark() -> str:
     files = [
         *sorted((package / "cft").glob("*.py")),
         *sorted((package / "metrics").glob("*.py")),
-        package / "losses.py",
+        *sorted((package / "losses").glob("*.py")),
     ]
     text = "".join(ast.dump(ast.parse(file.read_text())) for file in files)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

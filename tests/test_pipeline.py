@@ -16,6 +16,8 @@ from labelwise.config import DataConfig, Recipe, load_recipe
 from labelwise.data.readers import load_dataset
 from labelwise.errors import DataError, RunError
 from labelwise.models import checkpoint
+from labelwise.refine import nodes
+from labelwise.refine.nodes import NODE
 from labelwise.report.html import write_report
 
 
@@ -76,16 +78,16 @@ def test_the_fine_tuned_head_is_that_of_the_base_network(results: dict[str, Any]
     features = read_features(out / "some-digits")
     model, card = checkpoint.load(out / pipeline.BASE)
     assert model.classes == features.categories == tuple(pipeline.ATTRIBUTES)
-    assert card["labels"] == {"unknown": "negative"} and features.head_weight is not None
+    assert card["labels"] == "given, unknown as negative" and card["task"] == "multi-label"
+    assert features.head_weight is not None
     np.testing.assert_array_equal(features.head_weight, model.net.classifier.weight.detach().numpy())
     assert np.isnan(features.labels).any(), "what was assumed for training must not count as known"
 
 
 def test_the_two_networks_differ_by_their_labels_alone(out: Path) -> None:
-    first, second = (
-        json.loads((out / n / pipeline.NETWORK).read_text())["lineage"] for n in ("assume-negative", "ignore")
-    )
-    assert {key for key in first if first[key] != second[key]} == {"unknown"}
+    first, second = (json.loads((out / n / NODE).read_text())["lineage"] for n in (pipeline.BASE, pipeline.CONTROL))
+    assert {key for key in first if first[key] != second[key]} == {"labels"}
+    assert {key for key in first["labels"] if first["labels"][key] != second["labels"][key]} == {"unknown"}
 
 
 def test_second_call_trains_nothing(
@@ -94,7 +96,7 @@ def test_second_call_trains_nothing(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(pipeline, "fit", refuse)
+    monkeypatch.setattr(nodes, "fit", refuse)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert pipeline.train_and_fine_tune(tiny(data), out) == results
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}

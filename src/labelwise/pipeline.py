@@ -5,40 +5,29 @@ Start at :func:`train_and_fine_tune`. Below it are the demonstration's data: dig
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from labelwise.cft.extract import extract_features
 from labelwise.cft.run import CftConfig, run_cft
 from labelwise.config import DataConfig, ModelConfig, Recipe, TrainConfig, ViewConfig
-from labelwise.data.dataset import Dataset, PixelArray
-from labelwise.data.loaders import ViewLoader, make_loader
-from labelwise.data.philox import derive_seed
+from labelwise.data.dataset import PixelArray
 from labelwise.data.readers import load_dataset
-from labelwise.errors import DataError, RunError
-from labelwise.labels import strategies
+from labelwise.errors import DataError
 from labelwise.labels.protocols import keep_uniform
 from labelwise.labels.table import LabelTable
-from labelwise.models import checkpoint, zoo
-from labelwise.models.classifier import Classifier
-from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, read_json, write_json
-from labelwise.train.evaluate import predict_logits
-from labelwise.train.fit import FitInput, fit
-from labelwise.train.multilabel import MultiLabelTask, ranking_scores
-from labelwise.train.progress import Progress
-from labelwise.train.runtime import Runtime, start_runtime
-from labelwise.train.setup import data_spec
-
-Unknown = Literal["negative", "ignore"]
+from labelwise.refine.bench import Node
+from labelwise.refine.chain import make_bench
+from labelwise.refine.nodes import run_node
+from labelwise.runs import atomic_write
+from labelwise.train.runtime import start_runtime
 
 BASE, CONTROL = "assume-negative", "ignore"
 """The network whose head is re-fitted, and the same network trained on the known labels alone."""
 
-NETWORK = "network.json"
+STREAM = "network"
 
 
 def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> dict[str, Any]:
@@ -62,87 +51,22 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> di
         If the data are not multi-label, or the folder holds another run.
     """
     runtime = start_runtime(recipe)
-    dataset = load_dataset(recipe.data, partial=True)
-    loader = make_loader(dataset, recipe.views, runtime.device, recipe.data.workers)
-    policies: dict[str, Unknown] = {BASE: "negative", CONTROL: "ignore"}
-    networks = {
-        name: _train_network(recipe, dataset, loader, runtime, policy, out / name, quiet)
-        for name, policy in policies.items()
-    }
+    dataset = load_dataset(recipe.data)
+    if dataset.table is None:
+        raise DataError(f"{dataset.name}: one class per sample; use `labelwise refine`")
+    bench = make_bench(recipe, dataset, runtime, out, recipe.seed, quiet)
+    policies: dict[str, Literal["negative", "ignore"]] = {BASE: "negative", CONTROL: "ignore"}
+    networks = {}
+    for name, unknown in policies.items():
+        labels = recipe.labels.model_copy(update={"unknown": unknown})
+        # One stream of randomness for both, so that only the labels differ.
+        networks[name] = run_node(
+            bench, Node(name, "network", recipe.model, recipe.train, labels=labels, stream=STREAM)
+        )
     features = out / dataset.name
     extract_features(str(out / BASE), recipe, features, quiet=quiet)
     results = run_cft(CftConfig(features=str(features), seed=recipe.seed), out, quiet=quiet)
     return results | {"networks": networks}
-
-
-def _train_network(
-    recipe: Recipe,
-    dataset: Dataset,
-    loader: ViewLoader,
-    runtime: Runtime,
-    unknown: Unknown,
-    folder: Path,
-    quiet: bool,
-) -> dict[str, Any]:
-    """Train a network into ``folder``, or go on where it was stopped, or only read its row where it is finished."""
-    if dataset.table is None:
-        raise DataError(f"{dataset.name}: one class per sample; use `labelwise refine`")
-    lineage = {
-        "model": recipe.model.model_dump(mode="json"),
-        "train": recipe.train.model_dump(mode="json", exclude={"checkpoint_seconds", "trackers"}),
-        "views": recipe.views.model_dump(mode="json"),
-        "data": dataset.fingerprint(),
-        "unknown": unknown,
-        "seed": recipe.seed,
-    }
-    if (folder / NETWORK).exists():
-        if read_json(folder / NETWORK)["fingerprint"] != fingerprint(lineage):
-            raise RunError(f"{folder}: was begun with another recipe or data set; give another --out or delete it")
-    elif runtime.is_main:
-        write_json(folder / NETWORK, {"fingerprint": fingerprint(lineage), "lineage": lineage})
-    runtime.accelerator.wait_for_everyone()
-    if (folder / ROW).exists():
-        if not quiet and runtime.is_main:
-            print(f"{folder.name}: finished before, skipped", file=sys.stderr)
-        return dict(read_json(folder / ROW))
-    rows, table = dataset.rows("fit"), dataset.table
-    seed = derive_seed(recipe.seed, "network")  # the same for both, so that only the labels differ
-    torch.manual_seed(derive_seed(seed, "weights"))
-    model = zoo.build(recipe.model, dataset.classes, data_spec(dataset, recipe.views))
-    checkpoint.initialise(model, recipe.model.init)
-
-    def scores(candidate: Classifier, split: str) -> dict[str, float]:
-        chosen = dataset.rows(split)
-        return ranking_scores(predict_logits(candidate, loader, chosen, runtime), table.take(chosen))
-
-    with Progress(folder.name, quiet or not runtime.is_main) as progress:
-        result = fit(
-            model,
-            MultiLabelTask(strategies.unknown(table, unknown), rows, model.spec.size, runtime.device),
-            FitInput(loader, rows, recipe.views),
-            recipe.train,
-            seed=seed,
-            folder=folder,
-            runtime=runtime,
-            select=(lambda candidate: scores(candidate, "select")) if len(dataset.rows("select")) else None,
-            progress=progress,
-        )
-    row: dict[str, Any] = {
-        "name": folder.name,
-        "unknown": unknown,
-        "epochs": recipe.train.epochs,
-        "kept_epoch": result.kept_epoch,
-        "seconds": round(result.seconds, 3),
-        **{split: scores(model, split) for split in ("select", "test") if len(dataset.rows(split))},
-        "weights_hash": checkpoint.weights_hash(model.net),
-    }
-    if runtime.is_main:
-        card = {"labels": {"unknown": unknown}, "data": dataset.name, "eval_crop": recipe.views.eval_crop}
-        checkpoint.save(folder, model, card | {"lineage": fingerprint(lineage)})
-        write_json(folder / ROW, row)
-        (folder / RESUME).unlink(missing_ok=True)
-    runtime.accelerator.wait_for_everyone()
-    return row
 
 
 # The demonstration

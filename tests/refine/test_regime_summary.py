@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labelwise.data.dataset import Dataset, Features
-from labelwise.refine.nodes import PREDICTIONS
+from labelwise.refine.bench import PREDICTIONS
 from labelwise.refine.regime import OVERFIT_GAP, UNDERFIT_GAP, judge, judge_stopped
 from labelwise.refine.summary import compare, results, summarise
 

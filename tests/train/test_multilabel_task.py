@@ -137,7 +137,7 @@ def test_scores_are_scikit_learn_s() -> None:
     known = ~np.isnan(wire)
     pairs = [(wire[known[:, c], c], logits[known[:, c], c]) for c in (0, 1)]
     assert found["map"] == pytest.approx(np.mean([average_precision_score(*pair) for pair in pairs]))
-    assert found["auc"] == pytest.approx(np.mean([roc_auc_score(*pair) for pair in pairs]))
+    assert found["mauc"] == pytest.approx(np.mean([roc_auc_score(*pair) for pair in pairs]))
     probability = 1 / (1 + np.exp(-logits[known].astype(np.float64)))
     assert found["nll"] == pytest.approx(log_loss(wire[known], probability), rel=1e-5)
 
@@ -174,4 +174,4 @@ def test_the_loop_keeps_the_epoch_of_the_best_map(tmp_path: Path, capsys: pytest
             progress=progress,
         )
     assert result.kept_epoch == 2 and weights_hash(model.net) == hashes[1] != hashes[2]
-    assert "train BCE 0." in (shown := capsys.readouterr().err) and "select mAP 0.4" in shown
+    assert "train loss 0." in (shown := capsys.readouterr().err) and "select mAP 0.4" in shown

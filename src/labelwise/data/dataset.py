@@ -1,7 +1,7 @@
 """What a reader delivers: samples with stable ids, labels, splits, and a source of pixels or features.
 
 Readers build a :class:`Samples`; :func:`labelwise.data.splits.prepare` turns it into a :class:`Dataset` with
-``fit`` / ``select`` / ``test`` (DESIGN, contract "Sample").
+``fit`` / ``select`` / ``test`` (docs/how-it-works.md).
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ class Dataset:
 
     Labels of ``test`` are the true ones where the data has them; ``label`` of ``fit`` and ``select`` are the given
     ones, right or wrong. ``true_label`` (N,), where known, is never trained or selected on.
-    Multi-label data have a ``table`` over the categories ``classes``, and ``label`` is -1 throughout.
+    Multi-label data have a ``table`` over the categories ``classes``, and ``label`` is -1 throughout. Where labels of
+    ``fit`` were hidden for an experiment, ``true_table`` still has them, to score what is inferred.
     """
 
     name: str
@@ -173,6 +174,7 @@ class Dataset:
     true_label: NDArray[np.int64] | None = None
     unreadable: tuple[str, ...] = ()
     table: LabelTable | None = None
+    true_table: LabelTable | None = None
     keys: NDArray[np.uint64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

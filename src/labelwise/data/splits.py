@@ -12,12 +12,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig, NoiseConfig
+from labelwise.config import DataConfig, KnownConfig, NoiseConfig
 from labelwise.data.dataset import SPLITS, Dataset, Samples, sample_keys
 from labelwise.data.memory import find_unreadable
 from labelwise.data.relabel import replace_labels
 from labelwise.errors import DataError
-from labelwise.labels.protocols import pair_noise, uniform_noise
+from labelwise.labels import protocols
 from labelwise.labels.table import LabelTable
 
 Rows = NDArray[np.int64]
@@ -32,7 +32,8 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     - ``classes`` keeps the samples whose given and true labels are among the first so many classes.
     - ``test`` keeps true labels where they are known; noise is simulated on ``fit`` and ``select`` together.
     - The stratum of a multi-label sample is its rarest positive category. These data are neither relabelled nor made
-      noisy, and keep all their categories.
+      noisy; ``categories`` keeps some of them, and ``known`` hides labels of ``fit``. What is hidden is drawn over the
+      whole training part in its own order, as the published protocols do, so it does not depend on the held-out shares.
     - ``partial`` takes unlabelled samples (a stratum of their own) and classes without a sample to learn from.
 
     Raises
@@ -46,6 +47,11 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     if samples.table is not None:
         partial = True
         _refuse_single_label_options(samples.name, config)
+        samples = _keep_categories(samples, samples.table, config.categories)
+    elif config.categories or config.known.protocol != "all":
+        option = "categories" if config.categories else "known"
+        raise DataError(f"{samples.name}: one class per sample; data.{option} is for multi-label data, leave it out")
+    true_table = samples.table
     if config.labels is not None:
         samples = replace_labels(samples, config.labels, np.flatnonzero(split != "test"))
     if not partial:
@@ -60,6 +66,7 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     _refuse_parted_groups(samples.name, groups[rows], split[rows])
 
     fit, select, test = (rows[split[rows] == name] for name in SPLITS)
+    training = fit
     if len(fit) == 0:
         raise DataError(f"{samples.name}: no training samples")
     seed, label = config.split_seed, samples.label
@@ -81,6 +88,9 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     true_label = samples.true_label
     if true_label is not None:  # replaced labels reach held-out test samples of data without a split of its own
         label = np.where(final == "test", true_label, label)
+    table = true_table
+    if table is not None and config.known.protocol != "all":
+        table = _hide(table, training, fit, config.known)
     dataset = Dataset(
         name=samples.name,
         classes=classes,
@@ -91,7 +101,8 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
         source=samples.source.take(kept),
         true_label=None if true_label is None else true_label[kept],
         unreadable=(*samples.unreadable, *unreadable),
-        table=None if samples.table is None else samples.table.take(kept),
+        table=None if table is None else table.take(kept),
+        true_table=None if true_table is None or table is true_table else true_table.take(kept),
     )
     return _add_noise(dataset, config.noise) if config.noise.rate > 0 else dataset
 
@@ -196,11 +207,41 @@ def _rows_of_classes(samples: Samples, classes: int | None) -> Rows:
 
 def _add_noise(dataset: Dataset, noise: NoiseConfig) -> Dataset:
     rows = np.flatnonzero((dataset.split != "test") & (dataset.label >= 0))
-    corrupt = uniform_noise if noise.kind == "uniform" else pair_noise
+    corrupt = protocols.uniform_noise if noise.kind == "uniform" else protocols.pair_noise
     label = dataset.label.copy()
     label[rows] = corrupt(dataset.label[rows], dataset.num_classes, noise.rate, noise.seed, dataset.keys[rows])
     true_label = dataset.label if dataset.true_label is None else dataset.true_label
     return dataclasses.replace(dataset, label=label, true_label=true_label)
+
+
+def _keep_categories(samples: Samples, table: LabelTable, categories: tuple[str, ...]) -> Samples:
+    return dataclasses.replace(samples, table=table.of(categories), classes=categories) if categories else samples
+
+
+def _hide(table: LabelTable, training: Rows, fit: Rows, known: KnownConfig) -> LabelTable:
+    """``table`` with only the labels of ``fit`` known that a protocol keeps, drawn over the rows ``training``."""
+    own = table.take(training)
+    seed = known.seed + 526
+    match known.protocol:
+        case "uniform":
+            keep = protocols.keep_uniform(own, known.share, seed)
+        case "cells":
+            keep = protocols.keep_uniform_by_cell(own, known.share, known.seed)
+        case "hcp":
+            keep = protocols.keep_hcp(own.values.shape, known.share, known.seed)
+        case "single_positive":
+            keep = protocols.keep_single_positive(own, seed)
+        case "fixed":
+            keep = protocols.keep_fixed_per_category(own, known.count, seed)
+        case "balanced":
+            keep = protocols.keep_balanced_per_category(own, known.count, seed)
+        case "positives":
+            keep = protocols.drop_positives(own, known.share, seed)
+        case _:
+            raise AssertionError(known.protocol)
+    mask = np.ones(table.values.shape, dtype=bool)
+    mask[fit] = keep[np.isin(training, fit)]
+    return table.hide(mask)
 
 
 def _refuse_single_label_options(name: str, config: DataConfig) -> None:

@@ -1,7 +1,8 @@
 """The label table: what is believed about every (sample, category) pair, and where each belief comes from.
 
 A label is *known* when a person gave it. Unknown (nobody looked) and uncertain (somebody looked and could not decide)
-carry no value; a strategy or a refinery may infer one, which is marked and never counts as known (DESIGN, section 4).
+carry no value; a strategy or a refinery may infer one, which is marked and never counts as known: see
+docs/how-it-works.md.
 """
 
 from __future__ import annotations
@@ -191,6 +192,31 @@ class LabelTable:
         """The labels of ``rows``, in that order."""
         weight = None if self.weight is None else self.weight[rows]
         return replace(self, values=self.values[rows], source=self.source[rows], weight=weight)
+
+    def of(self, categories: Sequence[str]) -> LabelTable:
+        """The labels of some categories, in that order; groups lose the others.
+
+        Raises
+        ------
+        DataError
+            For a category that the table does not have.
+        """
+        place = {name: i for i, name in enumerate(self.categories)}
+        if missing := [name for name in categories if name not in place]:
+            raise DataError(f"labels: {missing[0]!r} is not a category of the data: {', '.join(self.categories[:20])}")
+        columns = [place[name] for name in categories]
+        groups = self.category_groups and {
+            group: tuple(name for name in members if name in set(categories))
+            for group, members in self.category_groups.items()
+        }
+        return replace(
+            self,
+            values=self.values[:, columns],
+            source=self.source[:, columns],
+            categories=tuple(categories),
+            weight=None if self.weight is None else self.weight[:, columns],
+            category_groups=groups,
+        )
 
     def hide(self, keep: NDArray[np.bool_]) -> LabelTable:
         """Make every entry unknown that is not kept, given or not (see the ``keep_`` functions of ``protocols``).

@@ -7,6 +7,7 @@ generation g says of every crop. Finished networks are skipped, an interrupted o
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,21 @@ import labelwise
 from labelwise.config import ModelConfig, Recipe, TrainConfig, merge_train
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
-from labelwise.data.readers import load_dataset
+from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError, RunError
 from labelwise.models import checkpoint
 from labelwise.models.classifier import InputSpec
 from labelwise.refine import controls, external
+from labelwise.refine.bench import Bench, Node, Parent, load_parent
 from labelwise.refine.gallery import write_gallery
-from labelwise.refine.nodes import Bench, Node, Parent, load_parent, run_node
+from labelwise.refine.multi_label import MultiLabel
+from labelwise.refine.nodes import run_node
 from labelwise.refine.regime import judge, judge_stopped
+from labelwise.refine.single_label import SingleLabel
 from labelwise.refine.summary import results
 from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
 from labelwise.settings import dump_yaml
-from labelwise.train.runtime import start_runtime
+from labelwise.train.runtime import Runtime, start_runtime
 from labelwise.train.setup import data_spec
 
 Row = dict[str, Any]
@@ -61,25 +65,26 @@ def refine(
     """
     runtime = start_runtime(recipe, out)
     data = dataset or load_dataset(recipe.data)
+    if dataset is None:
+        recipe = recipe.model_copy(update={"views": views_of(recipe.data, recipe.views)})
     if not len(data.rows("fit")):
         raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
     if not len(data.rows("select")) and (recipe.train.keep != "last" or baselines):
         raise DataError(f"{data.name}: nothing is held out to choose with; set data.select_share above 0")
-    spec = data_spec(data, recipe.views)
-    loader = make_loader(data, recipe.views, runtime.device, recipe.data.workers)
+    first = make_bench(recipe, data, runtime, out, recipe.seed, quiet)
     if runtime.is_main:
-        _open_run(recipe, out, data, spec, kind)
+        _open_run(recipe, out, data, first.data_spec, kind)
     runtime.accelerator.wait_for_everyone()
     runtime.accelerator.init_trackers(recipe.name)
     rows: list[Row] = []
     regime: dict[str, Any] | None = None
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
-        bench = Bench(recipe, data, loader, spec, data.fingerprint(), runtime, out / f"seed-{seed}", seed, quiet)
+        bench = replace(first, folder=out / f"seed-{seed}", seed=seed)
         chain = _run_chain(bench)
         rows += chain
         if baselines:
             rows += _run_controls(bench, chain)
-        if regime is None:
+        if regime is None and data.table is None:
             regime = _regime(chain)
             _gallery(bench, chain, out)
         found = results(kind, data, rows, regime, out)
@@ -88,6 +93,16 @@ def refine(
     for tracker in runtime.accelerator.trackers:
         tracker.finish()
     return found
+
+
+def make_bench(
+    recipe: Recipe, dataset: Dataset, runtime: Runtime, folder: Path, seed: int, quiet: bool = False
+) -> Bench:
+    """What networks of ``recipe`` share that are trained on ``dataset`` and written under ``folder``."""
+    spec = data_spec(dataset, recipe.views)
+    loader = make_loader(dataset, recipe.views, runtime.device, recipe.data.workers)
+    goal = SingleLabel() if dataset.table is None else MultiLabel()
+    return Bench(recipe, dataset, loader, spec, dataset.fingerprint(), runtime, folder, seed, goal, quiet)
 
 
 def _run_chain(bench: Bench) -> list[Row]:
@@ -113,7 +128,8 @@ def _run_chain(bench: Bench) -> list[Row]:
         rows += trained[1:]
         parents = tuple(_as_parent(bench, r) for r in trained)
         if previous is not None and chain.min_gain is not None:
-            if row["select"]["top1"] - previous["select"]["top1"] < chain.min_gain:
+            metric = bench.goal.metric
+            if row["select"][metric] - previous["select"][metric] < chain.min_gain:
                 break
         previous = row
     return rows
@@ -189,12 +205,21 @@ def _open_run(recipe: Recipe, out: Path, data: Dataset, spec: InputSpec, kind: s
             "unreadable": list(data.unreadable),
             "given_label_accuracy": accuracy,
             "simulated_noise": f"{noise.rate:.0%} {noise.kind}" if noise.rate > 0 else None,
+            "known": _known_share(data),
             "image": None if data.is_features else {"size": spec.size, "channels": spec.channels},
         },
         "environment": environment(),
         "command": " ".join(["labelwise", *sys.argv[1:]]),
     }
     write_json(out / RUN, values)
+
+
+def _known_share(data: Dataset) -> dict[str, Any] | None:
+    """Share of the fit labels that is known, and whether others were hidden; None for single-label data."""
+    if data.table is None:
+        return None
+    share = float(data.table.known[data.rows("fit")].mean())
+    return {"share": share, "simulated": data.true_table is not None}
 
 
 def train_one(recipe: Recipe, out: Path, *, quiet: bool = False) -> dict[str, Any]:

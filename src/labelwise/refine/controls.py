@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from labelwise.config import ModelConfig, TrainConfig, merge_train
-from labelwise.refine.nodes import Bench, Node, run_node
+from labelwise.refine.bench import Bench, Node
+from labelwise.refine.nodes import run_node
 from labelwise.runs import METRICS, read_lines
 
 
@@ -20,7 +21,7 @@ def early_stop(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str
     # In a chain of several networks both the first and the last may be stopped early.
     suffix = f"-{model.name.replace('/', '_')}" if bench.recipe.chain.networks else ""
     nodes = [Node(f"given-{n}-epochs{suffix}", "candidate", model, shortened(train, n)) for n in lengths]
-    best = _best([run_node(bench, node) for node in nodes], "early-stop")
+    best = _best(bench, [run_node(bench, node) for node in nodes], "early-stop")
     longest = max(nodes, key=lambda node: node.train.epochs)
     return best | {"to_the_end": read_lines(bench.folder / longest.name / METRICS)[-1]}
 
@@ -31,7 +32,7 @@ def smoothing(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str,
     for strength in bench.recipe.baselines.smoothing:
         changed = merge_train(train, {"label_smoothing": strength, "keep": "best"})
         nodes.append(Node(f"smoothing-{strength:g}", "candidate", model, changed))
-    return _best([run_node(bench, node) for node in nodes], "smoothing")
+    return _best(bench, [run_node(bench, node) for node in nodes], "smoothing")
 
 
 def long(bench: Bench, model: ModelConfig, train: TrainConfig, epochs: int) -> dict[str, Any]:
@@ -40,12 +41,12 @@ def long(bench: Bench, model: ModelConfig, train: TrainConfig, epochs: int) -> d
     return run_node(bench, node) | {"name": "long", "role": "control"}
 
 
-def _best(candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:
+def _best(bench: Bench, candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """The candidate that is best on select, under its role's name. Its seconds are those of all candidates."""
     if any("select" not in row for row in candidates):
         best = candidates[-1]
     else:
-        best = max(candidates, key=lambda row: (row["select"]["top1"], -row["select"]["nll"]))
+        best = max(candidates, key=lambda row: (row["select"][bench.goal.metric], -row["select"]["nll"]))
     seconds = round(sum(row["seconds"] for row in candidates), 3)
     return best | {"name": name, "role": "control", "seconds": seconds, "chosen": best["name"]}
 

@@ -8,7 +8,7 @@ from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from labelwise.refine.nodes import Parent, load_parent
+from labelwise.refine.bench import Parent, load_parent
 from labelwise.runs import read_json
 
 PRETRAINED_SIZE = 224

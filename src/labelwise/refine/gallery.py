@@ -13,7 +13,7 @@ from PIL import Image
 
 from labelwise.data.jobs import Job
 from labelwise.models.classifier import Classifier
-from labelwise.refine.nodes import SCORE_VIEW, Bench
+from labelwise.refine.bench import SCORE_VIEW, Bench
 from labelwise.runs import atomic_write, write_json
 from labelwise.train.evaluate import predict_logits
 

@@ -32,12 +32,17 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Probabilities (B, K), float32."""
-        return torch.softmax(self.model(x).float(), dim=1)
+        """Logits (B, K), float32."""
+        return self.model(x).float()
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Probabilities (B, K) of classes of which a sample has one."""
+    return torch.softmax(logits, dim=1)
 
 
 class RefineryLabels:
-    """Soft, dynamic labels: softmax of the frozen network on exactly this crop, temperature 1, no ground truth.
+    """Soft, dynamic labels: what the frozen network makes of exactly this crop, temperature 1, no ground truth.
 
     Parameters
     ----------
@@ -46,6 +51,7 @@ class RefineryLabels:
     names : what the refineries are called in tables
     device : where they run
     autocast : makes the context of mixed precision, such as ``accelerator.autocast``
+    probability : from logits (B, K) to labels: :func:`softmax`, or ``torch.sigmoid`` for multi-label data
 
     Raises
     ------
@@ -60,11 +66,12 @@ class RefineryLabels:
         names: Sequence[str],
         device: torch.device,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        probability: Callable[[Tensor], Tensor] = softmax,
     ) -> None:
         self._orders = [class_order(m, classes, n) for m, n in zip(models, names, strict=True)]
         self._refineries = [Frozen(m).to(device) for m in models]
         self._names = tuple(names)
-        self._device, self._autocast = device, autocast
+        self._device, self._autocast, self._probability = device, autocast, probability
         self.sizes = tuple(sorted({m.spec.size for m in models}))
         self._before = self.hashes()
 
@@ -74,13 +81,17 @@ class RefineryLabels:
         total = torch.zeros((), device=self._device)
         for refinery, order in zip(self._refineries, self._orders, strict=True):
             with self._autocast():
-                q = refinery(batch.inputs[refinery.model.spec.size])
+                q = self._probability(refinery(batch.inputs[refinery.model.spec.size]))
             total = total + (q if order is None else q[:, order.to(q.device)])
         return total / len(self._refineries)
 
+    @property
+    def names(self) -> str:
+        """Who labels, for tables."""
+        return self._names[0] if len(self._names) == 1 else f"mean of {', '.join(self._names)}"
+
     def describe(self) -> str:
-        names = self._names[0] if len(self._names) == 1 else f"mean of {', '.join(self._names)}"
-        return f"refinery soft dynamic ({names})"
+        return f"refinery soft dynamic ({self.names})"
 
     def hashes(self) -> tuple[str, ...]:
         """A hash of each refinery's parameters and buffers."""

@@ -9,31 +9,36 @@ from typing import Any
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.metrics.bootstrap import paired_interval
-from labelwise.refine.nodes import PREDICTIONS
+from labelwise.refine.compare import Comparison
 from labelwise.runs import SCHEMA
 
 COLUMNS = {
     "fit_top1": ("fit", "top1"),
     "select_top1": ("select", "top1"),
     "test_top1": ("test", "top1"),
+    "fit_map": ("fit", "map"),
+    "select_map": ("select", "map"),
+    "test_map": ("test", "map"),
+    "test_mauc": ("test", "mauc"),
     "test_nll": ("test", "nll"),
     "test_ece": ("test", "ece"),
     "noise_auroc": ("fit", "noise_auroc"),
+    "hidden_map": ("fit", "hidden_map"),
     "refined_label_accuracy": ("fit", "refined_label_accuracy"),
     "seconds": ("seconds",),
 }
+"""Columns of a summary: top1 of single-label data, map and mauc of multi-label data."""
 
 
 def results(
     kind: str, dataset: Dataset, rows: list[dict[str, Any]], regime: dict[str, Any] | None, run: Path
 ) -> dict[str, Any]:
-    """The content of ``results.json`` (DESIGN, contract "Results")."""
+    """The content of ``results.json`` (docs/file-formats.md)."""
     summary = summarise(rows)
     return {
         "schema": SCHEMA,
         "kind": kind,
-        "task": "single-label",
+        "task": "single-label" if dataset.table is None else "multi-label",
         "splits": dataset.sizes(),
         "rows": rows,
         "summary": summary,
@@ -58,7 +63,7 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def compare(
     rows: Sequence[dict[str, Any]], summary: Sequence[dict[str, Any]], dataset: Dataset, run: Path
 ) -> dict[str, Any] | None:
-    """Best generation against best control, both chosen on select by mean top-1, compared on test.
+    """Best generation against best control, both chosen on select by mean top-1 (or mAP), compared on test.
 
     The interval is a paired bootstrap over groups of test samples and over seeds. Without controls the best
     later generation is compared with the first.
@@ -71,22 +76,26 @@ def compare(
     kept = {row["name"] for row in generations if row["model"] == generations[-1]["model"]}
     seeds = max(entry["seeds"] for entry in summary)
     entries = [s for s in summary if s["role"] == "generation" and s["name"] in kept and s["seeds"] == seeds]
-    against = _best_on_select([s for s in summary if s["role"] == "control"])
-    chain = _best_on_select(entries if against is not None else entries[1:])
+    metric, title = ("top1", "top-1") if dataset.table is None else ("map", "mAP")
+    against = _best_on_select([s for s in summary if s["role"] == "control"], metric)
+    chain = _best_on_select(entries if against is not None else entries[1:], metric)
     against = against or next(iter(entries), None)
     if chain is None or against is None or not len(dataset.rows("test")):
         return None
-    correct = [_correct(rows, entry["name"], run) for entry in (chain, against)]
-    shared = sorted(correct[0].keys() & correct[1].keys())
+    ours, theirs = (
+        {row["seed"]: run / row["path"] for row in rows if row["name"] == entry["name"]} for entry in (chain, against)
+    )
+    shared = sorted(ours.keys() & theirs.keys())
     if not shared:
         return None
-    difference = np.stack([correct[0][s].astype(float) - correct[1][s] for s in shared])
-    low, high = paired_interval(difference, dataset.groups[dataset.rows("test")])
-    mean = float(difference.mean())
+    compared = Comparison(dataset)
+    mean, (low, high) = compared.gain(
+        [compared.read(theirs[s]) for s in shared], [compared.read(ours[s]) for s in shared]
+    )
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
     label = "the best control" if against["role"] == "control" else "the first generation"
     sentence = (
-        f"{chain['name']} is {verdict} {label} ({against['name']}) on test: {100 * mean:+.2f} points of top-1, "
+        f"{chain['name']} is {verdict} {label} ({against['name']}) on test: {100 * mean:+.2f} points of {title}, "
         f"95% interval {100 * low:+.2f} to {100 * high:+.2f}, {len(shared)} seed{'s' if len(shared) > 1 else ''}; "
         "both were chosen on select."
     )
@@ -94,7 +103,7 @@ def compare(
         "chain": chain["name"],
         "control": against["name"],
         "chosen_on": "select",
-        "metric": "test top1",
+        "metric": f"test {metric}",
         "difference": mean,
         "interval": [low, high],
         "seeds": len(shared),
@@ -102,22 +111,13 @@ def compare(
     }
 
 
-def _best_on_select(entries: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The entry with the highest mean top-1 on select; the earliest of equals."""
-    scored = [e for e in entries if e["select_top1"] is not None]
+def _best_on_select(entries: Sequence[dict[str, Any]], metric: str) -> dict[str, Any] | None:
+    """The entry with the highest mean score on select; the earliest of equals."""
+    column = f"select_{metric}"
+    scored = [e for e in entries if e[column] is not None]
     if not scored:
         return entries[-1] if entries else None
-    return max(scored, key=lambda e: e["select_top1"]["mean"])
-
-
-def _correct(rows: Sequence[dict[str, Any]], name: str, run: Path) -> dict[int, Any]:
-    """Right or wrong on every test sample, by seed."""
-    out = {}
-    for row in rows:
-        if row["name"] == name:
-            with np.load(run / row["path"] / PREDICTIONS) as stored:
-                out[row["seed"]] = stored["correct"]
-    return out
+    return max(scored, key=lambda e: e[column]["mean"])
 
 
 def _get(row: dict[str, Any], keys: tuple[str, ...]) -> float | None:

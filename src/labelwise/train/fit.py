@@ -107,7 +107,7 @@ def fit(
     steps = steps_per_epoch(len(data.rows), config.batch_size, shard)
     state = _State()
     if (folder / RESUME).exists():
-        _restore(folder / RESUME, state, model, optimizer, average, accelerator.scaler)
+        _restore(folder / RESUME, state, model, task, optimizer, average, accelerator.scaler)
     if runtime.is_main:
         write_lines(folder / METRICS, [r for r in read_lines(folder / METRICS) if r["epoch"] <= state.epoch])
     saved = time.monotonic()
@@ -143,7 +143,7 @@ def fit(
                 mid.sums = runtime.gather(sums[None]).sum(0).tolist()
                 mid.seconds = state.seconds + time.monotonic() - started
                 if runtime.is_main:
-                    _store(folder / RESUME, mid, model, optimizer, average, accelerator.scaler)
+                    _store(folder / RESUME, mid, model, task, optimizer, average, accelerator.scaler)
                 saved = time.monotonic()
         state.seconds += time.monotonic() - started
         seen = min(len(data.rows), len(jobs) * config.batch_size)
@@ -163,7 +163,7 @@ def fit(
         if runtime.is_main:
             append_line(folder / METRICS, record)
             if time.monotonic() - saved >= config.checkpoint_seconds and state.epoch < config.epochs:
-                _store(folder / RESUME, state, model, optimizer, average, accelerator.scaler)
+                _store(folder / RESUME, state, model, task, optimizer, average, accelerator.scaler)
                 saved = time.monotonic()
     _keep(model, evaluated, state, config.keep)
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
@@ -214,10 +214,11 @@ def _keep(model: Classifier, evaluated: Classifier, state: _State, keep: str) ->
         model.net.load_state_dict(evaluated.net.state_dict())
 
 
-def _store(path: Path, state: _State, model: Classifier, optimizer: Any, average: Any, scaler: Any) -> None:
+def _store(path: Path, state: _State, model: Classifier, task: Task, optimizer: Any, average: Any, scaler: Any) -> None:
     content = {
         "state": vars(state),
         "model": model.net.state_dict(),
+        "task": task.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": None if average is None else average.state_dict(),
         "scaler": None if scaler is None else scaler.state_dict(),
@@ -225,11 +226,14 @@ def _store(path: Path, state: _State, model: Classifier, optimizer: Any, average
     atomic_write(path, lambda file: torch.save(content, file))
 
 
-def _restore(path: Path, state: _State, model: Classifier, optimizer: Any, average: Any, scaler: Any) -> None:
+def _restore(
+    path: Path, state: _State, model: Classifier, task: Task, optimizer: Any, average: Any, scaler: Any
+) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         vars(state).update(content["state"])
         model.net.load_state_dict(content["model"])
+        task.load_state_dict(content["task"])
         optimizer.load_state_dict(content["optimizer"])
         if average is not None:
             average.load_state_dict(content["average"])

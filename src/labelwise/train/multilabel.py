@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from labelwise.config import PseudoConfig
+from labelwise.data.jobs import REPEAT_SHIFT
 from labelwise.data.loaders import Batch
 from labelwise.errors import DataError
 from labelwise.labels.strategies import train_targets
-from labelwise.labels.table import LabelTable
+from labelwise.labels.table import UNKNOWN, LabelTable
 from labelwise.losses import binary_cross_entropy
 from labelwise.metrics.ranking import mean_over_categories, ranking
+from labelwise.train.labeller import Labeller
+from labelwise.train.schemes import PermanentCorrection, Plain, Scheme
 from labelwise.train.task import Output
 
 
-class MultiLabelTask:
-    """Minimise the binary cross-entropy over given and inferred labels; unknown and uncertain ones count nothing.
+@dataclass(frozen=True)
+class Refined:
+    """Who answers for unknown labels, and how: ``labeller`` gives probabilities (B, C) of the very view."""
 
-    "Assume negative" and its like are strategies that fill the table in beforehand (``labelwise.labels.strategies``).
+    labeller: Labeller
+    options: PseudoConfig
+
+
+class MultiLabelTask:
+    """Minimise a loss per label over given and inferred labels; those without a value count nothing.
+
+    "Assume negative" and its like are strategies that fill the table in beforehand (``labelwise.labels.strategies``);
+    ``refined`` fills in per view what is still without a value.
     The loss is a sum over labels, divided by the number of samples and by the mean weight that a sample's labels have
     over all of ``rows``. That divisor is the same for every batch, so that parts of a batch, on several ranks or one
-    after the other, have together the gradient of the whole, however many of their labels are known.
+    after the other, have together the gradient of the whole, however many of their labels are known. (A scheme that
+    ranks the losses of a batch sees the part.)
 
     Parameters
     ----------
@@ -30,6 +46,10 @@ class MultiLabelTask:
     rows : (n,) the samples that are trained on
     size : the model's input size
     device : of the batches
+    scheme : the loss, and how far it trusts labels that are not given
+    refined : answers for labels without a value; None leaves them out
+    unknown : (N, C) bool, labels that ``scheme`` may doubt; default: those without a value
+    smoothing : labels y become y (1 - s) + s / 2
 
     Raises
     ------
@@ -37,25 +57,73 @@ class MultiLabelTask:
         If no label of ``rows`` has a value.
     """
 
-    names = ("bce",)
+    names = ("loss",)
 
-    def __init__(self, table: LabelTable, rows: NDArray[np.int64], size: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        table: LabelTable,
+        rows: NDArray[np.int64],
+        size: int,
+        device: torch.device,
+        *,
+        scheme: Scheme | None = None,
+        refined: Refined | None = None,
+        unknown: NDArray[np.bool_] | None = None,
+        smoothing: float = 0.0,
+    ) -> None:
         targets, weight = train_targets(table)
-        self._per_sample = float(weight[rows].sum(dtype=np.float64) / max(len(rows), 1))
-        if self._per_sample == 0:
+        if weight[rows].sum(dtype=np.float64) == 0:
             raise DataError("labels: no label of the fit split is known; there is nothing to train on")
+        missing = weight == 0
         # Unknown labels are NaN to the loss, which gives them exactly no gradient; 0 x infinity would be NaN.
-        targets = np.where(weight > 0, targets, np.float32(np.nan))
+        targets = np.where(missing, np.float32(np.nan), targets * np.float32(1 - smoothing) + np.float32(smoothing / 2))
+        if refined is not None:
+            weight = np.where(missing, np.float32(refined.options.weight), weight)
+        self._per_sample = float(weight[rows].sum(dtype=np.float64) / len(rows))
         self._targets, self._weight = (torch.from_numpy(array).to(device) for array in (targets, weight))
-        self.sizes = (size,)
+        doubted = table.source == UNKNOWN if unknown is None else unknown
+        self._unknown = torch.from_numpy(doubted).to(device)
+        self._scheme = Plain(binary_cross_entropy) if scheme is None else scheme
+        self._refined = refined
+        self.sizes = tuple(sorted({size, *(refined.labeller.sizes if refined else ())}))
+        self._size = size
 
     def __call__(self, model: nn.Module, batch: Batch) -> Output:
         rows = torch.from_numpy(batch.rows).to(self._targets.device)
+        target, weight = (labels.index_select(0, rows) for labels in (self._targets, self._weight))
+        unknown = self._unknown.index_select(0, rows)
         # A mixed view's label is known where both of its parts' are.
-        target, weight = (batch.mixed(labels.index_select(0, rows)) for labels in (self._targets, self._weight))
-        logits = model(batch.inputs[self.sizes[0]])
-        total = binary_cross_entropy(logits, target, weight).sum() / self._per_sample
+        target, weight = batch.mixed(target), batch.mixed(weight)
+        if batch.mix is not None:
+            unknown = unknown | unknown[batch.mix.partner]
+        if self._refined is not None:
+            target = torch.where(target.isnan(), answers(self._refined, batch), target)
+        logits = model(batch.inputs[self._size])
+        # Views of an epoch carry its number; a view drawn again within it carries more, above REPEAT_SHIFT.
+        epoch = 0 if batch.numbers is None else int(batch.numbers[0]) & ((1 << REPEAT_SHIFT) - 1)
+        loss = self._scheme(logits, target, weight, unknown, rows, epoch)
+        total = loss.sum() / self._per_sample
         return Output(total / len(batch), total.detach()[None])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self._scheme.state_dict() if isinstance(self._scheme, PermanentCorrection) else {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if isinstance(self._scheme, PermanentCorrection):
+            self._scheme.load_state_dict(state)
+
+
+def answers(refined: Refined, batch: Batch) -> Tensor:
+    """(B, C) what takes the place of unknown labels on this batch's views; NaN where the refinery is too unsure."""
+    return pseudo_labels(refined.labeller(batch), refined.options)
+
+
+def pseudo_labels(probability: Tensor, options: PseudoConfig) -> Tensor:
+    """Soft labels as they are; hard ones 1 above ``high``, 0 at or below ``low``, and NaN between."""
+    if options.kind == "soft":
+        return probability
+    hard = torch.where(probability <= options.low, 0.0, torch.nan)
+    return torch.where(probability > options.high, 1.0, hard)
 
 
 def ranking_scores(logits: Tensor, table: LabelTable) -> dict[str, float]:
@@ -68,7 +136,7 @@ def ranking_scores(logits: Tensor, table: LabelTable) -> dict[str, float]:
 
     Returns
     -------
-    ``map`` and ``auc``, means over the categories where they are defined (NaN if that is none), and ``nll``, the mean
+    ``map`` and ``mauc``, means over the categories where they are defined (NaN if that is none), and ``nll``, the mean
     binary cross-entropy of a known label
     """
     labels = torch.from_numpy(table.given())
@@ -77,6 +145,6 @@ def ranking_scores(logits: Tensor, table: LabelTable) -> dict[str, float]:
     known = ~torch.isnan(labels)
     return {
         "map": float(mean_over_categories(ranks.ap)[0]),
-        "auc": float(mean_over_categories(ranks.auc)[0]),
+        "mauc": float(mean_over_categories(ranks.auc)[0]),
         "nll": float(binary_cross_entropy(logits, labels)[known].double().mean()),
     }

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-HEADLINES = {"top1": "top-1", "map": "mAP", "bce": "BCE"}
+HEADLINES = {"top1": "top-1", "map": "mAP", "loss": "loss"}
 """What is shown of an epoch's scores: the first of these that they have."""
 
 PLAIN_SECONDS = 20.0

@@ -36,6 +36,12 @@ class Task(Protocol):
 
     def __call__(self, model: nn.Module, batch: Batch) -> Output: ...
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the task remembers between steps, for a checkpoint; most remember nothing."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
+
 
 class SoftLabelTask:
     """Minimise CE(q, p), which is KL(q || p) up to a constant, with q from a labeller (arXiv 1805.02641).
@@ -66,3 +72,9 @@ class SoftLabelTask:
             correct = logits.argmax(1) == batch.given
             sums = torch.stack([plain.sum(), (plain - h).sum(), h.sum(), correct.sum().float()])
         return Output(ce.mean(), sums)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Nothing to take up."""

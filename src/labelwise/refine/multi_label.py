@@ -1,0 +1,195 @@
+"""Any number of categories per sample, few labels known: given ones stay, the refinery answers for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labelwise.config import LabelsConfig, PseudoConfig
+from labelwise.data.dataset import Dataset
+from labelwise.data.jobs import fixed_jobs
+from labelwise.data.philox import derive_seed
+from labelwise.errors import ConfigError
+from labelwise.labels import strategies
+from labelwise.labels.table import INFERRED, UNKNOWN, LabelTable
+from labelwise.metrics.calibration import binary_calibration_error
+from labelwise.metrics.ranking import ranking
+from labelwise.models.classifier import Classifier
+from labelwise.refine.bench import SCORE_VIEW, Bench, Node, Plan, Scores, fit_sample
+from labelwise.refine.labellers import RefineryLabels
+from labelwise.refine.scheme import make_scheme
+from labelwise.train.evaluate import EVAL_BATCH, predict_logits
+from labelwise.train.multilabel import MultiLabelTask, Refined, pseudo_labels, ranking_scores
+
+
+class MultiLabel:
+    """Training on partly known labels, and the refinement of unknown ones.
+
+    Without refineries unknown labels are treated as ``recipe.labels`` says. With them, every unknown label becomes what
+    the refinery believes of the view (``recipe.chain.unknown``); given labels are never replaced.
+    """
+
+    metric = "map"
+
+    def plan(self, bench: Bench, node: Node, model: Classifier, refineries: Sequence[Classifier]) -> Plan:
+        if node.train.balance != "none":
+            raise ConfigError(f"train.balance {node.train.balance}: not for multi-label data; leave it out")
+        options = node.labels or bench.recipe.labels
+        table, unknown = self._decided(bench, options)
+        if refineries:
+            return self._refined(bench, node, model, refineries, table, unknown)
+        seed = derive_seed(bench.seed, "unknown labels")
+        table = strategies.unknown(table, options.unknown, seed, bench.dataset.keys)
+        scheme = make_scheme(bench, node, options)
+        task = MultiLabelTask(
+            table,
+            bench.dataset.rows("fit"),
+            model.spec.size,
+            bench.runtime.device,
+            scheme=scheme,
+            unknown=unknown,
+            smoothing=node.train.label_smoothing,
+        )
+        return Plan(task, described(options, node.train.label_smoothing))
+
+    def lineage(self, bench: Bench, node: Node) -> dict[str, Any]:
+        options = (node.labels or bench.recipe.labels).model_dump(mode="json")
+        if node.parents:
+            options |= {"refined": bench.recipe.chain.unknown.model_dump(mode="json")}
+        return {"labels": options}
+
+    def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
+        return ranking_scores(logits, _table(dataset).take(rows))
+
+    def scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> dict[str, Any]:
+        table = _table(dataset).take(rows)
+        labels = torch.from_numpy(table.given())
+        hard = torch.where((labels == 0) | (labels == 1), labels, torch.nan)
+        ranks = ranking(logits.T.contiguous(), hard.T.contiguous())
+        errors = binary_calibration_error(torch.sigmoid(logits.double()).numpy(), hard.numpy())
+        columns = (table.categories, ranks.ap.tolist(), ranks.auc.tolist(), *_counts(ranks.positives, ranks.negatives))
+        keys = ("category", "ap", "auc", "positives", "negatives")
+        return ranking_scores(logits, table) | {
+            "ece": float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan"),
+            "scored": ranks.scored,
+            "per_category": [dict(zip(keys, entry, strict=True)) for entry in zip(*columns, strict=True)],
+        }
+
+    def predictions(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        return {"logits": logits.numpy()}
+
+    def fit_scores(self, bench: Bench, model: Classifier) -> Scores:
+        """How the network sees its own training images.
+
+        ``map`` against the known labels on one random crop each, in eval mode (a sample of the images). Where labels
+        were hidden for an experiment, what it makes of them on centre views: ``hidden_map``, and
+        ``refined_label_accuracy``, the share of them that its rounded probability gets right.
+        """
+        dataset, table = bench.dataset, _table(bench.dataset)
+        sample = fit_sample(dataset)
+        crops = predict_logits(model, bench.loader, sample, bench.runtime, view=SCORE_VIEW, seed=bench.seed)
+        out = {"map": ranking_scores(crops, table.take(sample))["map"]}
+        if dataset.true_table is None:
+            return out
+        true = dataset.true_table.take(sample)
+        hidden = true.hide(true.known & ~table.take(sample).known)
+        if hidden.known.any():
+            logits = predict_logits(model, bench.loader, sample, bench.runtime)
+            right = (logits.numpy() > 0) == (hidden.values >= 0.5)
+            out["hidden_map"] = ranking_scores(logits, hidden)["map"]
+            out["refined_label_accuracy"] = float(right[hidden.known].mean())
+        return out
+
+    def _decided(self, bench: Bench, options: LabelsConfig) -> tuple[LabelTable, NDArray[np.bool_]]:
+        """The table with its uncertain labels decided, and where a label is unknown then."""
+        seed = derive_seed(bench.seed, "uncertain labels")
+        table = strategies.uncertain(_table(bench.dataset), options.uncertain, seed, bench.dataset.keys)
+        return table, table.source == UNKNOWN
+
+    def _refined(
+        self,
+        bench: Bench,
+        node: Node,
+        model: Classifier,
+        refineries: Sequence[Classifier],
+        table: LabelTable,
+        unknown: NDArray[np.bool_],
+    ) -> Plan:
+        options, runtime, dataset = bench.recipe.chain.unknown, bench.runtime, bench.dataset
+        names = [parent.name for parent in node.parents]
+        autocast = runtime.accelerator.autocast
+        refinery = RefineryLabels(refineries, dataset.classes, names, runtime.device, autocast, torch.sigmoid)
+        refined = None
+        if options.view == "each":
+            refined = Refined(refinery, options)
+        else:
+            table = fill_in(table, unknown, _centre_labels(bench, refinery), options)
+        # The loss alone: refined labels are no assumption to be doubted.
+        scheme = make_scheme(bench, node, _plain(node.labels or bench.recipe.labels))
+        task = MultiLabelTask(
+            table,
+            dataset.rows("fit"),
+            model.spec.size,
+            runtime.device,
+            scheme=scheme,
+            refined=refined,
+            unknown=unknown,
+            smoothing=node.train.label_smoothing,
+        )
+        view = "dynamic" if options.view == "each" else "static"
+        label = f"refinery {options.kind} {view} ({refinery.names})"
+        return Plan(task, label, check=refinery.assert_unchanged)
+
+
+def fill_in(
+    table: LabelTable, unknown: NDArray[np.bool_], probability: NDArray[np.float32], options: PseudoConfig
+) -> LabelTable:
+    """``table`` with refined labels (N, C) where ``unknown``; NaN there leaves a label unknown."""
+    labels = pseudo_labels(torch.from_numpy(probability), options).numpy()
+    here = unknown & ~np.isnan(labels)
+    values = np.where(here, labels, table.values)
+    source = np.where(here, np.uint8(INFERRED), table.source)
+    others = np.float32(1) if table.weight is None else table.weight
+    return replace(table, values=values, source=source, weight=np.where(here, np.float32(options.weight), others))
+
+
+def described(options: LabelsConfig, smoothing: float) -> str:
+    """What a network without a refinery learns from, for tables."""
+    unknown = options.unknown if isinstance(options.unknown, str) else "by category or drawn"
+    words = {"ignore": "given", "negative": "given, unknown as negative", "positive": "given, unknown as positive"}
+    parts = [words.get(unknown, f"given, unknown {unknown}")]
+    parts += [options.loss] if options.loss != "bce" else []
+    parts += [options.scheme] if options.scheme != "plain" else []
+    return ", ".join(parts) + ("" if smoothing == 0 else f", smoothed {smoothing:g}")
+
+
+def _plain(options: LabelsConfig) -> LabelsConfig:
+    """The loss alone: refined labels are no assumption to be doubted."""
+    return options.model_copy(update={"scheme": "plain"})
+
+
+def _centre_labels(bench: Bench, refinery: RefineryLabels) -> NDArray[np.float32]:
+    """Probabilities (N, C) of the refinery on the centre view of every fit sample; NaN for the others."""
+    dataset, runtime = bench.dataset, bench.runtime
+    found = np.full((len(dataset), dataset.num_classes), np.nan, dtype=np.float32)
+    rows = dataset.rows("fit")
+    jobs = fixed_jobs(rows, EVAL_BATCH, runtime.shard)
+    parts = [torch.empty(0, dataset.num_classes, device=runtime.device)]
+    parts += [refinery(batch) for batch in bench.loader.stream(jobs, refinery.sizes, bench.seed)]
+    found[rows] = runtime.gather(torch.cat(parts)).cpu().numpy()
+    return found
+
+
+def _table(dataset: Dataset) -> LabelTable:
+    assert dataset.table is not None
+    return dataset.table
+
+
+def _counts(*counts: Tensor) -> list[list[int]]:
+    return [count.tolist() for count in counts]
