@@ -15,7 +15,9 @@ from labelwise.errors import ConfigError
 from labelwise.refine.demo import demo_recipe
 from labelwise.settings import dump_yaml
 
-RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
+FOLDER = Path(__file__).parents[1] / "recipes"
+TABLES = sorted((FOLDER / "tables").glob("*.yaml"))
+RECIPES = sorted(set(FOLDER.rglob("*.yaml")) - set(TABLES))
 
 
 def write(tmp_path: Path, text: str) -> Path:

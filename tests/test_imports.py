@@ -16,7 +16,7 @@ LAYERS = [
     ["data", "models"],
     ["train"],
     ["refine", "cft"],
-    ["report", "audit", "pipeline", "export"],
+    ["report", "audit", "pipeline", "experiment", "export"],
     ["cli"],
     ["__main__"],
 ]

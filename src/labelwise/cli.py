@@ -254,6 +254,29 @@ def ensemble(
     Console().print(ensemble_table(run_ensemble(runs, out, config)))
 
 
+@app.command(epilog="Example: labelwise experiment recipes/tables/ucm_partial.yaml --out runs/ucm --jobs 2")
+def experiment(
+    table: Annotated[Path, typer.Argument(help="YAML of rows, columns and heads.", metavar="EXPERIMENT")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default: runs/NAME of the experiment.")] = None,
+    overrides: SetOption = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="How many seeds.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Cells that run at once.")] = 1,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a table of many trainings, mean and spread over seeds; goes on where it was stopped."""
+    from labelwise.experiment import load_experiment, run_experiment
+    from labelwise.report.experiment import experiment_lines, experiment_table, write_tables
+
+    config = load_experiment(table, [*(overrides or []), *([f"seeds={seeds}"] if seeds is not None else [])])
+    folder = out or Path("runs") / config.name
+    results = run_experiment(config, folder, jobs=jobs, quiet=quiet)
+    console = Console()
+    console.print(experiment_table(results))
+    for line in experiment_lines(results):
+        console.print(line, soft_wrap=True)
+    console.print("table: {}, picture: {}".format(*write_tables(results, folder)), soft_wrap=True)
+
+
 @app.command(epilog="Example: labelwise export runs/cft --model resnet50.a1_in1k --pretrained --out exported")
 def export(
     run: Annotated[Path, typer.Argument(help="Checkpoint folder, or the folder of a CFT run.", metavar="RUN")],
