@@ -90,6 +90,7 @@ class DataConfig(Section):
     noise: NoiseConfig = NoiseConfig()
     classes: PositiveInt | None = Field(None, description="keep only the first so many classes")
     train_limit: PositiveInt | None = Field(None, description="keep so many training samples, drawn by split_seed")
+    select_limit: PositiveInt | None = None
     test_limit: PositiveInt | None = None
     select_share: Rate = Field(0.1, description="share of the training part held out to choose with")
     test_share: Rate = Field(0.2, description="share held out as test where the data has no split of its own")

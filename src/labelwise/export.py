@@ -83,6 +83,7 @@ def export(
     opened = open_model(model, source.get("args", {}), weights, pretrained, _input(source))
     _refuse_other_weights(opened.classifier, source, model)
     card = {
+        "task": "multi-label",
         "eval_crop": source.get("eval_crop", opened.eval_crop),
         "labels": "category-wise fine-tuning",
         "lineage": [str(run), model],

@@ -185,3 +185,13 @@ def test_real_data(shared_data):
         load(shared_data / "nih_cxr64.npz")
     chests = load(shared_data / "nih_cxr64.npz", split_column="")
     assert len(chests) == 1000 and len(np.unique(chests.groups)) < 1000
+
+
+def test_select_can_be_limited_to_see_what_it_costs(tmp_path):
+    path = npz(tmp_path / "m.npz", split=SPLIT)
+    whole = load(path)
+    few = load(path, select_limit=2)
+    assert len(few.rows("select")) == 2 < len(whole.rows("select"))
+    assert set(few.ids[few.rows("select")]) < set(whole.ids[whole.rows("select")])
+    np.testing.assert_array_equal(few.ids[few.rows("test")], whole.ids[whole.rows("test")])
+    np.testing.assert_array_equal(few.ids[few.rows("fit")], whole.ids[whole.rows("fit")])

@@ -77,6 +77,7 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     test = _limit(test, strata, groups, config.test_limit, seed, "test")
     if len(select) == 0:
         select, fit = _hold_out(fit, strata, groups, config.select_share, seed, "select")
+    select = _limit(select, strata, groups, config.select_limit, seed, "select")
 
     classes = samples.classes[: config.classes]
     if not partial:

@@ -1,4 +1,4 @@
-"""What a data set holds: counts per class and split, image sizes, groups, unreadable files, labels known to differ."""
+"""What a data set holds: counts per class and split, sizes, groups, unreadable files, differing labels, warnings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from labelwise.data.dataset import SPLITS, Dataset, Features, ImageSource
 from labelwise.data.memory import survey
+from labelwise.data.missingness import label_warnings
 from labelwise.labels.table import CategoryCounts, LabelTable
 
 
@@ -31,7 +33,7 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
     ``unlabelled`` samples of single-label data; ``images`` {height, width: [min, max], most_frequent: [height, width],
     sizes: how many differ, channels} or None; ``dimension`` of features or None; ``unreadable``, messages; ``groups``
     {number, largest, single: whether every sample is its own}; ``label_differs`` {split: {samples, share}} between
-    given and true labels, or None
+    given and true labels, or None; ``warnings``, sentences about partly known labels (`data.missingness`)
     """
     images, dimension, broken = None, None, []
     if isinstance(dataset.source, Features):
@@ -57,6 +59,7 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
             "single": len(group_sizes) == len(dataset),
         },
         "label_differs": _label_differs(dataset),
+        "warnings": [] if dataset.table is None else label_warnings(dataset.table, dataset.split),
     }
 
 
@@ -71,6 +74,7 @@ def render_stats(stats: dict[str, Any]) -> Group:
         for message in stats["unreadable"]:
             unreadable.add_row(escape(message))
         parts.append(unreadable)
+    parts += [Text(f"Warning: {' '.join(warning.split())}", style="yellow") for warning in stats["warnings"]]
     return Group(*parts)
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from labelwise.config import DataConfig, ViewConfig
 from labelwise.data.dataset import Dataset, Samples
 from labelwise.data.memory import to_memory
@@ -71,6 +74,13 @@ def is_radiograph(config: DataConfig) -> bool:
         If the format is to be found out, and the source is missing or not understood.
     """
     return _format(config) in ("chexpert", "nih")
+
+
+def studies_of(config: DataConfig, ids: NDArray[np.str_]) -> NDArray[np.str_] | None:
+    """The examination that each sample is a view of, where a format has such (CheXpert); else None."""
+    if _format(config) != "chexpert":
+        return None
+    return np.array([chexpert.study_of(name) for name in ids.tolist()], dtype=np.str_)
 
 
 def views_of(config: DataConfig, views: ViewConfig) -> ViewConfig:

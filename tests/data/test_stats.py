@@ -1,0 +1,40 @@
+"""What is counted in a data set of one class per sample."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from rich.console import Console
+
+from labelwise.data.stats import dataset_stats, render_stats
+
+RNG = np.random.default_rng(0)
+
+
+def test_stats(tmp_path, load, draw, folder_tree):
+    root = folder_tree(tmp_path)
+    draw(root / "train" / "cat" / "wide.png", side=9)
+    dataset = load(root, select_share=0.25, noise={"rate": 0.5})
+    stats = dataset_stats(dataset)
+    assert stats["splits"] == dataset.sizes()
+    assert sum(row["fit"] for row in stats["classes"]) == stats["splits"]["fit"]
+    assert stats["images"] == {
+        **{"height": [6, 9], "width": [6, 9], "most_frequent": [6, 6]},
+        **{"sizes": 2, "channels": 3},
+    }
+    assert stats["label_differs"]["test"] == {"samples": 0, "share": 0.0}
+    assert stats["label_differs"]["fit"]["samples"] + stats["label_differs"]["select"]["samples"] == round(0.5 * 9)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(render_stats(stats))
+    assert "most often 6 x 6" in console.file.getvalue()
+
+
+def test_stats_of_features(tmp_path, load, npz):
+    path = npz(
+        tmp_path / "f.npz", features=RNG.normal(size=(10, 4)), label=np.arange(10) % 2, groups=np.arange(10) // 2
+    )
+    stats = dataset_stats(load(path, select_share=0.25, test_share=0.2))
+    assert (stats["kind"], stats["dimension"], stats["images"]) == ("features", 4, None)
+    assert stats["groups"] == {"number": 5, "largest": 2, "single": False}
+    assert stats["label_differs"] is None
