@@ -3,13 +3,46 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 # Before torch is imported: the tests' networks are tiny, and threads that wait for each other slow them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+
+
+class Done(NamedTuple):
+    """What a command left: exit code, standard output, lines of standard error."""
+
+    code: int
+    out: str
+    err: list[str]
+
+
+@pytest.fixture
+def labelwise(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Call the entry point as the shell does."""
+    from labelwise import cli
+
+    monkeypatch.setenv("COLUMNS", "200")
+    torch.set_num_threads(1)
+
+    def call(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["labelwise", *map(str, arguments)])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return Done(code, captured.out, captured.err.splitlines())
+
+    return call
 
 
 @pytest.fixture(scope="session")

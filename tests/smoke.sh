@@ -44,6 +44,28 @@ if [ -d "$data" ]; then
   labelwise cft "$data/ucm_features_lite0.npz" --base ignore --out "$out/ucm" --set draws=200
   labelwise data stats "$data/ucm_multilabel_128.npz"
 fi
+
+python - "$out/partial.npz" <<'PYTHON'
+import sys
+from pathlib import Path
+from labelwise.pipeline import write_digit_attributes
+write_digit_attributes(Path(sys.argv[1]), 0.3, 0)
+PYTHON
+cat > "$out/partial.yaml" <<YAML
+threads: 1
+data: {source: $out/partial.npz}
+views: {size: 8, flip: false}
+train: {epochs: 2, keep: best}
+chain: {generations: 2, members: 2}
+YAML
+labelwise data stats "$out/partial.yaml"
+labelwise refine "$out/partial.yaml" --out "$out/partial"
+labelwise evaluate "$out/partial/seed-0/generation-2" --data "$out/partial.yaml"
+if [ -d "$data" ]; then
+  LABELWISE_DATA="$data" labelwise experiment recipes/tables/ucm_partial.yaml --out "$out/table" --seeds 1 --set recipe.train.epochs=1 \
+    --set axis.values=[0.1] --set 'rows={ignore: [], "refine": ["chain={generations: 2, members: 2}"]}' --set 'heads={auto: {preset: fast, draws: 100}}'
+  test -s "$out/table/table.md" -a -s "$out/table/table.svg"
+fi
 if labelwise refine recipes/digits/noise40.yaml --out "$out/bad" --set train.epoch=3 2> "$out/error.txt"; then
   echo "a misspelt key was accepted" >&2
   exit 1

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
@@ -25,34 +23,7 @@ COMMANDS = (
     *("features", "cft", "ensemble", "export"),
 )
 
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: list[str]
-
-
-Command = Callable[..., Done]
-
-
-@pytest.fixture
-def labelwise(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Call the entry point as the shell does."""
-    monkeypatch.setenv("COLUMNS", "200")
-    torch.set_num_threads(1)
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["labelwise", *map(str, arguments)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err.splitlines())
-
-    return call
+Command = Callable[..., Any]  # the fixture `labelwise`; its answers are `Done`s
 
 
 def draw(path: Path, level: int, mode: str = "RGB") -> None:
@@ -88,7 +59,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def assert_one_line(done: Done, *words: object) -> None:
+def assert_one_line(done: Any, *words: object) -> None:
     assert done.code == 1, done
     assert 1 <= len(done.err) <= 2, done.err
     assert done.err[0].startswith("error: ")
@@ -211,7 +182,7 @@ def test_predict_refuses_what_it_does_not_know(labelwise: Command, colour_model:
 # mistakes
 
 
-def refine_photos(labelwise: Command, photos: Path, tmp_path: Path, *more: object) -> Done:
+def refine_photos(labelwise: Command, photos: Path, tmp_path: Path, *more: object) -> Any:
     return labelwise("refine", "--set", f"data.source={photos}", "--out", tmp_path / "out", *TINY, *more)
 
 

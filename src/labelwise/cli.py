@@ -98,7 +98,10 @@ def evaluate(
     out: Annotated[Path | None, typer.Option("--out", help="Also write the scores to this JSON file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Top-1, top-5, NLL, calibration and the table per class of a checkpoint."""
+    """Top-1, top-5, NLL, calibration and the table per class of a checkpoint.
+
+    Multi-label: mAP, AUC, precision, recall and F1 at 0.5 and at thresholds tuned on select, over the known labels.
+    """
     from labelwise.refine.inference import evaluate_checkpoint
     from labelwise.runs import finite, write_json
 
@@ -121,7 +124,7 @@ def predict(
     top: Annotated[int, typer.Option(help="How many classes to name per image.")] = 3,
     unreadable: Annotated[str, typer.Option(help="fail, or skip and list.")] = "fail",
 ) -> None:
-    """Name the likeliest classes of every image."""
+    """Name the likeliest classes of every image; of a multi-label checkpoint also all that are likelier than not."""
     from labelwise.refine.inference import predict_folder
 
     count, skipped = predict_folder(model, folder, out, top, skip_unreadable=unreadable == "skip")
@@ -301,7 +304,7 @@ def data_stats(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Counts per class or category and split, image sizes, unreadable files."""
+    """Counts per class or category and split, image sizes, unreadable files; warnings about labels that are known."""
     from labelwise.data.readers import load_dataset
     from labelwise.data.stats import dataset_stats, render_stats
     from labelwise.runs import finite

@@ -112,6 +112,21 @@ def test_features_of_each_category(tmp_path):
 def test_a_folder_is_mapped(tmp_path):
     found = read_features(save(tmp_path / "f", ARRAYS))
     assert isinstance(found.features, np.memmap)
+    assert not found.labels.flags.writeable and not found.label_weight.flags.writeable  # the file's own pages
+    np.testing.assert_array_equal(found.labels, ARRAYS["labels"])
+
+
+def test_labels_are_never_in_memory_as_a_whole(tmp_path):
+    rows, categories = 40_000, 1_000  # 160 MB that take no place on the disk
+    save(tmp_path / "f", {"features": np.zeros((rows, 1), np.float16), "categories": np.arange(categories)})
+    np.lib.format.open_memmap(tmp_path / "f" / "labels.npy", "w+", np.float32, (rows, categories)).flush()
+    tracemalloc.start()
+    found = read_features(tmp_path / "f")
+    found.fingerprint()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.labels.shape == (rows, categories)
+    assert peak < 2 * module.CHUNK_BYTES < rows * categories * 4 / 2
 
 
 def test_pieces_cover_every_row_within_their_bound():

@@ -44,8 +44,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def scores(logits: Any, labels: Any, metric: str = "ap") -> Any:
-    found = ranking(np.ascontiguousarray(logits.T), np.ascontiguousarray(labels.T))
-    return (found.ap if metric == "ap" else found.auc).numpy()
+    return ranking(np.ascontiguousarray(logits.T), np.ascontiguousarray(labels.T)).of(metric).numpy()
 
 
 def old_logits(toy: Any, features: Any) -> Any:
@@ -235,6 +234,16 @@ def test_a_genetic_search_with_nothing_to_climb_warns(partial: Toy) -> None:
     assert not any("to climb" in line for line in saturated.fitted().warnings_)
     easy = partial(0, dim=6)
     assert not any("to climb" in line for line in easy.fitted({"method": "genetic"}).warnings_)
+
+
+@pytest.mark.parametrize("objective", ["ap", "auc"])
+def test_the_warning_says_how_well_the_old_head_ranks(objective: str, partial: Toy) -> None:
+    toy = partial(0, rows=(60, 200, 600), known=0.7)
+    mean = scores(old_logits(toy, toy.fit[0]), toy.fit[1], objective).mean()
+    for preset, words in ((None, "measures its fitness under noise"), ("paper-2024", "has nothing to climb")):
+        options = {"method": "genetic", "objective": objective, "preset": preset}
+        [line] = [line for line in toy.fitted(options).warnings_ if "to climb" in line]
+        assert f"(mean {objective.upper()} {mean:.3f}); the genetic search {words}" in line
 
 
 def test_little_memory_gives_nearly_the_same(partial: Toy) -> None:

@@ -86,8 +86,7 @@ def slow_fittest(problem: Problem, category: int, objective: str, draws: Iterato
     population = np.stack([head] * SIZE)
     for draw_ in draws:
         logits = x.double().numpy() @ population[:, :-1].T.astype(np.float64)
-        found = [ranking(column, y) for column in logits.T.copy()]
-        fitness = np.array([float(f.ap if objective == "ap" else f.auc) for f in found])
+        fitness = np.array([float(ranking(column, y).of(objective)) for column in logits.T.copy()])
         yield population[fitness.argmax()].copy()
         population = slow_generation(population, fitness, draw_, 0.25)
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from labelwise.cft import known
 from labelwise.cft.known import DENSE_SHARE, Block, blocks
 
 BUDGETS = (1, 2_000, 10**9)
@@ -114,6 +115,33 @@ def test_take_follows_the_rows() -> None:
             place = row if block.rows is None else int(((block.rows[0] == row) & (block.weight[0] > 0)).nonzero()[0])
             assert taken[0, place] == values[row, category]
             assert label == labels[row, category]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_labels_looked_at_a_few_rows_at_a_time_give_the_same_blocks(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, labels, weight = case(7, own=own)
+    some = torch.tensor([3, 0, 5, 1])
+    for budget in BUDGETS:
+        whole = list(blocks(x, labels, weight, some, 2, budget))
+        with monkeypatch.context() as patch:
+            patch.setattr(known, "LABEL_BYTES", 3 * 4 * len(some))
+            parts = list(blocks(x, labels, weight, some, 2, budget))
+        assert any(block.rows is not None for block in whole)
+        for one, two in zip(whole, parts, strict=True):
+            for field in ("categories", "x", "label", "weight", "rows"):
+                a, b = getattr(one, field), getattr(two, field)
+                assert a is b is None or torch.equal(a, b), field
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 5)])
+def test_deviation_is_that_of_the_known_entries(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(1)
+    logits, weight = rng.normal(3, 2, (*shape, 40)), (rng.random((*shape[:1], *[1] * (len(shape) - 1), 40)) < 0.4)
+    weight[0] = False
+    expected = np.where(weight, logits, np.nan)[1:]
+    found = known.known_deviation(torch.from_numpy(logits), torch.from_numpy(weight.astype(np.float64)))
+    np.testing.assert_allclose(found[1:], np.nanstd(expected, axis=-1), rtol=1e-9)
+    assert not found[0].any()
 
 
 def test_only_the_categories_asked_for_and_none_at_all() -> None:

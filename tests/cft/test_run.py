@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
-import torch
 
-from labelwise import cli
 from labelwise.cft.run import CftConfig, run_cft
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.metrics.ranking import ranking
@@ -90,7 +87,8 @@ def finished(arrays: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
 
 def test_results_have_the_keys_of_the_design(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, results = finished
-    assert results == json.loads((folder / "results.json").read_text())
+    read = json.loads((folder / "results.json").read_text())
+    assert results == read and repr(results) == repr(read)  # no tuple, no number of another type
     assert_finite(results)
     top = {"schema", "kind", "name", "objective", "method", "preset", "base", "seed", "seconds", "stages", "splits"}
     top |= {"peak_memory_mb", "dim", "labels", "mean", "other", "calibration", "reliability", "counts", "warnings"}
@@ -139,6 +137,40 @@ def test_results_are_what_the_head_gives(finished: tuple[Path, dict[str, Any]], 
                     known = np.isfinite(labels[:, c])
                     recall = (labels[taken & known, c] == 1).sum() / (labels[known, c] == 1).sum()
                     assert recall == pytest.approx(entry["threshold"]["recall"])
+
+
+def test_predictions_are_what_was_measured_in_the_order_of_the_rows(
+    arrays: dict[str, Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    order = np.random.default_rng(0).permutation(len(arrays["labels"]))
+    rows = {key: arrays[key][order] for key in ("features", "labels", "split", "groups")}
+    results = run_cft(config(save(**rows), preset="fast"), tmp_path / "run", quiet=True)
+    head = safetensors.numpy.load_file(tmp_path / "run" / "head.safetensors")
+    held = rows["split"] != "fit"
+    with np.load(tmp_path / "run" / "predictions.npz") as found:
+        np.testing.assert_array_equal(found["split"], rows["split"][held])
+        np.testing.assert_array_equal(found["ids"], np.flatnonzero(held).astype(str))
+        np.testing.assert_array_equal(found["labels"], rows["labels"][held])
+        logits = rows["features"][held] @ head["weight"].T + head["bias"]
+        np.testing.assert_allclose(found["logits"], logits, rtol=1e-4, atol=1e-5)
+        test = found["split"] == "test"
+        after = ranking(np.ascontiguousarray(found["logits"][test].T), np.ascontiguousarray(found["labels"][test].T))
+    assert results["mean"]["test"]["after"] == float(after.ap.nanmean())  # to the bit: nothing was computed twice
+
+
+def test_labels_in_a_mapped_folder_give_the_same(
+    arrays: dict[str, Any], save: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder" / "scenes"
+    folder.mkdir(parents=True)
+    for key, array in arrays.items():
+        np.save(folder / f"{key}.npy", array)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    paths = (save(), folder)
+    one, two = (run_cft(config(path, preset="fast"), tmp_path / f"run{path.suffix}", quiet=True) for path in paths)
+    for key in set(one) - {"seconds", "stages", "peak_memory_mb"}:
+        assert one[key] == two[key], key
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_counts_and_statuses(finished: tuple[Path, dict[str, Any]], arrays: dict[str, Any]) -> None:
@@ -282,34 +314,8 @@ def test_a_test_split_of_which_nothing_is_known(
 # the command
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: list[str]
-
-
-@pytest.fixture
-def labelwise(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Call the entry point as the shell does."""
-    monkeypatch.setenv("COLUMNS", "200")
-    torch.set_num_threads(1)
-
-    def call(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["labelwise", *map(str, arguments)])
-        capsys.readouterr()
-        code: Any = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return Done(code, captured.out, captured.err.splitlines())
-
-    return call
-
-
 def test_the_command_prints_and_writes_a_report(
-    labelwise: Callable[..., Done], save: Callable[..., Path], tmp_path: Path
+    labelwise: Callable[..., Any], save: Callable[..., Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     done = labelwise(
@@ -342,7 +348,7 @@ def test_mistakes_are_one_line(
     arguments: tuple[str, ...],
     changes: dict[str, Any],
     words: tuple[str, ...],
-    labelwise: Callable[..., Done],
+    labelwise: Callable[..., Any],
     save: Callable[..., Path],
     tmp_path: Path,
 ) -> None:

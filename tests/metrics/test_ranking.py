@@ -98,6 +98,7 @@ def test_undefined_is_nan_in_both_and_counted(rank):
     assert found.ap.isnan().tolist() == found.auc.isnan().tolist() == [True, True, True, False, True]
     assert found.positives.tolist() == [6, 0, 0, 1, 1] and found.negatives.tolist() == [0, 6, 0, 1, 0]
     assert found.scored == 1
+    assert found.of("ap") is found.ap and found.of("auc") is found.auc
 
 
 @PATHS

@@ -40,10 +40,10 @@ def fit_base(
     """
     labels, label_weight = fit.labels, fit.weight
     if kind == "assume-negative":
-        unknown = torch.isnan(labels)
-        labels = torch.where(unknown, 0.0, labels)
-        # What a file says an unknown label weighs, often 0, is not about the negative that is assumed.
-        label_weight = None if label_weight is None else torch.where(unknown, 1.0, label_weight)
+        if label_weight is not None:
+            # What a file says an unknown label weighs, often 0, is not about the negative that is assumed.
+            label_weight = torch.where(torch.isnan(labels), 1.0, label_weight)
+        labels = torch.nan_to_num(labels)
     coordinates = principal_coordinates(fit.features, max(c.rank for c in STRENGTHS), seed=seed, device=labels.device)
     x = coordinates.transform(fit.features)
     total, columns = labels.shape[1], len(STRENGTHS)
@@ -58,7 +58,7 @@ def fit_base(
     for column in range(columns):
         logits = linear_logits(select.features, on_features[:, column], feature_bias[:, column])
         found = ranking(logits.T.contiguous(), select.labels.T.contiguous())
-        means.append((found.ap if objective == "ap" else found.auc).nanmean())
+        means.append(found.of(objective).nanmean())
     score = torch.stack(means)
     if bool(torch.isnan(score).all()):
         raise DataError("select: no category has both a known positive and a known negative, so nothing can be chosen")

@@ -16,7 +16,7 @@ import labelwise
 from labelwise.data.files import read_arrays
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.metrics.bootstrap import ranking_gain_intervals
-from labelwise.metrics.ranking import mean_over_categories, ranking
+from labelwise.metrics.ranking import Metric, mean_over_categories, ranking
 from labelwise.runs import RESULTS, RUN, SCHEMA, environment, read_json, write_json
 from labelwise.settings import Section
 
@@ -87,7 +87,7 @@ class EnsembleConfig(Section):
     """Options of ``labelwise ensemble``."""
 
     how: How = "rank"
-    objective: Literal["ap", "auc"] = "ap"
+    objective: Metric = "ap"
 
 
 def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _aligned(first: Predictions, other: Predictions) -> NDArray[np.float32]:
     return other.logits[rows][:, columns]
 
 
-def _row(name: str, scores: NDArray[np.floating], first: Predictions, objective: str) -> dict[str, Any]:
+def _row(name: str, scores: NDArray[np.floating], first: Predictions, objective: Metric) -> dict[str, Any]:
     row: dict[str, Any] = {"name": name}
     for split in ("select", "test"):
         rows = first.split == split
@@ -151,7 +151,7 @@ def _row(name: str, scores: NDArray[np.floating], first: Predictions, objective:
             row[split] = None
             continue
         found = ranking(np.ascontiguousarray(scores[rows].T), np.ascontiguousarray(first.labels[rows].T))
-        values = found.ap if objective == "ap" else found.auc
+        values = found.of(objective)
         mean, scored = mean_over_categories(values)
         row[split] = {"mean": float(mean), "scored": int(scored), "categories": values.tolist()}
     return row

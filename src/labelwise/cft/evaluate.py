@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from labelwise.cft.evidence import CategoryReport
 from labelwise.cft.features import FeatureSet
 from labelwise.cft.problem import Rows, linear_logits
 from labelwise.cft.search import Objective
+from labelwise.cft.sharded import LABEL_BYTES, chunks
 from labelwise.data.dataset import SPLITS
 from labelwise.metrics.bootstrap import RankingGains, ranking_gain_intervals
 from labelwise.metrics.calibration import Reliability, binary_calibration_error, reliability
@@ -36,7 +38,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """One split: labels with NaN for unknown, logits and ranks before and after."""
 
     labels: Floats
@@ -44,21 +46,28 @@ class _Measured:
     after: Floats
     ranks: tuple[Ranking, Ranking]
 
-    def values(self, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        first, second = ((r.ap if metric == "ap" else r.auc).numpy() for r in self.ranks)
+    def values(self, metric: Objective) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        first, second = (r.of(metric).numpy() for r in self.ranks)
         return first, second
 
-    def means(self, metric: str) -> dict[str, Any]:
+    def means(self, metric: Objective) -> dict[str, Any]:
         first, second = self.values(metric)
         before, scored = mean_over_categories(first)
         after, _ = mean_over_categories(second)
         return {"before": float(before), "after": float(after), "scored": int(scored)}
 
 
-def evaluate(
+def measure(data: FeatureSet, old: Head, new: Head) -> dict[str, Measured]:
+    """What both heads do on ``select`` and on ``test``, where the data have one.
+
+    Labels that are uncertain or soft count as unknown.
+    """
+    return {split: _measure(data, split, old, new) for split in ("select", "test") if len(data.rows(split))}
+
+
+def summarise(
     data: FeatureSet,
-    old: Head,
-    new: Head,
+    measured: Mapping[str, Measured],
     reports: list[CategoryReport],
     objective: Objective,
     rule: ThresholdRule | None,
@@ -67,10 +76,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """The part of ``results.json`` that is measured: splits, labels, means, calibration, categories.
 
-    Labels of ``select`` and ``test`` that are uncertain or soft count as unknown. Thresholds are found on ``select``.
+    Thresholds are found on ``select``.
     """
-    select = _measure(data, "select", old, new)
-    test = _measure(data, "test", old, new) if len(data.rows("test")) else None
+    select, test = measured["select"], measured.get("test")
     gains = None
     if test is not None and test.ranks[0].scored:
         groups = data.groups[data.rows("test")]
@@ -78,9 +86,10 @@ def evaluate(
             test.before, test.after, test.labels, metric=objective, groups=groups, draws=draws, seed=seed
         )
     other: Objective = "auc" if objective == "ap" else "ap"
+    counts = {split: _counts(data, split) for split in SPLITS}
     found: dict[str, Any] = {
         "splits": data.sizes(),
-        "labels": {split: _label_counts(data, split) for split in SPLITS},
+        "labels": {split: _label_counts(of_kinds) for split, of_kinds in counts.items()},
         "mean": {"select": select.means(objective)},
         "other": {"metric": other, "select": select.means(other)},
         "counts": {
@@ -91,17 +100,15 @@ def evaluate(
         interval = list(gains.mean_interval) if gains is not None else None
         found["mean"]["test"] = test.means(objective) | {"gain_interval": interval}
         found["other"]["test"] = test.means(other)
-        found |= _calibration(test)
-    fit = data.labels[data.rows("fit")]
-    blanks = [
-        {"unknown": int(u), "uncertain": int(v)} for u, v in zip(np.isnan(fit).sum(0), (fit == -1).sum(0), strict=True)
-    ]
+        calibration, errors = _calibration(test)
+        found |= calibration
+    blanks = [{kind: int(counts["fit"][kind][c]) for kind in ("unknown", "uncertain")} for c in range(len(reports))]
     found["categories"] = [
         {"name": data.categories[c]} | _category(c, report, blanks[c], select, test, gains, objective, rule)
         for c, report in enumerate(reports)
     ]
     if test is not None:
-        for entry, before, after in zip(found["categories"], *_ece(test), strict=True):
+        for entry, before, after in zip(found["categories"], *errors, strict=True):
             entry["ece"] = {"before": before, "after": after}
     return found
 
@@ -111,33 +118,44 @@ def hard_labels(labels: Floats) -> Floats:
     return np.where((labels == 0) | (labels == 1), labels, np.float32(np.nan))
 
 
-def _measure(data: FeatureSet, split: str, old: Head, new: Head) -> _Measured:
+def _measure(data: FeatureSet, split: str, old: Head, new: Head) -> Measured:
     rows = data.rows(split)
     labels = hard_labels(data.labels[rows])
     before, after = old.logits(data, rows), new.logits(data, rows)
     columns = torch.from_numpy(np.ascontiguousarray(labels.T))
     first, second = (ranking(np.ascontiguousarray(logits.T), columns) for logits in (before, after))
-    return _Measured(labels, before, after, (first, second))
+    return Measured(labels, before, after, (first, second))
 
 
-def _label_counts(data: FeatureSet, split: str) -> dict[str, Any]:
-    labels = data.labels[data.rows(split)]
-    known = labels >= 0
-    return {
-        "known": float(known.mean()) if known.size else None,
-        "positive": int((labels >= 0.5).sum()),
-        "negative": int((known & (labels < 0.5)).sum()),
-        "unknown": int(np.isnan(labels).sum()),
-        "uncertain": int((labels == -1).sum()),
+def _counts(data: FeatureSet, split: str) -> dict[str, NDArray[np.int64]]:
+    """(C,) labels of each kind, counted a few rows at a time, so that nothing of the size of all labels is made."""
+    kinds: dict[str, Callable[[Floats], NDArray[np.bool_]]] = {
+        "positive": lambda part: part >= 0.5,
+        "negative": lambda part: (part >= 0) & (part < 0.5),
+        "unknown": np.isnan,
+        "uncertain": lambda part: part == -1,
     }
+    found = {kind: np.zeros(len(data.categories), np.int64) for kind in kinds}
+    labels = Rows(data.labels, data.rows(split))
+    for chunk in chunks(labels, LABEL_BYTES):
+        part = labels[chunk]
+        for kind, wanted in kinds.items():
+            found[kind] += wanted(part).sum(0)
+    return found
+
+
+def _label_counts(of_kinds: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
+    total = {kind: int(count.sum()) for kind, count in of_kinds.items()}
+    size = sum(total.values())
+    return {"known": (total["positive"] + total["negative"]) / size if size else None, **total}
 
 
 def _category(
     c: int,
     report: CategoryReport,
     blanks: dict[str, int],
-    select: _Measured,
-    test: _Measured | None,
+    select: Measured,
+    test: Measured | None,
     gains: RankingGains | None,
     objective: Objective,
     rule: ThresholdRule | None,
@@ -160,7 +178,7 @@ def _category(
     return entry
 
 
-def _scores(measured: _Measured, c: int, objective: Objective) -> dict[str, Any]:
+def _scores(measured: Measured, c: int, objective: Objective) -> dict[str, Any]:
     before, after = measured.values(objective)
     ranks = measured.ranks[0]
     return {
@@ -171,7 +189,7 @@ def _scores(measured: _Measured, c: int, objective: Objective) -> dict[str, Any]
     }
 
 
-def _threshold(select: _Measured, c: int, rule: ThresholdRule) -> dict[str, Any] | None:
+def _threshold(select: Measured, c: int, rule: ThresholdRule) -> dict[str, Any] | None:
     known = ~np.isnan(select.labels[:, c])
     found = find_threshold(select.after[known, c], select.labels[known, c], rule)
     if found is None:
@@ -179,10 +197,10 @@ def _threshold(select: _Measured, c: int, rule: ThresholdRule) -> dict[str, Any]
     return {"rule": str(rule), "probability": float(_sigmoid(found["value"])), "split": "select", **found}
 
 
-def _calibration(test: _Measured) -> dict[str, Any]:
-    before, after = _ece(test)
-    diagrams = [reliability(_sigmoid(logits), test.labels) for logits in (test.before, test.after)]
-    return {
+def _calibration(test: Measured) -> tuple[dict[str, Any], tuple[list[float], list[float]]]:
+    """Calibration and reliability as ``results.json`` has them, and the errors of the categories before and after."""
+    (before, first), (after, second) = (_reliability(logits, test.labels) for logits in (test.before, test.after))
+    found = {
         "calibration": {
             "test": {
                 "ece_before": float(np.nanmean(before)) if np.isfinite(before).any() else None,
@@ -191,15 +209,15 @@ def _calibration(test: _Measured) -> dict[str, Any]:
                 "log_loss_after": _log_loss(test.after, test.labels),
             }
         },
-        "reliability": {"split": "test", "before": _bins(diagrams[0]), "after": _bins(diagrams[1])},
+        "reliability": {"split": "test", "before": _bins(first), "after": _bins(second)},
     }
+    return found, (before, after)
 
 
-def _ece(test: _Measured) -> tuple[list[float], list[float]]:
-    before, after = (
-        binary_calibration_error(_sigmoid(logits), test.labels).tolist() for logits in (test.before, test.after)
-    )
-    return before, after
+def _reliability(logits: Floats, labels: Floats) -> tuple[list[float], Reliability]:
+    """Calibration error of each category, and the diagram of all of them."""
+    probability = _sigmoid(logits)
+    return binary_calibration_error(probability, labels).tolist(), reliability(probability, labels)
 
 
 def _bins(diagram: Reliability) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The feature file: what category-wise fine-tuning reads, from ``labelwise features`` or from anyone (docs: formats).
 
-A ``.npz`` of arrays, or a folder of ``.npy`` files of the same names, whose features are memory-mapped. A folder of
+A ``.npz`` of arrays, or a folder of ``.npy`` files of the same names, whose large arrays are memory-mapped. A folder of
 numbered folders (``00000``, ``00001``, ...) is read as their rows one after the other; categories and head lie at the
 top or in the first one. Nothing is ever unpickled.
 
@@ -16,7 +16,6 @@ optional        ``head_weight`` (C, D) with ``head_bias`` (C,); ``label_weight``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +23,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.cft.sharded import FeatureArray, ShardedArray
+from labelwise.cft.sharded import CHUNK_BYTES, FeatureArray, ShardedArray, chunks, first_entry, row_bytes
 from labelwise.data.dataset import SPLITS
 from labelwise.data.files import read_arrays, text
 from labelwise.errors import DataError
@@ -35,12 +34,10 @@ Texts = NDArray[np.str_]
 
 REQUIRED = ("features", "labels", "categories")
 OPTIONAL = ("split", "ids", "groups", "head_weight", "head_bias", "label_weight")
+MAPPED = ("features", "labels", "label_weight")
 PER_ROW = ("features", "labels", "split", "ids", "groups", "label_weight")
 MARKER, UNFINISHED = "features.json", "progress.json"
 """A folder of features gets its marker last; it holds the other file for as long as rows are missing."""
-
-CHUNK_BYTES = 1 << 25
-"""Features are looked at in pieces of about this size (32 MiB)."""
 
 _SAMPLED_ROWS = 512  # whose features enter the fingerprint
 
@@ -57,7 +54,7 @@ class FeatureSet:
     ----------
     name : for messages and reports
     features : (N, D) or (N, C, D), float16 or float32; a memory map stays one
-    labels : (N, C) float32; 1 positive, 0 negative, NaN unknown, -1 uncertain, between 0 and 1 soft
+    labels : (N, C) float32; 1 positive, 0 negative, NaN unknown, -1 uncertain, between 0 and 1 soft; may be read-only
     categories : C names
     split : (N,) of ``fit``, ``select`` and ``test``
     head_weight, head_bias : (C, D) and (C,) float32 of the trained head, or None
@@ -113,15 +110,20 @@ class FeatureSet:
         for names in (self.categories, self.split.tolist(), self.ids.tolist(), self.groups.tolist()):
             digest.update("\0".join(names).encode() + b"\1")
         for array in (self.labels, self.head_weight, self.head_bias, self.label_weight):
-            digest.update(b"none" if array is None else np.ascontiguousarray(array).data)
-        count = min(_SAMPLED_ROWS, len(self), max(1, CHUNK_BYTES // _row_bytes(self.features)))
+            if array is None:
+                digest.update(b"none")
+                continue
+            for chunk in chunks(array):
+                digest.update(np.ascontiguousarray(array[chunk]).data)
+        count = min(_SAMPLED_ROWS, len(self), max(1, CHUNK_BYTES // row_bytes(self.features)))
         sampled = np.linspace(0, len(self) - 1, count).astype(np.int64)
         digest.update(np.ascontiguousarray(self.features[sampled]).data)
         return digest.hexdigest()[:16]
 
 
 def read_features(path: Path) -> FeatureSet:
-    """Read and check a feature file. An .npz is read into memory; the features of a folder are memory-mapped.
+    """Read and check a feature file. An .npz is read into memory; the features, labels
+    and label weights of a folder are memory-mapped.
 
     Without ``split`` every row is ``fit``: nothing can then be chosen or measured on other rows, so the caller should
     ask for a split or make one.
@@ -206,16 +208,6 @@ def check_finite(features: FeatureArray, ids: Texts) -> None:
             raise DataError(f"features: row {row} ({str(ids[row])!r}) has NaN or infinite values; leave the row out")
 
 
-def chunks(features: FeatureArray, limit: int = CHUNK_BYTES) -> Iterator[slice]:
-    """Consecutive rows of about ``limit`` bytes, at least one."""
-    step = max(1, limit // max(1, _row_bytes(features)))
-    return (slice(start, min(start + step, len(features))) for start in range(0, len(features), step))
-
-
-def _row_bytes(features: FeatureArray) -> int:
-    return int(np.prod(features.shape[1:])) * features.dtype.itemsize
-
-
 def _save_chunks(file: IO[bytes], features: FeatureArray) -> None:
     """A .npy file, written piece by piece."""
     header = {"descr": np.lib.format.dtype_to_descr(features.dtype), "fortran_order": False, "shape": features.shape}
@@ -255,7 +247,7 @@ def _read_npy(folder: Path) -> dict[str, Any]:
         if not file.exists():
             continue
         try:
-            arrays[key] = np.load(file, mmap_mode="r" if key == "features" else None, allow_pickle=False)
+            arrays[key] = np.load(file, mmap_mode="r" if key in MAPPED else None, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             pickled = "holds pickled objects, which are not loaded"
             raise DataError(f"{file}: {pickled if 'pickle' in str(error) else f'damaged ({error})'}") from None
@@ -346,19 +338,16 @@ def _check_names(s: FeatureSet) -> None:
 
 
 def _check_labels(s: FeatureSet) -> None:
-    with np.errstate(invalid="ignore"):
-        wrong = ~(np.isnan(s.labels) | (s.labels == -1) | ((s.labels >= 0) & (s.labels <= 1)))
-    if wrong.any():
-        row, category = np.argwhere(wrong)[0]
+    if place := first_entry(s.labels, lambda part: ((part < 0) & (part != -1)) | (part > 1)):
+        row, category = place
         raise DataError(
             f"labels: {s.labels[row, category]:g} in row {row} ({str(s.ids[row])!r}), category"
             f" {s.categories[category]!r}; expected 1, 0, NaN (unknown), -1 (uncertain) or a soft label in [0, 1]"
         )
     if s.label_weight is None:
         return
-    wrong = ~(np.isfinite(s.label_weight) & (s.label_weight >= 0))
-    if wrong.any():
-        row, category = np.argwhere(wrong)[0]
+    if place := first_entry(s.label_weight, lambda part: ~(np.isfinite(part) & (part >= 0))):
+        row, category = place
         raise DataError(
             f"label_weight: {s.label_weight[row, category]:g} in row {row} ({str(s.ids[row])!r}), category"
             f" {s.categories[category]!r}; expected a finite number, not negative"

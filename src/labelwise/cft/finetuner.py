@@ -50,6 +50,8 @@ class _Solved:
     bias: Tensor
     method: list[str]
     evidence: list[Evidence]
+    fit_before: Tensor | None = None
+    """(C,) what a genetic search starts from: the old head's objective on the known fit labels; see `Optimised`."""
 
 
 class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
@@ -205,7 +207,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
                 found.weight, found.bias, *candidates_in_words(found.names, found.score, found.adoption.share)
             )
         result = self._optimise(problem, budget, step)
-        return _Solved(result.weight, result.bias, *steps_in_words(self.method, result))
+        return _Solved(result.weight, result.bias, *steps_in_words(self.method, result), result.fit_before)
 
     def _optimise(self, problem: Problem, budget: int, step: Callable[[int, int], None]) -> Optimised:
         paper = self.preset == "paper-2024"
@@ -238,7 +240,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         adopted = fittable & (after > before)
         self.weight_, self.bias_ = weight.cpu().numpy(), bias.cpu().numpy()
         self.report_ = self._report(problem, solved, before, torch.where(adopted, after, before), adopted)
-        self.warnings_ = self._warnings(problem)
+        self.warnings_ = self._warnings(problem, solved)
 
     def _report(
         self, problem: Problem, solved: _Solved, before: Tensor, after: Tensor, adopted: Tensor
@@ -272,7 +274,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
             )
         return reports
 
-    def _warnings(self, problem: Problem) -> list[str]:
+    def _warnings(self, problem: Problem, solved: _Solved) -> list[str]:
         found = []
         few = [int(p) for p, r in zip(problem.select.positives, self.report_, strict=True) if r.status != "not_fitted"]
         thin = sum(p < FEW_POSITIVES for p in few)
@@ -281,18 +283,14 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
                 f"{thin} of {len(few)} categories have fewer than {FEW_POSITIVES} known positives in select:"
                 " their gains there say little"
             )
-        if self.method == "genetic":
-            fit = linear_logits(problem.fit.features, problem.weight, problem.bias)
-            fitness = _objective(fit, problem.fit.labels, self.objective)
-            mean = float(fitness.nanmean())
-            if mean > SATURATED:
-                climb = "measures its fitness under noise to have something to climb"
-                if self.preset == "paper-2024":
-                    climb = "has nothing to climb, so what it returns was picked by select"
-                found.append(
-                    f"the old head already ranks the known fit labels almost perfectly (mean {self.objective.upper()}"
-                    f" {mean:.3f}); the genetic search {climb}; method auto is better and faster"
-                )
+        if solved.fit_before is not None and (mean := float(solved.fit_before.nanmean())) > SATURATED:  # never of NaN
+            climb = "measures its fitness under noise to have something to climb"
+            if self.preset == "paper-2024":
+                climb = "has nothing to climb, so what it returns was picked by select"
+            found.append(
+                f"the old head already ranks the known fit labels almost perfectly (mean {self.objective.upper()}"
+                f" {mean:.3f}); the genetic search {climb}; method auto is better and faster"
+            )
         return found
 
 
@@ -316,13 +314,12 @@ def _split(features: Any, labels: Any, weight: Any, name: str, head: Tensor, *, 
     weights = as_array(weight)
     if weights.shape != array.shape or not np.isfinite(weights).all() or (weights < 0).any():
         raise DataError(f"label_weight: must be finite, not negative, of shape {array.shape} as the labels")
-    # A label that counts nothing is not known.
-    array = np.where(weights > 0, array, np.float32(np.nan))
+    if not (weights > 0).all():  # a label that counts nothing is not known
+        array = np.where(weights > 0, array, np.float32(np.nan))
     return Split(values, torch.from_numpy(array).to(head.device), torch.from_numpy(weights).to(head.device))
 
 
 def _objective(logits: Tensor, labels: Tensor, objective: Objective) -> Tensor:
     """(C,) float64 of logits and labels (N, C); soft labels, which only fit may have, are rounded."""
     hard = torch.where(torch.isnan(labels), labels, (labels >= 0.5).float())
-    found = ranking(logits.T.contiguous(), hard.T.contiguous())
-    return found.ap if objective == "ap" else found.auc
+    return ranking(logits.T.contiguous(), hard.T.contiguous()).of(objective)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from labelwise.cft.coordinates import principal_coordinates
-from labelwise.cft.known import Block, blocks
+from labelwise.cft.known import SMALLEST, Block, blocks, known_deviation
 from labelwise.cft.optimised import Optimised, keep_best, refuse_soft_labels, subset
 from labelwise.cft.problem import Problem, linear_logits
 from labelwise.cft.search import Objective, Step
@@ -29,9 +29,6 @@ MUTATION, DECAY = 0.1, 0.99
 
 SPECTRUM = -0.5
 """Genes are scaled by deviation^SPECTRUM: quiet coordinates change more per unit of logit than ridge would let them."""
-
-SMALLEST = 1e-6
-"""Least standard deviation of a logit."""
 
 
 def fit_genetic(
@@ -100,7 +97,7 @@ class Population:
         self._block, self._old, self._objective = block, old, objective
         self._noise, self._generator = noise, generator
         scale = deviation**SPECTRUM
-        size = _deviation(old, block.weight)
+        size = known_deviation(old, block.weight)
         size = torch.where(size > SMALLEST, size, 1.0)  # a head that is constant sets no scale
         # One unit along every gene moves the logit by one deviation of the old logit.
         self._unit = size[:, None] * (scale / (scale * deviation).norm())
@@ -137,14 +134,14 @@ class Population:
         logits = self._logits()
         if self._noise == 0:
             return self._rank(logits)
-        deviation = _deviation(logits, self._block.weight[:, None])
+        deviation = known_deviation(logits, self._block.weight[:, None]).clamp_min(SMALLEST)
         # All individuals of a category meet the same noise: they are compared with each other.
         draws = torch.randn(logits.shape[0], 1, logits.shape[2], generator=self._generator, device=logits.device)
         return self._rank(logits / deviation[..., None] + self._noise * draws)
 
     def _rank(self, logits: Tensor) -> Tensor:
         found = ranking(logits, self._block.label[:, None], known=self._block.weight[:, None] > 0)
-        return found.ap if self._objective == "ap" else found.auc
+        return found.of(self._objective)
 
     def _children(self, category: Tensor) -> Tensor:
         """The next population of one that is sorted by fitness, the fittest first."""
@@ -159,11 +156,3 @@ class Population:
         children = torch.where(mask, first, second) + size * mutation
         children[:, :ELITE] = self._genes[:, :ELITE]
         return children
-
-
-def _deviation(logits: Tensor, weight: Tensor) -> Tensor:
-    """Standard deviation of (..., n) logits over the entries of positive weight, never zero."""
-    known = (weight > 0).to(logits)
-    count = known.sum(-1).clamp_min(1)
-    mean = (logits * known).sum(-1) / count
-    return (((logits - mean[..., None]).square() * known).sum(-1) / count).sqrt().clamp_min(SMALLEST)

@@ -49,7 +49,7 @@ def draw(shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
 
 
 def generation(population: Tensor, fitness: Tensor, draws: Draws) -> Tensor:
-    """The next population (C, P, G): roulette, uniform crossover, mutation, one elite (cft.md 1.6).
+    """The next population (C, P, G): roulette, uniform crossover, mutation, one elite (CFT_GA).
 
     Parents come with replacement, with probability proportional to raw fitness (uniform where all fitness is 0); a gene
     is the first parent's with probability 0.2, else the second's; with probability 0.5 a child has every gene shifted
@@ -135,7 +135,7 @@ class Population:
         """Objective (c, P) of every individual on the known labels; it does not depend on the bias."""
         logits = self._block.product(self._individuals[..., :-1].transpose(1, 2))
         found = ranking(logits.transpose(1, 2), self._block.label[:, None], known=self._block.weight[:, None] > 0)
-        return found.ap if self._objective == "ap" else found.auc
+        return found.of(self._objective)
 
     def advance(self, count: int) -> Tensor:
         """The fittest (c, count, D + 1) of this population and of the next ones."""

@@ -6,14 +6,19 @@ longest. Where most rows are known nothing is gathered: all categories then shar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from labelwise.cft.sharded import LABEL_BYTES
+
 DENSE_SHARE = 0.35
 """Known share from which sharing all rows beats gathering: a shared product runs several times faster per row."""
+
+SMALLEST = 1e-6
+"""Standard deviation of a logit up to which it counts as constant."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def blocks(
     columns : heads that will be evaluated per category
     budget : float32 values that a block may hold, working arrays included
     """
-    count = (~torch.isnan(labels[:, categories])).sum(0)
+    count = count_rows(labels, lambda part: ~torch.isnan(part[:, categories]))
     most = count.argsort(descending=True, stable=True)
     order, count = categories[most], count[most]
     rank = x.shape[-1]
@@ -90,6 +95,19 @@ def blocks(
         start = stop
 
 
+def count_rows(labels: Tensor, wanted: Callable[[Tensor], Tensor]) -> Tensor:
+    """(C,) int64: of how many rows of labels (N, C) ``wanted`` says True, asked about a few rows at a time."""
+    step = max(1, LABEL_BYTES // (labels.element_size() * max(1, labels.shape[1])))
+    return torch.stack([wanted(part).sum(0) for part in labels.split(step)]).sum(0)
+
+
+def known_deviation(logits: Tensor, weight: Tensor) -> Tensor:
+    """Standard deviation (...) of logits (..., n) over the known entries, those of ``weight`` 1 and not 0."""
+    count = weight.sum(-1).clamp_min(1)
+    mean = (logits * weight).sum(-1) / count
+    return (((logits - mean[..., None]).square() * weight).sum(-1) / count).sqrt()
+
+
 def _shared(x: Tensor, labels: Tensor, weight: Tensor | None, chosen: Tensor) -> Block:
     label = labels[:, chosen].T
     known = (~torch.isnan(label)).float()
@@ -98,14 +116,19 @@ def _shared(x: Tensor, labels: Tensor, weight: Tensor | None, chosen: Tensor) ->
 
 
 def _gathered(x: Tensor, labels: Tensor, weight: Tensor | None, chosen: Tensor, n: int) -> Block:
-    category, row = (~torch.isnan(labels[:, chosen].T)).nonzero(as_tuple=True)  # by category, rows ascending
-    count = torch.bincount(category, minlength=len(chosen))
-    slot = torch.arange(len(row), device=x.device) - (count.cumsum(0) - count)[category]
     rows = torch.zeros(len(chosen), n, dtype=torch.int64, device=x.device)
     label, weights = (torch.zeros(len(chosen), n, device=x.device) for _ in range(2))
-    rows[category, slot] = row
-    label[category, slot] = labels[row, chosen[category]]
-    weights[category, slot] = 1.0 if weight is None else weight[row, chosen[category]]
+    filled = torch.zeros(len(chosen), dtype=torch.int64, device=x.device)
+    step = max(1, LABEL_BYTES // (labels.element_size() * len(chosen)))
+    for start in range(0, len(labels), step):
+        part = labels[start : start + step][:, chosen]
+        category, row = (~torch.isnan(part.T)).nonzero(as_tuple=True)  # by category, rows ascending
+        count = torch.bincount(category, minlength=len(chosen))
+        slot = torch.arange(len(row), device=x.device) + (filled - count.cumsum(0) + count)[category]
+        rows[category, slot] = row + start
+        label[category, slot] = part[row, category]
+        weights[category, slot] = 1.0 if weight is None else weight[row + start, chosen[category]]
+        filled += count
     packed = x[rows] if x.ndim == 2 else x[rows, chosen[:, None]]
     # Padding repeats row 0 and weighs nothing.
     return Block(chosen, packed, label, weights, rows)

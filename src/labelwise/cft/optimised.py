@@ -185,7 +185,7 @@ def _score(
         own = place[part.categories]
         logits = part.product(change[own].transpose(1, 2)) + part.take(old)[..., None]
         found = ranking(logits.transpose(1, 2), part.label[:, None], known=part.weight[:, None] > 0)
-        score[own] = found.ap if objective == "ap" else found.auc
+        score[own] = found.of(objective)
     return score
 
 

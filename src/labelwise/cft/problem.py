@@ -13,7 +13,8 @@ from sklearn.model_selection import GroupShuffleSplit
 from torch import Tensor
 
 from labelwise.cft.coordinates import CHUNK_VALUES, Features, as_float
-from labelwise.cft.sharded import FeatureArray
+from labelwise.cft.known import count_rows
+from labelwise.cft.sharded import LABEL_BYTES, FeatureArray, chunks, first_entry
 from labelwise.errors import DataError
 
 HELD_OUT = 0.25
@@ -60,12 +61,12 @@ class Split:
     @cached_property
     def positives(self) -> Tensor:
         """(C,) known labels of at least one half."""
-        return (self.labels >= 0.5).sum(0)
+        return count_rows(self.labels, lambda part: part >= 0.5)
 
     @cached_property
     def negatives(self) -> Tensor:
         """(C,) known labels below one half."""
-        return (self.labels < 0.5).sum(0)
+        return count_rows(self.labels, lambda part: part < 0.5)
 
 
 @dataclass(frozen=True)
@@ -180,13 +181,25 @@ def check_features(features: Any, name: str, dim: int | None = None, categories:
 
 
 def as_array(values: ArrayLike | Tensor) -> NDArray[np.float32]:
-    """Labels, weights or a head as float32 in memory; parameters and tensors of any device are taken too."""
+    """Labels, weights or a head as float32 in memory; parameters and tensors of any device are taken too.
+
+    What already is that is not copied: the array may be the caller's own, so nobody writes to it.
+    """
     plain = values.detach().float().cpu().numpy() if isinstance(values, Tensor) else values
-    return np.array(plain, dtype=np.float32)
+    if isinstance(plain, np.ndarray) and plain.dtype == np.float32 and plain.flags.forc and plain.flags.writeable:
+        return plain
+    return np.array(plain, dtype=np.float32)  # torch takes no read-only memory, such as that of a mapped file
+
+
+def blank_uncertain(labels: NDArray[np.float32]) -> None:
+    """Make -1 (uncertain) NaN (unknown), in place."""
+    for chunk in chunks(labels, LABEL_BYTES):
+        part = labels[chunk]
+        part[part == -1] = np.nan
 
 
 def check_labels(labels: ArrayLike | Tensor, rows: int, name: str, *, hard: bool) -> NDArray[np.float32]:
-    """Labels (N, C) as float32 with NaN for unknown; -1 (uncertain) is unknown too.
+    """Labels (N, C) as float32 with NaN for unknown; -1 (uncertain) is unknown too. Not to be written to (`as_array`).
 
     Raises
     ------
@@ -196,13 +209,14 @@ def check_labels(labels: ArrayLike | Tensor, rows: int, name: str, *, hard: bool
     values = as_array(labels)
     if values.ndim != 2 or len(values) != rows or 0 in values.shape:
         raise DataError(f"{name}: must be (N, C) with N = {rows} rows as the features, found {values.shape}")
-    values = np.where(values == -1, np.float32(np.nan), values)
-    outside = (values < 0) | (values > 1)
-    if outside.any():
-        row, column = map(int, np.argwhere(outside)[0])
+    if first_entry(values, lambda part: part == -1):
+        values = values.copy()  # the caller's stays as it is
+        blank_uncertain(values)
+    if place := first_entry(values, lambda part: (part < 0) | (part > 1)):
+        row, column = place
         raise DataError(f"{name}: row {row}, category {column}: {values[row, column]:g} is not 1, 0, NaN or -1")
-    if hard and (soft := (values > 0) & (values < 1)).any():
-        row, column = map(int, np.argwhere(soft)[0])
+    if hard and (place := first_entry(values, lambda part: (part > 0) & (part < 1))):
+        row, column = place
         raise DataError(
             f"{name}: row {row}, category {column}: soft label {values[row, column]:g}; AP and AUC rank 1 against 0:"
             " round it, or make it unknown (NaN)"

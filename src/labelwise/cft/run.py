@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from labelwise.cft.calibrate import parse_rule
 from labelwise.cft.ensemble import PREDICTIONS
 from labelwise.cft.features import FeatureSet, read_features
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
-from labelwise.cft.problem import Rows, Split, hold_out_rows
+from labelwise.cft.problem import Rows, Split, blank_uncertain, hold_out_rows
 from labelwise.data.dataset import sample_keys
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.labels import strategies
@@ -38,6 +38,7 @@ from labelwise.runs import (
     atomic_write,
     environment,
     fingerprint,
+    finite,
     read_json,
     write_json,
 )
@@ -86,12 +87,13 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
     clock = _Clock()
     with clock("read"):
         data = _with_select(read_features(Path(config.features)), config)
-        mark = fingerprint({"config": config.model_dump(mode="json", exclude={"features"}), "data": data.fingerprint()})
+        of_data = data.fingerprint()
+        mark = fingerprint({"config": config.model_dump(mode="json", exclude={"features"}), "data": of_data})
         finished = _finished(out, mark)
         if finished is not None:
             return finished
         fit, select = _split(data, "fit", config), _split(data, "select", config)
-    _open_run(config, out, data, mark)
+    _open_run(config, out, data, mark, of_data)
     weight, bias = _head(config, data, fit, select, clock)
     tuner = CategoryWiseFineTuner(
         config.objective,
@@ -113,14 +115,16 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
             label_weight=fit.weight,
             step=step,
         )
+    del fit, select  # their labels are copies, and large where there are many categories
     with clock("evaluate"):
         old, new = evaluate.Head(weight, bias), evaluate.Head(tuner.weight_, tuner.bias_)
-        found = evaluate.evaluate(data, old, new, tuner.report_, config.objective, rule, config.draws, config.seed)
+        measured = evaluate.measure(data, old, new)
+        found = evaluate.summarise(data, measured, tuner.report_, config.objective, rule, config.draws, config.seed)
     tensors = {"weight": torch.from_numpy(tuner.weight_), "bias": torch.from_numpy(tuner.bias_)}
     atomic_write(out / HEAD, safetensors.torch.save(tensors))
     if config.predictions:
-        _write_predictions(out / PREDICTIONS, data, new)
-    results = {
+        _write_predictions(out / PREDICTIONS, data, measured)
+    results: dict[str, Any] = {
         "schema": SCHEMA,
         "kind": "cft",
         "name": data.name,
@@ -139,7 +143,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         **found,
     }
     write_json(out / RESULTS, results)
-    return read_json(out / RESULTS)
+    return finite(results)
 
 
 def _with_select(data: FeatureSet, config: CftConfig) -> FeatureSet:
@@ -157,12 +161,12 @@ def _with_select(data: FeatureSet, config: CftConfig) -> FeatureSet:
 
 def _split(data: FeatureSet, name: str, config: CftConfig) -> Split:
     rows = data.rows(name)
-    labels = data.labels[rows]
+    labels = data.labels[rows]  # a copy: it is written to
     if name == "fit" and config.uncertain != "unknown":
         table = LabelTable.from_wire(labels, data.categories)
         policy = config.uncertain
         labels = strategies.uncertain(table, policy, config.seed, sample_keys(data.ids[rows])).to_wire()
-    labels = np.where(labels == -1, np.float32(np.nan), labels)
+    blank_uncertain(labels)
     weight = None if data.label_weight is None else torch.from_numpy(data.label_weight[rows])
     return Split(Rows(data.features, rows), torch.from_numpy(labels), weight)
 
@@ -188,12 +192,16 @@ def _head(
     return weight.cpu().numpy(), bias.cpu().numpy()
 
 
-def _write_predictions(path: Path, data: FeatureSet, head: evaluate.Head) -> None:
+def _write_predictions(path: Path, data: FeatureSet, measured: Mapping[str, evaluate.Measured]) -> None:
     """Logits of the new head on ``select`` and ``test``, in the order of the rows."""
     rows = np.flatnonzero(data.split != "fit").astype(np.int64)
+    logits, labels = (np.empty((len(rows), len(data.categories)), np.float32) for _ in range(2))
+    for split, found in measured.items():
+        own = data.split[rows] == split
+        logits[own], labels[own] = found.after, found.labels
     arrays: dict[str, Any] = {
-        "logits": head.logits(data, rows),
-        "labels": evaluate.hard_labels(data.labels[rows]),
+        "logits": logits,
+        "labels": labels,
         "ids": data.ids[rows],
         "groups": data.groups[rows],
         "split": data.split[rows],
@@ -220,7 +228,7 @@ def _finished(out: Path, mark: str) -> dict[str, Any] | None:
     return read_json(out / RESULTS) if finished else None
 
 
-def _open_run(config: CftConfig, out: Path, data: FeatureSet, mark: str) -> None:
+def _open_run(config: CftConfig, out: Path, data: FeatureSet, mark: str, of_data: str) -> None:
     atomic_write(out / CONFIG, dump_yaml(config).encode())
     write_json(
         out / RUN,
@@ -229,7 +237,7 @@ def _open_run(config: CftConfig, out: Path, data: FeatureSet, mark: str) -> None
             "kind": "cft",
             "version": labelwise.__version__,
             "fingerprint": mark,
-            "data": {"name": data.name, "fingerprint": data.fingerprint(), "sizes": data.sizes()},
+            "data": {"name": data.name, "fingerprint": of_data, "sizes": data.sizes()},
             "environment": environment(),
             "command": " ".join(["labelwise", *sys.argv[1:]]),
         },

@@ -1,13 +1,19 @@
-"""Features of several files, one behind the other, read only where they are looked at."""
+"""Arrays of many rows: those of several files as one, and looking at any of them a few rows at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+CHUNK_BYTES = 1 << 25
+"""Features are looked at in pieces of about this size (32 MiB)."""
+
+LABEL_BYTES = 1 << 22
+"""The same of labels (4 MiB, with what is computed from them about a core's own cache)."""
 
 
 class FeatureArray(Protocol):
@@ -87,3 +93,24 @@ class ShardedArray:
                 out[low - first : high - first] = part[low - start : high - start]
             start += len(part)
         return out
+
+
+def chunks(array: FeatureArray, limit: int = CHUNK_BYTES) -> Iterator[slice]:
+    """Consecutive rows of about ``limit`` bytes, at least one."""
+    step = max(1, limit // max(1, row_bytes(array)))
+    return (slice(start, min(start + step, len(array))) for start in range(0, len(array), step))
+
+
+def row_bytes(array: FeatureArray) -> int:
+    """Bytes of one row."""
+    return int(np.prod(array.shape[1:])) * array.dtype.itemsize
+
+
+def first_entry(array: NDArray[Any], wanted: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple[int, int] | None:
+    """Row and column of the first entry of (N, C) that ``wanted`` says True of, or None; a few rows at a time."""
+    for chunk in chunks(array, LABEL_BYTES):
+        found = wanted(array[chunk])
+        if found.any():
+            row, column = np.argwhere(found)[0]
+            return chunk.start + int(row), int(column)
+    return None

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +17,8 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from labelwise.errors import DataError
-from labelwise.metrics.ranking import Array, mean_over_categories, ranking, to_tensor
+from labelwise.metrics.ranking import Array, Metric, mean_over_categories, ranking, to_tensor
 
-Metric = Literal["ap", "auc"]
 DRAWS_AT_ONCE = 128  # rows of weights of 512 bytes: long enough to stream, short enough for the caches
 WEIGHT_ELEMENTS = 1 << 25  # of the weights held at once, 128 MB
 
@@ -114,8 +113,7 @@ def ranking_gain_intervals(
     if not sides[0].shape == sides[1].shape == table.shape or table.ndim != 2:
         shapes = ", ".join(str(tuple(x.shape)) for x in (*sides, table))
         raise DataError(f"scores before, after and labels must have one shape (N, C), not {shapes}")
-    rankings = [ranking(scores.T, table.T) for scores in sides]
-    first, second = (ranked.ap if metric == "ap" else ranked.auc for ranked in rankings)
+    first, second = (ranking(scores.T, table.T).of(metric) for scores in sides)
     gain = second - first
     scored = torch.nonzero(~gain.isnan())[:, 0].tolist()
     if groups is None:

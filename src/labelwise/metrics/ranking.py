@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from labelwise.errors import DataError
 
 Array = Tensor | NDArray[Any]
+Metric = Literal["ap", "auc"]
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
 CACHE_ELEMENTS = 1 << 18  # rows of one task on a CPU: about 1 MB of float32, which stays in a core's own cache
 DEVICE_ELEMENTS = 1 << 24  # of one step on an accelerator, about 80 bytes each
@@ -48,6 +49,10 @@ class Ranking:
     def scored(self) -> int:
         """How many rows have an AP and an AUC."""
         return int((~torch.isnan(self.ap)).sum())
+
+    def of(self, metric: Metric) -> Tensor:
+        """(...,) the values of one of the two."""
+        return self.ap if metric == "ap" else self.auc
 
 
 def ranking(scores: Array, labels: Array, *, known: Array | None = None) -> Ranking:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from labelwise.report.cft_summary import columns, shorten, signed
+from labelwise.report.plots import axis_limits, frame, percent_tick, points_tick
 from labelwise.report.svg import COLOURS, svg_element
 
 # Colour and shape both tell the status, so that neither is needed alone.
@@ -88,16 +89,15 @@ def forest_plot(rows: Sequence[ForestRow], *, unit: str, key: str, alt: str, wid
         axes.text(x, -1.0, said, transform=across, ha="right", va="center", fontsize=9, color=COLOURS["ink"])
     axes.axvline(0, color=COLOURS["ink"], linewidth=1)
     ends = [end for row in rows if row.gain is not None for end in (row.gain, *(row.interval or ()))]
-    axes.set_xlim(*_limits([0.0, *ends]))
+    axes.set_xlim(*_room([0.0, *ends]))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), names)
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
         label.set_parse_math(False)
         label.set_fontstyle("italic" if row.gain is None else "normal")
-    _frame(axes)
-    axes.grid(visible=False, axis="y")
+    frame(axes, grid="x")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8))
-    axes.xaxis.set_major_formatter(FuncFormatter(_points))
+    axes.xaxis.set_major_formatter(FuncFormatter(points_tick))
     axes.set_xlabel(f"gain of {unit}, percentage points", color=COLOURS["ink"], parse_math=False)
     return svg_element(figure, key, alt)
 
@@ -118,12 +118,12 @@ def gain_scatter(points: Sequence[Point], *, x_label: str, y_label: str, key: st
         axes.set_xticks(ticks)
         axes.xaxis.set_minor_locator(NullLocator())
     else:
-        axes.set_xlim(*_limits(counts))
+        axes.set_xlim(*_room(counts))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_ylim(*_limits([0.0, *(point.y for point in points)]))
+    axes.set_ylim(*_room([0.0, *(point.y for point in points)]))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7))
-    axes.yaxis.set_major_formatter(FuncFormatter(_points))
+    axes.yaxis.set_major_formatter(FuncFormatter(points_tick))
     axes.set_xlabel(x_label, color=COLOURS["ink"], parse_math=False)
     axes.set_ylabel(y_label, color=COLOURS["ink"], parse_math=False)
     return svg_element(figure, key, alt)
@@ -132,7 +132,7 @@ def gain_scatter(points: Sequence[Point], *, x_label: str, y_label: str, key: st
 def change_scatter(points: Sequence[Point], *, x_label: str, y_label: str, key: str, alt: str) -> str:
     """Draw after against before (fractions) with the diagonal of no change."""
     figure, axes = _square()
-    low, high = _limits([value for point in points for value in (point.x, point.y)])
+    low, high = _room([value for point in points for value in (point.x, point.y)])
     low, high = max(low, -0.03), min(high, 1.03)
     axes.plot([low, high], [low, high], color=COLOURS["ink"], linewidth=1, linestyle=(0, (4, 3)))
     _dots(axes, points)
@@ -140,7 +140,7 @@ def change_scatter(points: Sequence[Point], *, x_label: str, y_label: str, key: 
     axes.set_ylim(low, high)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6))
-        axis.set_major_formatter(FuncFormatter(_percent))
+        axis.set_major_formatter(FuncFormatter(percent_tick))
     axes.set_xlabel(x_label, color=COLOURS["ink"], parse_math=False)
     axes.set_ylabel(y_label, color=COLOURS["ink"], parse_math=False)
     return svg_element(figure, key, alt)
@@ -160,10 +160,10 @@ def reliability_plot(lines: Sequence[Bins], *, key: str, alt: str) -> str:
         drawn.append(one)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.yaxis.set_major_formatter(FuncFormatter(percent_tick))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: ""))
     axes.set_ylabel("really positive", color=COLOURS["ink"], parse_math=False)
-    _frame(axes)
+    frame(axes, grid="both")
     axes.legend(handles=drawn, loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, frameon=False)
     for label in axes.get_legend().get_texts():  # type: ignore[union-attr]
         label.set_color(COLOURS["ink"])
@@ -178,8 +178,8 @@ def reliability_plot(lines: Sequence[Bins], *, key: str, alt: str) -> str:
     below.yaxis.set_minor_locator(NullLocator())
     below.yaxis.set_major_formatter(FuncFormatter(_thousands))
     below.set_xlim(-0.02, 1.02)
-    below.xaxis.set_major_formatter(FuncFormatter(_percent))
-    _frame(below)
+    below.xaxis.set_major_formatter(FuncFormatter(percent_tick))
+    frame(below, grid="both")
     below.set_xlabel("probability that the head gives", color=COLOURS["ink"], parse_math=False)
     below.set_ylabel("labels", color=COLOURS["ink"], parse_math=False)
     return svg_element(figure, key, alt)
@@ -189,7 +189,7 @@ def _square() -> tuple[Figure, Axes]:
     width, height = 5.0, 4.0
     figure = Figure(figsize=(width, height), layout=None)
     axes = figure.add_axes((0.68 / width, 0.55 / height, (width - 0.85) / width, (height - 0.7) / height))
-    _frame(axes)
+    frame(axes, grid="both")
     return figure, axes
 
 
@@ -213,30 +213,9 @@ def _dots(axes: Axes, points: Sequence[Point]) -> None:
             )
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Return axis limits with room around the values, also around one value alone or none."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    room = 0.06 * (high - low) or max(0.01, 0.05 * abs(high))
-    return low - room, high + room
-
-
-def _frame(axes: Axes) -> None:
-    """Take away what is not data."""
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(COLOURS["grid"])
-    axes.tick_params(colors=COLOURS["ink"], length=0, pad=5)
-    axes.grid(visible=True, color=COLOURS["grid"], alpha=0.3, linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _points(value: float, _: float | None = None) -> str:
-    written = f"{round(100 * value, 1):+g}".replace("-", "−")
-    return "0" if written in ("+0", "−0") else written
-
-
-def _percent(value: float, _: float | None = None) -> str:
-    return f"{round(100 * value, 2):g}%"
+def _room(values: Sequence[float]) -> tuple[float, float]:
+    """Return axis limits closer to the values than those of other pictures: gains are small and dots have no width."""
+    return axis_limits(values, room=0.06, least=0.01)
 
 
 def _thousands(value: float, _: float | None = None) -> str:

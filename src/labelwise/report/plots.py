@@ -6,6 +6,7 @@ Nothing here touches pyplot or leaves any global state behind.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -79,13 +80,13 @@ def generation_plot(
         drawn.set_label(_short(line.label))
         shown.append(drawn)
     values = [v for line in lines for run in (line.y, *line.runs) for v in run if v is not None]
-    low, high = _limits([*values, *(value for _, value in levels)])
+    low, high = axis_limits([*values, *(value for _, value in levels)])
     axes.set_ylim(low, high)
     ticks = sorted({float(value) for line in lines for value in line.x})
     axes.set_xlim((ticks[0] if ticks else 1) - 0.3, (ticks[-1] if ticks else 1) + 0.3)
     axes.set_xticks(ticks[:: max(1, math.ceil(len(ticks) / 12))])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    _frame(axes, _percent_tick if as_percent else _plain_tick)
+    frame(axes, percent_tick if as_percent else _plain_tick)
     axes.set_xlabel("generation", color=COLOURS["ink"])
     _levels(axes, levels, (low, high), as_percent)
     if len(shown) > 1:
@@ -122,7 +123,7 @@ def curve_plot(
     axes.set_ylim(*limits)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
-    _frame(axes, _percent_tick)
+    frame(axes, percent_tick)
     axes.set_xlabel("epoch", color=COLOURS["ink"])
     return svg_element(figure, key, alt)
 
@@ -154,7 +155,7 @@ def change_plot(names: Sequence[str], changes: Sequence[float], *, key: str, alt
         if name:
             side = "left" if change >= 0 else "right"
             axes.annotate(
-                _points_tick(change, 0),
+                points_tick(change, 0),
                 (change, place),
                 (4 if change >= 0 else -4, 0),
                 textcoords="offset points",
@@ -168,11 +169,9 @@ def change_plot(names: Sequence[str], changes: Sequence[float], *, key: str, alt
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.axvline(0, color=COLOURS["ink"], linewidth=1)
-    _frame(axes, None)
-    axes.grid(visible=False, axis="y")
-    axes.grid(visible=True, axis="x", color=COLOURS["grid"], alpha=0.3, linewidth=0.8)
+    frame(axes, grid="x")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7))
-    axes.xaxis.set_major_formatter(FuncFormatter(_points_tick))
+    axes.xaxis.set_major_formatter(FuncFormatter(points_tick))
     axes.set_xlabel("change of accuracy, percentage points", color=COLOURS["ink"])
     return svg_element(figure, key, alt)
 
@@ -181,18 +180,19 @@ def _gaps(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Return axis limits with room around the values, also around one value alone or none."""
+def axis_limits(values: Sequence[float], room: float = 0.08, least: float = 0.02) -> tuple[float, float]:
+    """Return axis limits around values: ``room`` times their span, or at least ``least`` where there is no span."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    room = 0.08 * (high - low) or max(0.02, 0.05 * abs(high))
-    return low - room, high + room
+    around = room * (high - low) or max(least, 0.05 * abs(high))
+    return low - around, high + around
 
 
 def _short(name: str, most: int = 26) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _percent_tick(value: float, _: float | None = None) -> str:
+def percent_tick(value: float, _: float | None = None) -> str:
+    """Write a fraction in percent."""
     return f"{round(100 * value, 2):g}%"
 
 
@@ -200,18 +200,19 @@ def _plain_tick(value: float, _: float | None = None) -> str:
     return f"{round(value, 6):g}"
 
 
-def _points_tick(value: float, _: float | None = None) -> str:
+def points_tick(value: float, _: float | None = None) -> str:
+    """Write a difference of fractions in percentage points with its sign."""
     written = f"{round(100 * value, 1):+g}".replace("-", "−")
     return "0" if written in ("+0", "−0") else written
 
 
-def _frame(axes: Axes, tick: Callable[..., str] | None) -> None:
-    """Take away what is not data."""
+def frame(axes: Axes, tick: Callable[..., str] | None = None, grid: Literal["x", "y", "both"] = "y") -> None:
+    """Take away what is not data, and draw a faint grid."""
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(COLOURS["grid"])
     axes.tick_params(colors=COLOURS["ink"], length=0, pad=5)
-    axes.grid(visible=True, axis="y", color=COLOURS["grid"], alpha=0.3, linewidth=0.8)
+    axes.grid(visible=True, axis=grid, color=COLOURS["grid"], alpha=0.3, linewidth=0.8)
     axes.set_axisbelow(True)
     if tick is not None:
         axes.yaxis.set_major_formatter(FuncFormatter(tick))
@@ -266,4 +267,4 @@ def _apart(values: Sequence[float], step: float, low: float, high: float) -> lis
 
 
 def _level_name(name: str, value: float, as_percent: bool) -> str:
-    return f"{_short(name, 18)} {_percent_tick(round(value, 3)) if as_percent else format(value, '.3g')}".strip()
+    return f"{_short(name, 18)} {percent_tick(round(value, 3)) if as_percent else format(value, '.3g')}".strip()
