@@ -15,7 +15,6 @@ from labelwise.errors import ConfigError, RunError
 from labelwise.experiment import Cell, ExperimentConfig, cell_recipe, load_experiment, run_experiment
 from labelwise.report.experiment import experiment_lines, experiment_markdown, write_tables
 
-
 TABLES = sorted((Path(__file__).parents[1] / "recipes" / "tables").glob("*.yaml"))
 
 
