@@ -23,6 +23,8 @@ from labelwise.refine.bench import Node
 from labelwise.refine.chain import make_bench, refine
 from labelwise.refine.labellers import RefineryLabels
 from labelwise.refine.multi_label import MultiLabel, fill_in
+from labelwise.report.html import write_report
+from labelwise.report.markdown import markdown_table
 from labelwise.train.multilabel import MultiLabelTask, Refined
 from labelwise.train.runtime import start_runtime
 
@@ -90,6 +92,17 @@ def test_a_second_call_trains_nothing(finished: tuple[Path, dict[str, Any]], dat
     changes = ["chain={generations: 2, members: 2}", "baselines={early_stop_epochs: [1, 2], smoothing: [0.1]}"]
     assert refine(recipe(data, *changes), out, baselines=True, quiet=True) == results
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
+
+
+def test_the_page_speaks_of_categories(finished: tuple[Path, dict[str, Any]]) -> None:
+    out, results = finished
+    page = write_report(out).read_text()
+    assert "Per category" in page and f"{len(pipeline.ATTRIBUTES)} categories" in page and "change per category" in page
+    assert "Accuracy" not in page and "classes gained" not in page
+    gained = results["rows"][2]["test"]["per_category"][0]["ap"] - results["rows"][0]["test"]["per_category"][0]["ap"]
+    assert f"{100 * gained:+.1f}".replace("-", "−") in page
+    text = markdown_table(out)
+    assert f"{100 * results['rows'][2]['test']['map']:.2f}" in text and "hidden mAP" in text
 
 
 # whose labels count

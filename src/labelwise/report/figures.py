@@ -7,7 +7,7 @@ from typing import Any
 
 from labelwise.report.plots import Line, change_plot, curve_plot, generation_plot
 from labelwise.report.read import RunFolder, mapping, number, sequence, text
-from labelwise.report.summary import Entry, generation_of, metric_of, percent, points, row_number
+from labelwise.report.summary import Entry, Words, generation_of, metric_of, percent, points, row_number, words_of
 
 MOST_BARS = 40
 MOST_PANELS = 16
@@ -103,7 +103,7 @@ def belief_pictures(results: dict[str, Any], entries: Sequence[Entry]) -> list[P
         (
             "refined_label_accuracy",
             "Refined labels that are true",
-            "Share of training images whose refined top-1 label is the true one.",
+            words_of(results).right,
             True,
         ),
     )
@@ -160,7 +160,7 @@ def curve_pictures(run: RunFolder, entries: Sequence[Entry]) -> list[Picture]:
 
 
 def class_changes(results: dict[str, Any]) -> list[ClassChange]:
-    """Return every class of test with its accuracy in the first and the last generation, most gained first."""
+    """Return every class (or category) of test with its score in the first and last generation, most gained first."""
     rows = generations(results)
     if not rows:
         return []
@@ -173,7 +173,7 @@ def class_changes(results: dict[str, Any]) -> list[ClassChange]:
     return sorted(found, key=lambda item: (-(item.change or 0.0), item.name))
 
 
-def change_picture(changes: Sequence[ClassChange]) -> Picture | None:
+def change_picture(changes: Sequence[ClassChange], words: Words) -> Picture | None:
     """Draw the change per class; of many classes those that gained and lost most."""
     pairs = [(item.name, item.change) for item in changes if item.change is not None]
     if not pairs:
@@ -182,19 +182,22 @@ def change_picture(changes: Sequence[ClassChange]) -> Picture | None:
     if len(pairs) > MOST_BARS:
         half = MOST_BARS // 2
         shown = [*pairs[:half], ("", 0.0), *pairs[-half:]]
-        caption = f"The {half} classes that gained most and the {half} that gained least or lost, of {len(pairs)}. "
+        caption = (
+            f"The {half} {words.many} that gained most and the {half} that gained least or lost, of {len(pairs)}. "
+        )
     up, down = sum(change > 0 for _, change in pairs), sum(change < 0 for _, change in pairs)
-    caption += f"{up} of {len(pairs)} classes gained, {down} lost, {len(pairs) - up - down} stayed."
+    caption += f"{up} of {len(pairs)} {words.many} gained, {down} lost, {len(pairs) - up - down} stayed."
     counts = [item.n for item in changes if item.n]
-    if counts:
+    if counts and words.count == "images":
         one = points(1 / statistics.median(counts)).lstrip("+")
         caption += f" With {statistics.median(counts):g} test images a class, one image is {one} points."
     best, worst = pairs[0], pairs[-1]
-    alt = f"Bars of the change per class. {best[0]}: {points(best[1])} points; {worst[0]}: {points(worst[1])} points."
+    ends = "; ".join(f"{name}: {points(change)} points" for name, change in (best, worst))
+    alt = f"Bars of the change per {words.one}. {ends}."
     svg = change_plot(
         [name for name, _ in shown], [change for _, change in shown], key="classes", alt=alt + " " + caption
     )
-    return Picture("Change per class on test", svg, caption)
+    return Picture(f"Change per {words.one} on test", svg, caption)
 
 
 def runs_picture(runs: Sequence[tuple[str, dict[str, Any]]]) -> Picture | None:
@@ -221,13 +224,14 @@ def _levels(entries: Sequence[Entry], key: str) -> list[tuple[str, float]]:
 
 
 def _per_class(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[float | None, int | None]]:
-    """Return mean accuracy and number of images of every class over the seeds of one generation."""
+    """Return mean accuracy and number of images of every class over the seeds of one generation; of categories AP."""
     values: dict[str, list[float | None]] = {}
     counts: dict[str, int | None] = {}
     for row in rows:
-        for item in map(mapping, sequence(mapping(row.get("test")).get("per_class"))):
-            name, n = text(item.get("class")), number(item.get("n"))
-            values.setdefault(name, []).append(number(item.get("top1")))
+        test = mapping(row.get("test"))
+        for item in map(mapping, sequence(test.get("per_class") or test.get("per_category"))):
+            name, n = text(item.get("class", item.get("category"))), number(item.get("n", item.get("positives")))
+            values.setdefault(name, []).append(number(item.get("top1", item.get("ap"))))
             counts[name] = None if n is None else int(n)
     return {name: (_mean(found), counts[name]) for name, found in values.items()}
 

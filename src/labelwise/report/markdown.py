@@ -13,9 +13,13 @@ COLUMNS = (
     ("train crops", "fit_top1", True),
     ("select", "select_top1", True),
     ("test", "test_top1", True),
+    ("train crops", "fit_map", True),
+    ("select", "select_map", True),
+    ("test", "test_map", True),
     ("NLL", "test_nll", False),
     ("ECE", "test_ece", True),
     ("noise AUROC", "noise_auroc", False),
+    ("hidden mAP", "hidden_map", True),
     ("refined labels true", "refined_label_accuracy", True),
     ("seconds", "seconds", False),
 )

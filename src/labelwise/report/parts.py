@@ -31,7 +31,7 @@ def facts_of(run: RunFolder) -> list[str]:
             ", ".join(models[:3]) + ("…" if len(models) > 3 else ""),
             f"{count} generation{'s' * (count != 1)}" if count else "",
             f"{seeds} seed{'s' * (seeds != 1)}" if seeds else "",
-            f"{len(classes)} classes" if classes else "",
+            f"{len(classes)} {summary.words_of(results).many}" if classes else "",
             " · ".join(sizes),
             f"{size:.0f} px, {'grey' if channels == 1 else 'RGB' if channels == 3 else 'images'}" if size else "",
         )

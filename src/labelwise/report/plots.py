@@ -172,7 +172,7 @@ def change_plot(names: Sequence[str], changes: Sequence[float], *, key: str, alt
     frame(axes, grid="x")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7))
     axes.xaxis.set_major_formatter(FuncFormatter(points_tick))
-    axes.set_xlabel("change of accuracy, percentage points", color=COLOURS["ink"])
+    axes.set_xlabel("change in percentage points", color=COLOURS["ink"])
     return svg_element(figure, key, alt)
 
 

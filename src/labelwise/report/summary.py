@@ -14,6 +14,9 @@ ROLE_TITLES = {
     "member": "Ensemble members",
     "control": "Controls: no refinery, trained for an honest comparison",
 }
+FIT_SCORES = ("noise_auroc", "hidden_map", "refined_label_accuracy")
+"""Numbers about the labels of training images; they have no split in their name."""
+
 STATES = ("underfit", "balanced", "overfit")
 REGIMES = {
     "underfit": "Generation 1 does not yet fit its own training crops. Such a refinery has little to teach: it hands "
@@ -73,6 +76,44 @@ def metric_of(results: dict[str, Any]) -> tuple[str, str]:
     return ("map", "mAP") if results.get("task") == "multi-label" else ("top1", "top-1 accuracy")
 
 
+@dataclass(frozen=True)
+class Words:
+    """How a page speaks of the data: what labels name, what each is scored by, and what is counted beside it."""
+
+    one: str
+    many: str
+    score: str
+    count: str
+    lead: str
+    beliefs: str
+    right: str
+
+
+SINGLE_LABEL = Words(
+    one="class",
+    many="classes",
+    score="Accuracy",
+    count="images",
+    lead="Every generation is a fresh network trained on the labels that the one before it gives to each crop.",
+    beliefs="Accuracy counts only the first answer.",
+    right="Share of training images whose refined top-1 label is the true one.",
+)
+MULTI_LABEL = Words(
+    one="category",
+    many="categories",
+    score="AP",
+    count="positives",
+    lead="Every generation is a fresh network. Given labels stay; what is unknown, the one before it answers for.",
+    beliefs="mAP looks at the order alone.",
+    right="Share of the hidden labels of training images that the refined label, rounded, gets right.",
+)
+
+
+def words_of(results: dict[str, Any]) -> Words:
+    """Return how to speak of the data of a run."""
+    return MULTI_LABEL if results.get("task") == "multi-label" else SINGLE_LABEL
+
+
 def columns(results: dict[str, Any], entries: Sequence[Entry]) -> list[Column]:
     """Return the columns that at least one network has a number for."""
     key, name = metric_of(results)
@@ -87,6 +128,7 @@ def columns(results: dict[str, Any], entries: Sequence[Entry]) -> list[Column]:
         Column(
             "noise_auroc", "noise AUROC", "plain", "how well 1 - q[given label] finds the wrong labels; 0.5 is chance"
         ),
+        Column("hidden_map", "hidden mAP", "percent", "mAP on the hidden labels of training images, in percent"),
         Column("refined_label_accuracy", "refined labels", "percent", "refined labels that are true, in percent"),
         Column("seconds", "time", "seconds", "training time of one seed"),
     ]
@@ -153,7 +195,7 @@ def best_of(results: dict[str, Any], entries: Iterable[Entry], role: str) -> Ent
 
 def row_number(row: dict[str, Any], key: str) -> float | None:
     """Return a number of a row by its name in the summary, such as ``test_top1``."""
-    if key in ("noise_auroc", "refined_label_accuracy"):
+    if key in FIT_SCORES:
         return number(mapping(row.get("fit")).get(key))
     split, _, metric = key.partition("_")
     return number(mapping(row.get(split)).get(metric)) if metric else number(row.get(key))
@@ -163,8 +205,7 @@ def _stats_of_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Stat]:
     stats = {}
     for key in (
         *(f"{split}_{metric}" for split in ("fit", "select", "test") for metric in ("top1", "map", "nll", "ece")),
-        "noise_auroc",
-        "refined_label_accuracy",
+        *FIT_SCORES,
         "seconds",
     ):
         values = [value for row in rows if (value := row_number(row, key)) is not None]

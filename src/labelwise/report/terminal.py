@@ -36,7 +36,9 @@ def results_table(results: dict[str, Any]) -> Table:
     """
     results = {**results, "rows": [row for row in results.get("rows") or [] if isinstance(row, dict)]}
     entries = entries_of(results)
-    shown = [column for column in columns(results, entries) if column.key != "refined_label_accuracy"]
+    shown = [
+        column for column in columns(results, entries) if column.key not in ("refined_label_accuracy", "hidden_map")
+    ]
     seeds = max((entry.seeds for entry in entries), default=0)
     spread = f"mean ± std over {seeds} seeds" if seeds > 1 else "one seed"
     table = Table(
