@@ -19,7 +19,7 @@ from labelwise.config import load_recipe
 
 TINY = ("--set", "train.epochs=1", "--set", "chain.generations=1", "--set", "train.batch_size=8", "--quiet")
 COMMANDS = (
-    *("refine", "train", "evaluate", "predict", "report", "demo", "data stats"),
+    *("refine", "train", "evaluate", "experiment", "predict", "report", "demo", "data stats"),
     *("features", "cft", "ensemble", "export"),
 )
 
