@@ -153,6 +153,8 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
         if not quiet:
             place = f"{config.axis.key} {config.axis.values[cell.column]}, {cell.row}, seed {cell.seed}"
             print(f"{done} of {len(cells)}: {place}: {words}", file=sys.stderr, flush=True)
+    if not quiet:
+        print("all cells are finished; intervals of their differences on test ...", file=sys.stderr, flush=True)
     results = {
         "schema": SCHEMA,
         "kind": "experiment",
