@@ -181,7 +181,7 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
     recipe = cell_recipe(config, cell)
     results = refine(recipe, folder, quiet=True)
     row = _last(results)
-    metric = "top1" if results["task"] == "single-label" else "mauc" if _objective(config) == "auc" else "map"
+    metric = _metric(config, results["task"] == "multi-label")
     words = [f"{metric} {row['test'][metric]:.4f}"]
     if config.heads:
         features = folder / "features"
@@ -235,7 +235,7 @@ def _table(config: ExperimentConfig, out: Path) -> list[dict[str, Any]]:
     runs: dict[tuple[str, str, int], list[_Kept]] = {}
     for column in range(len(config.axis.values)):
         dataset = _dataset(config, column)
-        metric = "top1" if dataset.table is None else "mauc" if _objective(config) == "auc" else "map"
+        metric = _metric(config, dataset.table is not None)
         compared = Comparison(dataset, _objective(config))
         for row, head in product(config.rows, (BASE, *config.heads)):
             cells = (Cell(row, column, seed) for seed in range(config.seeds))
@@ -304,6 +304,13 @@ def _others(config: ExperimentConfig, row: str, head: str) -> dict[str, tuple[st
 def _objective(config: ExperimentConfig) -> Metric:
     objectives = {str(options.get("objective", "ap")) for options in config.heads.values()}
     return "auc" if objectives == {"auc"} else "ap"
+
+
+def _metric(config: ExperimentConfig, multi_label: bool) -> str:
+    """The score of a row that the table is about."""
+    if not multi_label:
+        return "top1"
+    return "mauc" if _objective(config) == "auc" else "map"
 
 
 def _reference(config: ExperimentConfig) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from labelwise.data.dataset import Dataset
 from labelwise.metrics.bootstrap import paired_interval
+from labelwise.metrics.multilabel import hard_labels
 from labelwise.metrics.paired import MeanRanking
 from labelwise.metrics.ranking import Metric
 from labelwise.refine.bench import PREDICTIONS
@@ -31,9 +32,7 @@ class Comparison:
         self._groups = dataset.groups[rows]
         self._ranking: MeanRanking | None = None
         if dataset.table is not None:
-            labels = dataset.table.take(rows).given()
-            hard = np.where((labels == 0) | (labels == 1), labels, np.nan)
-            self._ranking = MeanRanking(hard, self._groups, metric=metric)
+            self._ranking = MeanRanking(hard_labels(dataset.table.take(rows)), self._groups, metric=metric)
 
     def read(self, folder: Path) -> NDArray[np.float64]:
         """Of a finished network: what :meth:`gain` compares."""

@@ -19,13 +19,20 @@ from labelwise.errors import ConfigError
 from labelwise.labels import strategies
 from labelwise.labels.table import INFERRED, UNKNOWN, LabelTable
 from labelwise.metrics.calibration import binary_calibration_error
-from labelwise.metrics.ranking import ranking
+from labelwise.metrics.multilabel import hard_labels, probabilities
 from labelwise.models.classifier import Classifier
 from labelwise.refine.bench import SCORE_VIEW, Bench, Node, Plan, Scores, fit_sample
 from labelwise.refine.labellers import RefineryLabels
 from labelwise.refine.scheme import make_scheme
 from labelwise.train.evaluate import EVAL_BATCH, predict_logits
-from labelwise.train.multilabel import MultiLabelTask, Refined, pseudo_labels, ranking_scores
+from labelwise.train.multilabel import (
+    MultiLabelTask,
+    Refined,
+    pseudo_labels,
+    rank_known,
+    ranking_scores,
+    scores_of,
+)
 
 
 class MultiLabel:
@@ -69,13 +76,11 @@ class MultiLabel:
 
     def scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> dict[str, Any]:
         table = _table(dataset).take(rows)
-        labels = torch.from_numpy(table.given())
-        hard = torch.where((labels == 0) | (labels == 1), labels, torch.nan)
-        ranks = ranking(logits.T.contiguous(), hard.T.contiguous())
-        errors = binary_calibration_error(torch.sigmoid(logits.double()).numpy(), hard.numpy())
+        ranks = rank_known(logits, table)
+        errors = binary_calibration_error(probabilities(logits), hard_labels(table))
         columns = (table.categories, ranks.ap.tolist(), ranks.auc.tolist(), *_counts(ranks.positives, ranks.negatives))
         keys = ("category", "ap", "auc", "positives", "negatives")
-        return ranking_scores(logits, table) | {
+        return scores_of(ranks, logits, table) | {
             "ece": float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan"),
             "scored": ranks.scored,
             "per_category": [dict(zip(keys, entry, strict=True)) for entry in zip(*columns, strict=True)],

@@ -16,7 +16,8 @@ from labelwise.errors import DataError
 from labelwise.labels.strategies import train_targets
 from labelwise.labels.table import UNKNOWN, LabelTable
 from labelwise.losses import binary_cross_entropy
-from labelwise.metrics.ranking import mean_over_categories, ranking
+from labelwise.metrics.multilabel import hard_labels
+from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
 from labelwise.train.labeller import Labeller
 from labelwise.train.schemes import PermanentCorrection, Plain, Scheme
 from labelwise.train.task import Output
@@ -139,9 +140,17 @@ def ranking_scores(logits: Tensor, table: LabelTable) -> dict[str, float]:
     ``map`` and ``mauc``, means over the categories where they are defined (NaN if that is none), and ``nll``, the mean
     binary cross-entropy of a known label
     """
+    return scores_of(rank_known(logits, table), logits, table)
+
+
+def rank_known(logits: Tensor, table: LabelTable) -> Ranking:
+    """AP and AUC (C,) of logits (N, C) over the known hard labels of the same N samples."""
+    return ranking(logits.T.contiguous(), np.ascontiguousarray(hard_labels(table).T))
+
+
+def scores_of(ranks: Ranking, logits: Tensor, table: LabelTable) -> dict[str, float]:
+    """What :func:`ranking_scores` returns, from what :func:`rank_known` has found."""
     labels = torch.from_numpy(table.given())
-    hard = torch.where((labels == 0) | (labels == 1), labels, torch.nan)
-    ranks = ranking(logits.T.contiguous(), hard.T.contiguous())
     known = ~torch.isnan(labels)
     return {
         "map": float(mean_over_categories(ranks.ap)[0]),
