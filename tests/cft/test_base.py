@@ -13,9 +13,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from labelwise.cft.base import STRENGTHS, fit_base
 from labelwise.cft.coordinates import principal_coordinates
+from labelwise.cft.heads import Objective
 from labelwise.cft.logistic import prior_deviation
 from labelwise.cft.problem import Split, linear_logits
-from labelwise.cft.search import Objective
 from labelwise.errors import DataError
 
 BUDGET = 10**7

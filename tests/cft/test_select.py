@@ -170,6 +170,7 @@ def test_an_old_head_without_weights_does_not_drown_the_others(monkeypatch: pyte
     empty = Problem(given.fit, given.select, torch.zeros_like(given.weight), torch.full((4,), -3.0), 0)
     equally = Adoption(torch.full((4, 2), 0.5), torch.zeros(4, 2))
     monkeypatch.setattr("labelwise.cft.search.adopt_mean", lambda score, positives: equally)
+    monkeypatch.setattr("labelwise.cft.search.cross_fitted_gain", lambda *args, **options: None)
     found = search(empty, grid((1.0,)), "ap", "mean", budget=10**7)
     assert 0.01 < float(found.weight[:3].abs().max()) < 10
     assert float(found.bias.abs().max()) < 20

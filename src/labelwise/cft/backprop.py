@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from labelwise.cft.coordinates import as_float
+from labelwise.cft.heads import Objective
 from labelwise.cft.known import Block, blocks
 from labelwise.cft.optimised import Optimised, keep_best, subset
 from labelwise.cft.problem import Problem
-from labelwise.cft.search import Objective, Step
+from labelwise.cft.search import Step
 from labelwise.losses import asymmetric_loss, binary_cross_entropy
 
 LossFunction = Callable[[Tensor, Tensor, Tensor], Tensor]

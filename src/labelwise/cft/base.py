@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from labelwise.cft.coordinates import principal_coordinates
+from labelwise.cft.heads import Objective
 from labelwise.cft.known import blocks
 from labelwise.cft.logistic import fit_logistic, grid
 from labelwise.cft.problem import Split, linear_logits
-from labelwise.cft.search import Objective
 from labelwise.errors import DataError
 from labelwise.metrics.ranking import ranking
 

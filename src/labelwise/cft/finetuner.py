@@ -23,9 +23,10 @@ from labelwise.cft.calibrate import known_entries, scale_and_bias
 from labelwise.cft.coordinates import Features
 from labelwise.cft.evidence import CategoryReport, Evidence, Status, candidates_in_words, steps_in_words
 from labelwise.cft.greedy import fit_greedy
+from labelwise.cft.heads import Objective
 from labelwise.cft.optimised import Optimised
 from labelwise.cft.problem import Problem, Split, as_array, check_features, check_labels, hold_out, linear_logits
-from labelwise.cft.search import FAST, THOROUGH, Objective, search
+from labelwise.cft.search import FAST, THOROUGH, search
 from labelwise.errors import ConfigError, DataError
 from labelwise.metrics.ranking import ranking
 
@@ -50,6 +51,8 @@ class _Solved:
     bias: Tensor
     method: list[str]
     evidence: list[Evidence]
+    expected_gain: float | None = None
+    """Cross-fitted, of method ``auto``; see `labelwise.cft.search.Found`."""
     fit_before: Tensor | None = None
     """(C,) what a genetic search starts from: the old head's objective on the known fit labels; see `Optimised`."""
 
@@ -76,6 +79,8 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
     ----------
     weight_, bias_ : (C, D) and (C,) float32, the new head
     report_ : list of :class:`CategoryReport`
+    expected_gain_ : of ``auto``, the mean gain on halves of ``select`` that chose nothing; where it is not above 0, all
+        old heads stay. None where it was not asked for or cannot be told
     warnings_ : list of str
     n_features_in_ : D
 
@@ -204,10 +209,13 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
             rule: Literal["mean", "best"] = "mean" if self.method == "auto" else "best"
             found = search(problem, candidates, self.objective, rule, budget=budget, step=step)
             return _Solved(
-                found.weight, found.bias, *candidates_in_words(found.names, found.score, found.adoption.share)
+                found.weight,
+                found.bias,
+                *candidates_in_words(found.names, found.score, found.adoption.share),
+                found.expected_gain,
             )
         result = self._optimise(problem, budget, step)
-        return _Solved(result.weight, result.bias, *steps_in_words(self.method, result), result.fit_before)
+        return _Solved(result.weight, result.bias, *steps_in_words(self.method, result), fit_before=result.fit_before)
 
     def _optimise(self, problem: Problem, budget: int, step: Callable[[int, int], None]) -> Optimised:
         paper = self.preset == "paper-2024"
@@ -239,6 +247,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
             bias[c] = torch.where(adopted[:, 0], fitted, problem.bias[c])
         adopted = fittable & (after > before)
         self.weight_, self.bias_ = weight.cpu().numpy(), bias.cpu().numpy()
+        self.expected_gain_ = solved.expected_gain
         self.report_ = self._report(problem, solved, before, torch.where(adopted, after, before), adopted)
         self.warnings_ = self._warnings(problem, solved)
 
@@ -255,13 +264,15 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         columns = [values.tolist() for values in counts]
         was, now, taken = before.tolist(), after.tolist(), adopted.tolist()
         pooled = self.method == "auto" and self.preset != "paper-2024"
+        refused = solved.expected_gain is not None and solved.expected_gain <= 0
         reports = []
         for c in range(len(fittable)):
             status: Status
             if not fittable[c]:
                 status, reason, method = "not_fitted", problem.why_not(c), "old head"
             elif not taken[c]:
-                status, reason, method = "unchanged", "no candidate is better on select", "old head"
+                reason = "the gain does not hold on other labels" if refused else "no candidate is better on select"
+                status, method = "unchanged", "old head"
             else:
                 status, reason, method = "improved", "better on select", solved.method[c]
                 if columns[2][c] < FEW_POSITIVES:
@@ -282,6 +293,11 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
             found.append(
                 f"{thin} of {len(few)} categories have fewer than {FEW_POSITIVES} known positives in select:"
                 " their gains there say little"
+            )
+        if solved.expected_gain is not None and solved.expected_gain <= 0:
+            found.append(
+                "all old heads stay: heads chosen on one half of select gained"
+                f" {100 * solved.expected_gain:+.2f} points of {self.objective.upper()} on the other"
             )
         if solved.fit_before is not None and (mean := float(solved.fit_before.nanmean())) > SATURATED:  # never of NaN
             climb = "measures its fitness under noise to have something to climb"

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from labelwise.cft.coordinates import principal_coordinates
+from labelwise.cft.heads import Objective
 from labelwise.cft.known import SMALLEST, Block, blocks, known_deviation
 from labelwise.cft.optimised import Optimised, keep_best, refuse_soft_labels, subset
 from labelwise.cft.problem import Problem, linear_logits
-from labelwise.cft.search import Objective, Step
+from labelwise.cft.search import Step
 from labelwise.metrics.ranking import ranking
 
 POPULATION, ELITE, TOURNAMENT = 48, 2, 3

@@ -11,9 +11,10 @@ import torch
 from labelwise.cft.backprop import fit_backprop
 from labelwise.cft.evidence import Evidence, steps_in_words
 from labelwise.cft.genetic_paper import fit_genetic_paper
+from labelwise.cft.heads import Objective
 from labelwise.cft.optimised import Optimised
 from labelwise.cft.problem import Problem
-from labelwise.cft.search import Objective, Step
+from labelwise.cft.search import Step
 
 
 def fit_greedy(

@@ -15,9 +15,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from labelwise.cft.heads import Objective
 from labelwise.cft.known import Block, blocks
 from labelwise.cft.problem import Problem, linear_logits
-from labelwise.cft.search import Objective, Step
+from labelwise.cft.search import Step
 from labelwise.errors import ConfigError, DataError
 from labelwise.metrics.ranking import ranking
 

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from labelwise.cft.coordinates import Coordinates, principal_coordinates
-from labelwise.cft.known import SMALLEST, blocks, known_deviation
+from labelwise.cft.crossfit import cross_fitted_gain
+from labelwise.cft.heads import Heads, Objective, score_heads
+from labelwise.cft.known import blocks
 from labelwise.cft.logistic import Candidate, fit_logistic, grid
 from labelwise.cft.problem import Problem, linear_logits
-from labelwise.cft.select import Adoption, adopt_best, adopt_mean
-from labelwise.metrics.ranking import ranking
-
-Objective = Literal["ap", "auc"]
+from labelwise.cft.select import Adoption, adopt_best, adopt_mean, keep_old
 
 _VARIANCES = (0.25, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
 THOROUGH = (
@@ -46,6 +45,8 @@ class Found:
     score : (C, 1 + L) objective on ``select`` of the old head and of every candidate
     adoption : shares of the same columns
     names : 1 + L
+    expected_gain : of the rule ``mean``, what :func:`labelwise.cft.crossfit.cross_fitted_gain` says of it; all old
+        heads stay unless it is above 0. None: nobody asked, or it cannot be told
     """
 
     weight: Tensor
@@ -53,6 +54,7 @@ class Found:
     score: Tensor
     adoption: Adoption
     names: tuple[str, ...]
+    expected_gain: float | None = None
 
 
 def search(
@@ -73,59 +75,47 @@ def search(
     categories = problem.fittable().nonzero()[:, 0]
     rank = max(candidate.rank for candidate in candidates)
     coordinates = principal_coordinates(problem.fit.features, rank, seed=problem.seed, device=problem.device)
-    fit_x = coordinates.transform(problem.fit.features)
+    heads = _fit(problem, candidates, coordinates, categories, budget, step)
     select_x = coordinates.transform(problem.select.features)
-    pulled = any(candidate.pull for candidate in candidates)
-    old_fit = linear_logits(problem.fit.features, problem.weight, problem.bias) if pulled else None
-    old_select = linear_logits(problem.select.features, problem.weight, problem.bias)
-    pull = torch.tensor([candidate.pull for candidate in candidates], device=problem.device)
+    old = linear_logits(problem.select.features, problem.weight, problem.bias)
+    score, deviation = score_heads(heads, select_x, problem.select.labels, old, categories, objective, budget)
+    names = ("old head", *map(str, candidates))
+    if rule == "best":
+        adoption, expected = adopt_best(score), None
+    else:
+        adoption = adopt_mean(score, problem.select.positives)
+        expected = cross_fitted_gain(
+            heads, select_x, problem.select.labels, old, categories, objective, budget=budget, seed=problem.seed
+        )
+        if expected is not None and expected <= 0:
+            adoption = keep_old(adoption)
+    mixed = heads.mix(adoption.share, deviation)
+    weight, bias = coordinates.to_features(mixed.weight[..., 0], mixed.bias[:, 0])
+    weight += mixed.pull * problem.weight
+    bias += mixed.pull[:, 0] * problem.bias
+    return Found(weight, bias, score, adoption, names, expected)
 
+
+def _fit(
+    problem: Problem,
+    candidates: Sequence[Candidate],
+    coordinates: Coordinates,
+    categories: Tensor,
+    budget: int,
+    step: Step,
+) -> Heads:
+    """Every candidate of ``categories``; zeros for the others."""
     total, columns = len(problem.bias), len(candidates)
+    x = coordinates.transform(problem.fit.features)
+    pull = torch.tensor([candidate.pull for candidate in candidates], device=problem.device)
+    old = linear_logits(problem.fit.features, problem.weight, problem.bias) if bool(pull.any()) else None
     weight = torch.zeros(total, coordinates.rank, columns, device=problem.device)
     bias = torch.zeros(total, columns, device=problem.device)
-    deviation = torch.ones(total, 1 + columns, device=problem.device)
-    score = torch.full((total, 1 + columns), float("nan"), dtype=torch.float64, device=problem.device)
     done = 0
-    for block in blocks(fit_x, problem.fit.labels, problem.fit.weight, categories, columns, budget):
-        chosen = block.categories
-        known_old = None if old_fit is None else block.take(old_fit)
-        heads = fit_logistic(block, candidates, coordinates, known_old, max_steps=STEPS)
-        weight[chosen], bias[chosen] = heads.weight, heads.bias
-        for part in blocks(select_x, problem.select.labels, None, chosen, columns, budget):
-            own = part.categories
-            old = part.take(old_select)[..., None]
-            logits = part.product(weight[own]) + bias[own][:, None] + old * pull
-            logits = torch.cat([old, logits], dim=2).transpose(1, 2)
-            known = part.weight[:, None] > 0
-            score[own] = ranking(logits, part.label[:, None], known=known).of(objective)
-            spread = known_deviation(logits, part.weight[:, None])
-            # A constant logit ranks nothing; divided by next to nothing it would drown the digits of all others.
-            deviation[own] = torch.where(spread > SMALLEST, spread, 1.0)
-        done += len(chosen)
+    for block in blocks(x, problem.fit.labels, problem.fit.weight, categories, columns, budget):
+        known_old = None if old is None else block.take(old)
+        found = fit_logistic(block, candidates, coordinates, known_old, max_steps=STEPS)
+        weight[block.categories], bias[block.categories] = found.weight, found.bias
+        done += len(block.categories)
         step(done, len(categories))
-    adoption = adopt_mean(score, problem.select.positives) if rule == "mean" else adopt_best(score)
-    names = ("old head", *map(str, candidates))
-    return _combine(problem, coordinates, weight, bias, pull, deviation, score, adoption, names)
-
-
-def _combine(
-    problem: Problem,
-    coordinates: Coordinates,
-    weight: Tensor,
-    bias: Tensor,
-    pull: Tensor,
-    deviation: Tensor,
-    score: Tensor,
-    adoption: Adoption,
-    names: tuple[str, ...],
-) -> Found:
-    """The adopted mean of standardised heads, brought back to the mean of their scales, as heads on features."""
-    share = adoption.share.float()
-    standard = share / deviation
-    scale = (share * deviation).sum(1, keepdim=True)
-    part = standard * scale  # (C, 1 + L) factors of the heads as they were fitted
-    mixed_weight = torch.einsum("crl,cl->cr", weight, part[:, 1:])
-    mixed_bias = (bias * part[:, 1:]).sum(1)
-    on_features, feature_bias = coordinates.to_features(mixed_weight, mixed_bias)
-    old = part[:, 0] + (part[:, 1:] * pull).sum(1)
-    return Found(on_features + old[:, None] * problem.weight, feature_bias + old * problem.bias, score, adoption, names)
+    return Heads(weight, bias, pull.expand(total, columns))

@@ -65,3 +65,10 @@ def adopt_best(score: Tensor) -> Adoption:
     gain = torch.nan_to_num(score - score[:, :1], nan=0.0)
     best = gain.argmax(1)  # the first of equals
     return Adoption(torch.nn.functional.one_hot(best, score.shape[1]).to(score), gain)
+
+
+def keep_old(adoption: Adoption) -> Adoption:
+    """The old head alone, in every category."""
+    share = torch.zeros_like(adoption.share)
+    share[:, 0] = 1.0
+    return Adoption(share, adoption.gain)
