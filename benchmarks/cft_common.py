@@ -56,10 +56,14 @@ class Head:
     weight: Floats
     bias: Floats
 
+    def logits(self, features: Floats) -> Doubles:
+        """(n, C), in float64."""
+        return features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+
     def ap(self, part: Part) -> Doubles:
         """(C,) average precision in points by scikit-learn on float64 logits over known labels; NaN where undefined."""
         features, labels = part
-        logits = features.astype(np.float64) @ self.weight.T.astype(np.float64) + self.bias
+        logits = self.logits(features)
         found = np.full(labels.shape[1], np.nan)
         for c, label in enumerate(labels.T):
             known = ~np.isnan(label)

@@ -35,7 +35,7 @@ from cft_common import (
 
 from labelwise.cft.base import fit_base
 from labelwise.cft.problem import Split
-from labelwise.metrics.bootstrap import weighted_ranking
+from labelwise.metrics.paired import MeanRanking
 
 GATES = {10: (3.5, 4.5), 30: (2.8, 3.3), 50: (2.0, 2.5), 90: (0.6, 1.1)}
 """Targets of auto in points over the base: gate and aim."""
@@ -158,7 +158,9 @@ def _report(
 ) -> list[dict[str, Any]]:
     """A row per method over the seeds it has, each compared with auto on the same seeds."""
     printed, found = [], []
-    resampled = Resampled(test)
+    features, labels = test
+    resampled = MeanRanking(labels, draws=DRAWS)
+    drawn = {key: 100 * resampled(cell.head.logits(features)) for key, cell in cells.items() if key[1] in cases}
     for row in rows:
         have = [case for case in cases if (row, case) in cells]
         base, own = ([cells[name, case] for case in have] for name in ("base", row))
@@ -176,7 +178,9 @@ def _report(
         if row != "auto" and all(("auto", case) in cells for case in have):
             auto = [cells["auto", case] for case in have]
             entry["auto_minus_row"] = [a.test.mean() - b.test.mean() for a, b in zip(auto, own, strict=True)]
-            low, high = resampled.interval([c.head for c in auto], [c.head for c in own])
+            # 95 % of the difference, paired by seed; images and seeds are drawn with replacement.
+            before, after = ([drawn[name, case] for case in have] for name in (row, "auto"))
+            low, high = resampled.gain(before, after, seed=1).interval
             entry["auto_minus_row_interval"] = [low, high]
             against = f"{spread(entry['auto_minus_row'])} [{low:+.2f}, {high:+.2f}]"
         found.append(entry)
@@ -249,35 +253,3 @@ def _report_neutral(
     heads = ["row", "seeds", "report gain", "select gain", "overstatement"]
     table(f"{share} % known, select and test in both roles", heads, printed)
     return found
-
-
-class Resampled:
-    """Mean AP of heads on resampled test images, the same draws for all."""
-
-    def __init__(self, test: Part) -> None:
-        self._test = test
-        rng = np.random.default_rng(0)
-        n = len(test[0])
-        counts = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(DRAWS)]
-        self._weights = torch.from_numpy(np.stack(counts, axis=1).astype(np.float32))
-        self._known: dict[int, Doubles] = {}
-
-    def interval(self, first: Sequence[Head], second: Sequence[Head]) -> tuple[float, float]:
-        """95 % of first minus second, paired by seed; images and seeds are drawn with replacement."""
-        difference = np.stack([self._means(a) - self._means(b) for a, b in zip(first, second, strict=True)])
-        seeds = np.random.default_rng(1).integers(len(first), size=(len(first), DRAWS))
-        means = np.take_along_axis(difference, seeds, axis=0).mean(0)
-        low, high = np.quantile(means, [0.025, 0.975])
-        return float(low), float(high)
-
-    def _means(self, head: Head) -> Doubles:
-        """(DRAWS,) mean over categories; a draw skips a category that it left without a positive."""
-        if id(head) not in self._known:
-            features, labels = self._test
-            logits = features.astype(np.float64) @ head.weight.T.astype(np.float64) + head.bias
-            drawn = [
-                weighted_ranking(np.ascontiguousarray(x), np.ascontiguousarray(y), self._weights, metric="ap")
-                for x, y in zip(logits.T, labels.T, strict=True)
-            ]
-            self._known[id(head)] = 100 * torch.stack(drawn).nanmean(0).numpy()
-        return self._known[id(head)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from labelwise import pipeline
 from labelwise.cft.features import read_features
@@ -17,6 +18,7 @@ from labelwise.data.readers import load_dataset
 from labelwise.errors import DataError, RunError
 from labelwise.models import checkpoint
 from labelwise.refine import nodes
+from labelwise.refine.bench import Bench, Node
 from labelwise.refine.nodes import NODE
 from labelwise.report.html import write_report
 
@@ -87,7 +89,8 @@ def test_the_fine_tuned_head_is_that_of_the_base_network(results: dict[str, Any]
 def test_the_two_networks_differ_by_their_labels_alone(out: Path) -> None:
     first, second = (json.loads((out / n / NODE).read_text())["lineage"] for n in (pipeline.BASE, pipeline.CONTROL))
     assert {key for key in first if first[key] != second[key]} == {"labels"}
-    assert {key for key in first["labels"] if first["labels"][key] != second["labels"][key]} == {"unknown"}
+    said, other = first["labels"], second["labels"]  # what is at its default may be left out
+    assert {key for key in said.keys() | other.keys() if said.get(key) != other.get(key)} == {"unknown"}
 
 
 def test_second_call_trains_nothing(
@@ -122,6 +125,34 @@ def test_report_and_control_line(results: dict[str, Any], out: Path) -> None:
         control = {**results["networks"]["ignore"], "test": {"map": again}}
         line = pipeline.control_line({**results, "networks": {"ignore": control}})
         assert words in line and f"{again:.2%}" in line and f"{tuned:.2%}" in line
+
+
+@pytest.mark.parametrize(("asked", "flip"), [((), False), (("views.flip=true",), True)])
+def test_radiographs_are_not_mirrored_unless_asked(
+    asked: tuple[str, ...], flip: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{patient:08d}_000.png" for patient in range(30)]
+    rows = [f"{name},{'Hernia' if i % 3 else 'Mass|Edema'},{i}" for i, name in enumerate(names)]
+    table = tmp_path / "nih" / "Data_Entry_2017_v2020.csv"
+    table.parent.mkdir()
+    table.write_text("\n".join(["Image Index,Finding Labels,Patient ID", *rows]) + "\n")
+    (table.parent / "images").mkdir()
+    for name in names:
+        Image.new("L", (8, 8)).save(table.parent / "images" / name)
+    (table.parent / "train_val_list.txt").write_text("\n".join(names[:20]))
+    (table.parent / "test_list.txt").write_text("\n".join(names[20:]))
+
+    class Stopped(Exception):
+        pass
+
+    def stop(bench: Bench, node: Node) -> None:
+        assert bench.recipe.views.flip is flip
+        raise Stopped
+
+    monkeypatch.setattr(pipeline, "run_node", stop)
+    recipe = load_recipe(None, [f"data.source={table.parent}", "threads=1", "data.workers=0", "views.size=8", *asked])
+    with pytest.raises(Stopped):
+        pipeline.train_and_fine_tune(recipe, tmp_path / "run", quiet=True)
 
 
 def test_mistakes(data: Path, out: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 # Set before torch is imported by a command: two libraries of threads on one core help nobody.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -14,7 +14,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 from rich.console import Console
 
-from labelwise.config import Recipe, load_recipe
+from labelwise.config import Recipe, UncertainName, load_recipe
 from labelwise.errors import LabelwiseError
 from labelwise.settings import dump_yaml
 
@@ -217,7 +217,7 @@ def cft(
         str | None, typer.Option(help="max-f1, precision=X, recall=X or specificity=X, per category.")
     ] = None,
     uncertain: Annotated[
-        str, typer.Option(help="Uncertain labels: unknown, negative, positive, smooth-negative or smooth-positive.")
+        str, typer.Option(help=f"Uncertain labels: {', '.join(get_args(UncertainName))}.")
     ] = "unknown",
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Any other option: key=value.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed.")] = 0,

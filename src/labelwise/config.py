@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from labelwise.settings import Section, read_mapping, resolve
 
@@ -102,19 +102,23 @@ class DataConfig(Section):
     workers: int = Field(2, ge=0, description="processes that decode image files")
 
 
+# What training takes a label for that has no value; the strategies of labelwise.labels.strategies, which explain them.
 Share = tuple[Fraction, Fraction]
-UnknownPolicy = Literal["ignore", "negative", "positive"] | Share
-UncertainPolicy = Literal["unknown", "negative", "positive", "smooth-negative", "smooth-positive"] | Share
+UnknownName = Literal["ignore", "negative", "positive"]
+UncertainName = Literal["unknown", "negative", "positive", "smooth-negative", "smooth-positive"]
+UnknownPolicy = UnknownName | Share
+UncertainPolicy = UncertainName | Share
 
 
 class LabelsConfig(Section):
     """Multi-label data: what training on given labels makes of those that are unknown or uncertain."""
 
     unknown: UnknownPolicy | dict[str, UnknownPolicy] = Field(
-        "ignore", description="ignore | negative | positive | [low, up], or by category; refined ones need none"
+        "ignore",
+        description=f"{' | '.join(get_args(UnknownName))} | [low, up], or by category; refined ones need none",
     )
     uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
-        "unknown", description="unknown | negative | positive | smooth-negative | smooth-positive | [low, up]"
+        "unknown", description=f"{' | '.join(get_args(UncertainName))} | [low, up], or by category"
     )
     loss: Literal["bce", "focal", "asl", "hill"] = "bce"
     gamma_positive: NonNegative = Field(0.0, description="of asl")
@@ -150,13 +154,37 @@ class PseudoConfig(Section):
     )
     low: Fraction = Field(0.5, description="hard: negative at or below this probability")
     high: Fraction = Field(0.5, description="hard: positive above this one; between them the label stays unknown")
+    share: tuple[Fraction, ...] = Field(
+        (),
+        description="hard, centre: instead of low and high, the share of unknown labels that the refinery is surest "
+        "of; one number, or one for each round, the last for all later ones",
+    )
+    per_category: bool = Field(False, description="with share: of each category; default: of all labels together")
+    positive_only: bool = Field(False, description="hard: no label becomes negative; share is then of the positives")
     weight: Fraction = Field(1.0, description="of a refined label in the loss, beside 1 of a given one")
+
+    @field_validator("share", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, int | float) else value
 
     @model_validator(mode="after")
     def _ordered(self) -> PseudoConfig:
         if self.low > self.high:
             raise ValueError(f"low must not be above high, got {self.low} and {self.high}")
+        if self.positive_only and self.kind != "hard":
+            raise ValueError("positive_only is for hard labels: set kind: hard")
+        if self.per_category and not self.share:
+            raise ValueError("per_category is for a share: set share, such as [0.2, 0.4]")
+        if self.share and (self.kind, self.view) != ("hard", "centre"):
+            raise ValueError("share ranks the hard labels of whole images: set kind: hard and view: centre")
+        if self.share and (self.low, self.high) != (0.5, 0.5):
+            raise ValueError("share and low, high are two rules for the same labels: leave one of them out")
         return self
+
+    def share_in(self, number: int) -> float | None:
+        """The share of a round, of which 1 is the first that has a refinery; None where thresholds decide."""
+        return self.share[min(number, len(self.share)) - 1] if self.share else None
 
 
 class ViewConfig(Section):
@@ -199,6 +227,13 @@ class ModelConfig(Section):
     )
     init: str = Field("random", description="random | pretrained | path of a checkpoint")
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the network's constructor")
+    boost: float = Field(
+        1.0,
+        ge=1.0,
+        allow_inf_nan=False,
+        description="BoostLU: positive class-activation scores count so many times (5 in the paper); 1 is off",
+    )
+    boost_training: bool = Field(True, description="false: boost in evaluation and as a refinery, but not in training")
 
 
 class TrainConfig(Section):
@@ -229,6 +264,9 @@ class TrainConfig(Section):
     precision: Literal["no", "bf16", "fp16"] = "no"
     channels_last: bool = True
     compile: bool = False
+    only: tuple[str, ...] = Field(
+        (), description="names of the layers that are trained, such as [blocks.6, classifier]; default: all"
+    )
     checkpoint_seconds: NonNegative = Field(30.0, description="least time between two resumable checkpoints")
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
 

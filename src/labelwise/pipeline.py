@@ -6,15 +6,15 @@ Start at :func:`train_and_fine_tune`. Below it are the demonstration's data: dig
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from labelwise.cft.extract import extract_features
 from labelwise.cft.run import CftConfig, run_cft
-from labelwise.config import DataConfig, ModelConfig, Recipe, TrainConfig, ViewConfig
+from labelwise.config import DataConfig, ModelConfig, Recipe, TrainConfig, UnknownPolicy, ViewConfig
 from labelwise.data.dataset import PixelArray
-from labelwise.data.readers import load_dataset
+from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError
 from labelwise.labels.protocols import keep_uniform
 from labelwise.labels.table import LabelTable
@@ -54,8 +54,9 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> di
     dataset = load_dataset(recipe.data)
     if dataset.table is None:
         raise DataError(f"{dataset.name}: one class per sample; use `labelwise refine`")
+    recipe = recipe.model_copy(update={"views": views_of(recipe.data, recipe.views)})
     bench = make_bench(recipe, dataset, runtime, out, recipe.seed, quiet)
-    policies: dict[str, Literal["negative", "ignore"]] = {BASE: "negative", CONTROL: "ignore"}
+    policies: dict[str, UnknownPolicy] = {BASE: "negative", CONTROL: "ignore"}
     networks = {}
     for name, unknown in policies.items():
         labels = recipe.labels.model_copy(update={"unknown": unknown})

@@ -1,17 +1,14 @@
-"""Scale and bias are SciPy's optimum; thresholds are those of a search over all of them."""
+"""Scale and bias are SciPy's optimum."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from labelwise.cft.calibrate import PRIOR, ThresholdRule, find_threshold, known_entries, parse_rule, scale_and_bias
-from labelwise.errors import ConfigError
+from labelwise.cft.calibrate import PRIOR, known_entries, scale_and_bias
 
 Floats = NDArray[np.float64]
 
@@ -90,102 +87,6 @@ def test_categories_do_not_see_each_other() -> None:
         alone = scale_and_bias(z[[c]], y[[c]], w[[c]], bias[[c]])
         assert float(scale[c]) == pytest.approx(float(alone[0]), rel=1e-4)
         assert float(shift[c]) == pytest.approx(float(alone[1]), rel=1e-4, abs=1e-6)
-
-
-# thresholds
-
-
-def brute_force(z: Floats, y: Floats, rule: ThresholdRule) -> list[tuple[float, ...]]:
-    """What every threshold gives, highest first, and of those the ones that the rule may choose."""
-    rows = []
-    for threshold in sorted(set(z.tolist()), reverse=True):
-        taken = z >= threshold
-        true = float((y[taken] == 1).sum())
-        precision, recall = true / taken.sum(), true / (y == 1).sum()
-        negatives = (y == 0).sum()
-        specificity = (negatives - (taken.sum() - true)) / negatives
-        f1 = 2 * true / (taken.sum() + (y == 1).sum())
-        rows.append((precision, recall, specificity, f1, float(taken.sum())))
-    if rule.kind == "max-f1":
-        return [max(rows, key=lambda row: row[3])]
-    column = ("precision", "recall", "specificity").index(rule.kind)
-    reached = [row for row in rows if row[column] >= rule.target]
-    return reached[:1] if rule.kind == "recall" else reached[-1:]
-
-
-RULES = ("max-f1", "precision=0.5", "precision=1", "recall=0.5", "recall=1", "specificity=0.1", "specificity=0.9")
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(-4, 4), st.booleans()), min_size=2, max_size=12),
-    st.sampled_from(RULES),
-    st.sampled_from([1.0, 1e-38, 1e38 / 2]),
-)
-@example([(i, False) for i in range(10)] + [(-5, True)], "specificity=0.1", 1.0)  # 1 - 9 / 10 is below 0.1
-def test_thresholds_are_those_of_brute_force(samples: list[tuple[int, bool]], text: str, size: float) -> None:
-    z = np.array([value * size for value, _ in samples], dtype=np.float32)
-    y = np.array([float(positive) for _, positive in samples], dtype=np.float32)
-    rule = parse_rule(text)
-    found = find_threshold(z, y, rule)
-    if y.min() == y.max():
-        assert found is None
-        return
-    expected = brute_force(z, y, rule)
-    if not expected:
-        assert found is None
-        return
-    assert found is not None
-    names = ("precision", "recall", "specificity", "f1")
-    assert [found[name] for name in names] == pytest.approx(expected[0][:4])
-    assert (z >= found["value"]).sum() == expected[0][4]  # the value gives what it says
-    assert found["positives"] == (y == 1).sum()
-
-
-def test_neighbouring_floats_are_told_apart() -> None:
-    low = np.float32(1.0)
-    while True:  # an odd last digit: halving rounds down to the neighbour
-        high = np.nextafter(low, np.float32(2))
-        if np.float32((low + high) / np.float32(2)) == low:
-            break
-        low = high
-    z = np.array([high, low, low, -5], dtype=np.float32)
-    found = find_threshold(z, np.array([1, 0, 0, 0], np.float32), parse_rule("precision=1"))
-    assert found is not None
-    assert (z >= found["value"]).tolist() == [True, False, False, False]
-
-
-def test_infinite_and_equal_logits() -> None:
-    y = np.array([1.0, 0.0, 1.0, 0.0])
-    found = find_threshold(np.array([3.0, 3.0, 3.0, 3.0]), y, parse_rule("max-f1"))
-    assert found is not None and found["recall"] == 1 and found["specificity"] == 0
-    found = find_threshold(np.array([np.inf, -np.inf, 2.0, -np.inf]), y, parse_rule("precision=1"))
-    assert found is not None and found["value"] == 2.0 and found["recall"] == 1
-
-
-def test_a_target_out_of_reach() -> None:
-    z, y = np.array([3.0, 2.0, 1.0]), np.array([0.0, 1.0, 0.0])
-    assert find_threshold(z, y, parse_rule("precision=0.9")) is None
-    assert find_threshold(z, y, parse_rule("specificity=1")) is None
-    assert find_threshold(z, np.ones(3), parse_rule("max-f1")) is None
-    assert find_threshold(z, np.zeros(3), parse_rule("max-f1")) is None
-    reached = find_threshold(z, y, parse_rule("recall=1"))
-    assert reached is not None and reached["recall"] == 1
-
-
-def test_rules_are_read() -> None:
-    assert parse_rule("max-f1") == ThresholdRule("max-f1") and str(parse_rule("max-f1")) == "max-f1"
-    assert parse_rule("precision=0.9") == ThresholdRule("precision", 0.9)
-    assert str(parse_rule("specificity=0.95")) == "specificity>=0.95"
-
-
-@pytest.mark.parametrize(
-    "text", ["", "f1", "max-f1=0.5", "precision", "precision=", "recall=0", "recall=1.1", "recall=nan", "auc=0.5"]
-)
-def test_wrong_rules_are_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="use max-f1, precision=X") as caught:
-        parse_rule(text)
-    assert "\n" not in str(caught.value)
 
 
 def test_known_entries_alone_give_the_same_scale_and_bias() -> None:

@@ -130,7 +130,7 @@ def test_options_of_single_label_data(tmp_path, options, message):
         ({"label": LABEL[:, :2]}, r"m\.npz: label: expected the shape \(N, 3\), found \(20, 2\)"),
         ({"label": LABEL[:5]}, r"m\.npz: label has shape \(5,\), expected \(20,\)"),
         ({"label_name": np.array(["a", "b", "a"])}, r"m\.npz: label: category 'a' is named twice"),
-        ({"image_name": np.array(["a"] * N)}, "id a is there 20 times"),
+        ({"image_name": np.array(["a"] * N)}, "id 'a' is listed 20 times"),
     ],
 )
 def test_bad_labels(tmp_path, arrays, message):

@@ -131,7 +131,7 @@ def test_without_these_options_text_is_one_class(tmp_path):
         ({}, {"label_columns": ["*"]}, r"data\.label_columns is '\*', but it has only path"),
         ({}, {"label_separator": "|"}, r"no column 'label' \(data\.label_column\)"),
         ({"label": [""] * 6}, {"label_separator": "|"}, "column 'label' lists no category in any row"),
-        ({"cat": CAT, "path": [*NAMES[:5], NAMES[0]]}, {"label_columns": ["cat"]}, "img/0.png is listed 2 times"),
+        ({"cat": CAT, "path": [*NAMES[:5], NAMES[0]]}, {"label_columns": ["cat"]}, "path 'img/0.png' is listed twice"),
         ({"cat": CAT, "path": [*NAMES[:5], ""]}, {"label_columns": ["cat"]}, "row 5 has no path"),
         (
             {"cat": CAT, "path": [*NAMES[:5], "img/9.png"]},
@@ -171,7 +171,7 @@ def test_a_column_that_is_there_twice(tmp_path):
     path = manifest(tmp_path, cat=CAT, dog=DOG)
     path.write_text(path.read_text().replace("path,cat,dog", "path,cat,cat"))
     for columns in (["*"], ["cat"]):
-        with pytest.raises(DataError, match=r"category 'cat' is named twice; give every column"):
+        with pytest.raises(DataError, match=r"column 'cat' is listed twice"):
             read(path, label_columns=columns)
 
 

@@ -189,7 +189,7 @@ def test_what_cannot_be_split(samples, options, message):
 def test_repeated_ids():
     samples = make([0, 1] * 10)
     samples.ids[3] = "s7"
-    with pytest.raises(DataError, match="id s7 is there 2 times"):
+    with pytest.raises(DataError, match="id 's7' is listed twice"):
         split(samples)
 
 
@@ -277,7 +277,7 @@ def test_kept_classes_are_those_of_both_labels(tmp_path):
         ({"other": [*GIVEN[:-1], 3]}, r"l\.npz: other: label 3 of row 23 is out of range: 3 classes"),
         ({"other": [*GIVEN[:-1], -1]}, "1 samples of train are unlabelled, first s23"),
         ({"other": GIVEN, "id": [f"s{i}" for i in range(1, 25)]}, "no label for training sample 's0'"),
-        ({"other": GIVEN, "id": ["s1", *(f"s{i}" for i in range(1, 24))]}, "'s1' is there twice"),
+        ({"other": GIVEN, "id": ["s1", *(f"s{i}" for i in range(1, 24))]}, "id 's1' is listed twice"),
         ({"other": GIVEN, "id": ["s1"]}, "1 entries for 24 labels"),
         ({"other": np.zeros((24, 2))}, "multi-label"),
     ],

@@ -70,7 +70,7 @@ def test_blank_labels_are_unlabelled_and_odd_names_are_names(tmp_path, suffix, r
         ({}, {"label_column": "y"}, "no column 'y'"),
         ({}, {"split_column": "fold"}, "no column 'fold'"),
         ({}, {"group_column": "patient"}, "no column 'patient'"),
-        ({"path": ["img/0.png"] * 2 + [f"img/{i}.png" for i in range(4)]}, {}, "img/0.png is listed 3 times"),
+        ({"path": ["img/0.png"] * 2 + [f"img/{i}.png" for i in range(4)]}, {}, "path 'img/0.png' is listed 3 times"),
         (
             {"path": ["img/0.png", "img/9.png", "img/8.png", "img/1.png", "img/2.png", "img/3.png"]},
             {},

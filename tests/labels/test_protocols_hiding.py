@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwise.errors import DataError
+from labelwise.labels import protocols
 from labelwise.labels.protocols import (
     drop_positives,
     keep_balanced_per_category,
@@ -45,6 +46,14 @@ def slow_keep_uniform(table: LabelTable, share: float, seed: int) -> np.ndarray:
             if rng.random() < share:
                 keep[row, column] = True
     return keep
+
+
+@pytest.mark.parametrize("keep", [keep_uniform, keep_uniform_by_cell])
+def test_draws_go_on_from_block_to_block(keep, monkeypatch):
+    table = draw(30, 4)
+    whole = keep(table, 0.5)
+    monkeypatch.setattr(protocols, "BLOCK_ELEMENTS", 28)
+    np.testing.assert_array_equal(keep(table, 0.5), whole)
 
 
 @settings(deadline=None, max_examples=40)

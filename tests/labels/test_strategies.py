@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
+from labelwise.config import UncertainName, UnknownName
 from labelwise.errors import ConfigError, DataError
 from labelwise.labels.strategies import train_targets, uncertain, unknown
 from labelwise.labels.table import GIVEN, INFERRED, UNCERTAIN, UNKNOWN, LabelTable
@@ -34,6 +37,14 @@ def test_constant_policies_touch_their_own_entries_only(strategy, code, entries,
     np.testing.assert_array_equal(after.known, before.known)
     np.testing.assert_array_equal(before.to_wire(), WIRE)
     assert (before.source[entries] == code).all()
+
+
+@pytest.mark.parametrize(("strategy", "names"), [(uncertain, UncertainName), (unknown, UnknownName)])
+def test_every_name_that_a_recipe_may_give_is_a_policy(strategy, names):
+    for name in get_args(names):
+        strategy(table(), name)
+    with pytest.raises(ConfigError, match=f"is not one of {', '.join(get_args(names))} or a range"):
+        strategy(table(), "maybe")
 
 
 def test_policies_that_infer_nothing():

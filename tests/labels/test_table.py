@@ -102,6 +102,14 @@ def test_take_keeps_all_columns_together():
     np.testing.assert_array_equal(made.take(np.array([False, True, True, False])).to_wire(), WIRE[1:3])
 
 
+def test_all_rows_are_taken_without_a_copy():
+    made = table()
+    assert made.take(np.arange(len(made))) is made
+    assert made.take(np.arange(len(made))[::-1]) is not made
+    small = made.take(np.array([0, 1]))
+    assert len(small) == 2 and len(small.take(np.array([False, True]))) == 1  # a mask is not a list of rows
+
+
 def test_hide_makes_unknown_whatever_is_not_kept():
     keep = np.array([[True, False, True], [False, True, True], [True, True, True], [False, False, True]])
     hidden = table().hide(keep)

@@ -13,8 +13,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from labelwise.errors import DataError
 from labelwise.metrics import bootstrap
-from labelwise.metrics.bootstrap import ranking_gain_intervals, weighted_ranking
-from labelwise.metrics.ranking import ranking
+from labelwise.metrics.bootstrap import ranking_gain_intervals, weighted_rankings
+from labelwise.metrics.ranking import Metric, ranking
 
 NAN = math.nan
 METRICS = {"ap": average_precision_score, "auc": roc_auc_score}
@@ -29,6 +29,14 @@ def problem(seed: int, n: int, c: int, levels: int = 20) -> tuple[np.ndarray, np
     return before, before + 3 * np.nan_to_num(labels) + rng.integers(0, levels, (n, c)), labels
 
 
+def weighted(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, metric: Metric) -> torch.Tensor:
+    """Of one category, under one table with a row for each sample."""
+    column = torch.from_numpy(scores), torch.from_numpy(labels)
+    (found,) = weighted_rankings([column], np.arange(len(scores)), [torch.from_numpy(weights)], metric=metric)
+    assert found.shape == (1, weights.shape[1]) and found.dtype == torch.float64
+    return found[0]
+
+
 @BOTH
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31), st.integers(2, 40), st.sampled_from([3, 1000]))
@@ -37,7 +45,7 @@ def test_weighted_ranking_against_scikit_learn(metric, seed, n, levels):
     scores, labels = rng.integers(0, levels, n) - levels / 2, rng.choice([0, 1, NAN], n)
     labels[:2] = 0, 1
     weights = rng.random((n, 3))
-    counts = rng.poisson(1.0, (n, 3)) + (np.arange(n) < 2)[:, None]  # as in a bootstrap
+    counts = rng.poisson(1.0, (n, 3)) + (np.arange(n) < 2)[:, None] * 1.0  # as in a bootstrap
     known = ~np.isnan(labels)
     for table, tolerance in (
         (weights, 1e-12),
@@ -45,7 +53,7 @@ def test_weighted_ranking_against_scikit_learn(metric, seed, n, levels):
         (weights.astype(np.float32), 1e-6),
         (counts.astype(np.float32), 1e-6),
     ):
-        found = weighted_ranking(scores, labels, table, metric=metric)
+        found = weighted(scores, labels, table, metric)
         for d in range(3):
             expected = METRICS[metric](labels[known], scores[known], sample_weight=table[known, d])
             assert found[d].item() == pytest.approx(expected, abs=tolerance)
@@ -54,18 +62,17 @@ def test_weighted_ranking_against_scikit_learn(metric, seed, n, levels):
 @BOTH
 def test_weights_of_one_are_the_plain_metric(metric):
     scores, _, labels = problem(0, 300, 1)
-    found = weighted_ranking(scores[:, 0], labels[:, 0], np.ones((300, 2)), metric=metric)
-    assert found.dtype == torch.float64 and found.shape == (2,)
+    found = weighted(scores[:, 0], labels[:, 0], np.ones((300, 2)), metric)
     assert found.numpy() == pytest.approx(getattr(ranking(scores.T, labels.T), metric).item(), abs=1e-12)
 
 
 @BOTH
 def test_a_side_that_weighs_nothing_is_nan(metric):
     weights = np.array([[1.0, 0, 1], [1, 1, 0], [1, 1, 0]])
-    found = weighted_ranking(np.array([0.3, 0.2, 0.9]), np.array([1.0, 0, 0]), weights, metric=metric)
+    found = weighted(np.array([0.3, 0.2, 0.9]), np.array([1.0, 0, 0]), weights, metric)
     assert found.isnan().tolist() == [False, True, True]
     for label in (0.0, 1.0, NAN):
-        assert weighted_ranking(np.zeros(3), np.full(3, label), weights, metric=metric).isnan().all()
+        assert weighted(np.zeros(3), np.full(3, label), weights, metric).isnan().all()
 
 
 @BOTH
@@ -73,7 +80,7 @@ def test_a_side_that_weighs_nothing_is_nan(metric):
 def test_draws_are_rows_repeated(metric, grouped, monkeypatch):
     """Replays the draws of the seed, repeats rows by them, and asks scikit-learn."""
     n, c, draws = 60, 3, 7
-    monkeypatch.setattr(bootstrap, "DRAWS_AT_ONCE", 3)
+    monkeypatch.setattr(bootstrap, "WEIGHT_ELEMENTS", 3 * n)  # a few draws at a time
     before, after, labels = problem(1, n, c)
     labels[:, 2] = NAN
     labels[[0, -1], 2] = 0, 1  # lost in many draws
@@ -159,11 +166,3 @@ def test_bad_input():
         ranking_gain_intervals(scores, np.full((4, 2), NAN), labels, metric="ap")
     with pytest.raises(DataError, match=r"groups \(3,\)"):
         ranking_gain_intervals(scores, scores, labels, metric="ap", groups=np.zeros(3))
-    with pytest.raises(DataError, match="do not fit"):
-        weighted_ranking(np.zeros(3), np.zeros(3), np.zeros((4, 2)), metric="ap")
-    with pytest.raises(DataError, match="NaN"):
-        weighted_ranking(np.array([0.1, NAN]), np.array([0, 1]), np.ones((2, 2)), metric="auc")
-    with pytest.raises(DataError, match=r"not 0\.5"):
-        weighted_ranking(np.zeros(2), np.array([0.5, 1]), np.ones((2, 2)), metric="auc")
-    with pytest.raises(DataError, match="negative"):
-        weighted_ranking(np.zeros(2), np.array([0, 1]), np.array([[1.0], [-1.0]]), metric="auc")

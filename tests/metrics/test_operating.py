@@ -15,6 +15,7 @@ from labelwise.metrics import operating
 from labelwise.metrics.operating import (
     OperatingPoints,
     ThresholdRule,
+    parse_rule,
     sensitivity_at_specificity,
     specificity_at_sensitivity,
     threshold_for,
@@ -117,6 +118,21 @@ def test_the_threshold_lies_half_way_and_below_the_last():
     assert threshold_for(neighbours, np.array([[1.0], [0.0]]), ThresholdRule()).threshold[0] == neighbours[0, 0]
 
 
+def test_infinite_and_equal_scores():
+    labels = np.array([[1.0], [0], [1], [0]])
+    found = threshold_for(np.full((4, 1), 3.0), labels, ThresholdRule())
+    assert (found.recall, found.specificity) == (1, 0)
+    found = threshold_for(np.array([[np.inf], [-np.inf], [2.0], [-np.inf]]), labels, ThresholdRule("precision", 1))
+    assert (found.threshold, found.recall) == (2.0, 1)
+
+
+def test_shares_are_those_of_whole_counts():
+    """1 - 9 / 10 is below 0.1 in floating point, 1 / 10 is not."""
+    scores = np.append(np.arange(10), -5.0)[:, None]
+    labels = np.append(np.zeros(10), 1.0)[:, None]
+    assert threshold_for(scores, labels, ThresholdRule("specificity", 0.1)).specificity == 0.1
+
+
 def test_specificity_that_only_deciding_nothing_reaches():
     scores, labels = np.array([[3.0], [2.0], [1.0]]), np.array([[0.0], [1.0], [0.0]])
     assert np.isnan(threshold_for(scores, labels, ThresholdRule("specificity", 0.9)).recall)
@@ -174,3 +190,18 @@ def test_bad_input():
         with pytest.raises(ConfigError, match=r"within \(0, 1\]"):
             ThresholdRule("precision", target)
     assert str(ThresholdRule("precision", 0.9)) == "precision>=0.9" and str(ThresholdRule()) == "max-f1"
+
+
+def test_rules_are_read() -> None:
+    assert parse_rule("max-f1") == ThresholdRule("max-f1") and str(parse_rule("max-f1")) == "max-f1"
+    assert parse_rule("precision=0.9") == ThresholdRule("precision", 0.9)
+    assert str(parse_rule("specificity=0.95")) == "specificity>=0.95"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "f1", "max-f1=0.5", "precision", "precision=", "recall=0", "recall=1.1", "recall=nan", "auc=0.5"]
+)
+def test_wrong_rules_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="use max-f1, precision=X") as caught:
+        parse_rule(text)
+    assert "\n" not in str(caught.value)

@@ -1,18 +1,12 @@
-"""From ranks to probabilities and decisions: scale and bias of every category's logit, thresholds.
+"""From ranks to probabilities: scale and bias of every category's logit.
 
 Rank objectives leave both free, and a wrong bias is the usual state of a head trained with unknown labels as negatives.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-
-from labelwise.errors import ConfigError
 
 PRIOR = 1.0
 """Precision of the priors on log scale and on bias: about one labelled sample against them."""
@@ -92,84 +86,3 @@ def scale_and_bias(logits: Tensor, label: Tensor, weight: Tensor, bias: Tensor) 
             break
     scale = t.exp()
     return scale, b - scale * centre
-
-
-@dataclass(frozen=True)
-class ThresholdRule:
-    """``max-f1``, or the loosest threshold with ``precision`` / ``recall`` / ``specificity`` of at least ``target``."""
-
-    kind: str
-    target: float = 0.0
-
-    def __str__(self) -> str:
-        return self.kind if self.kind == "max-f1" else f"{self.kind}>={self.target:g}"
-
-
-def parse_rule(text: str) -> ThresholdRule:
-    """``max-f1``, ``precision=0.9``, ``recall=0.95`` or ``specificity=0.9``.
-
-    Raises
-    ------
-    ConfigError
-    """
-    kind, _, number = text.partition("=")
-    if text == "max-f1":
-        return ThresholdRule(text)
-    try:
-        target = float(number)
-    except ValueError:
-        target = -1.0
-    if kind not in ("precision", "recall", "specificity") or not 0 < target <= 1:
-        raise ConfigError(f"--threshold {text}: use max-f1, precision=X, recall=X or specificity=X with X in (0, 1]")
-    return ThresholdRule(kind, target)
-
-
-def find_threshold(
-    logits: NDArray[np.floating], label: NDArray[np.floating], rule: ThresholdRule
-) -> dict[str, float] | None:
-    """The threshold of one category: decide positive where the logit is at least ``value``.
-
-    Parameters
-    ----------
-    logits, label : (n,) over samples with known labels 0 or 1
-
-    Returns
-    -------
-    ``value`` and what it gives (``precision``, ``recall``, ``specificity``, ``f1``, ``positives``); None where no
-    threshold reaches the target, or there is no positive or no negative
-    """
-    positive = label > 0.5
-    count, negatives = int(positive.sum()), int((~positive).sum())
-    if not count or not negatives:
-        return None
-    order = np.argsort(-logits, kind="stable")
-    values, hits = logits[order], positive[order]
-    last = np.flatnonzero(np.r_[values[1:] != values[:-1], True])  # thresholds lie between distinct scores only
-    true = np.cumsum(hits)[last].astype(np.float64)
-    taken = (last + 1).astype(np.float64)
-    precision, recall = true / taken, true / count
-    specificity = (negatives - (taken - true)) / negatives
-    f1 = 2 * true / (taken + count)
-    if rule.kind == "max-f1":
-        choice = int(np.argmax(f1))
-    else:
-        reached = {"precision": precision, "recall": recall, "specificity": specificity}[rule.kind] >= rule.target
-        if not reached.any():
-            return None
-        # Recall: the strictest threshold that reaches it. Precision and specificity: the one that finds most.
-        choice = int(np.argmax(reached)) if rule.kind == "recall" else int(np.flatnonzero(reached)[-1])
-    at = choice
-    lowest = values[last[at]]
-    below = values[last[at] + 1] if last[at] + 1 < len(values) else lowest - values.dtype.type(1)
-    # Half way to the next score: the same decisions here, and less sensitive to where exactly a score fell. In the
-    # scores' own precision there may be nothing in between.
-    middle = lowest.dtype.type(0.5 * float(lowest) + 0.5 * float(below))
-    value = float(middle) if below < middle <= lowest and np.isfinite(below) else float(lowest)
-    return {
-        "value": value,
-        "precision": float(precision[at]),
-        "recall": float(recall[at]),
-        "specificity": float(specificity[at]),
-        "f1": float(f1[at]),
-        "positives": count,
-    }

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelwise.cft.calibrate import ThresholdRule, find_threshold
 from labelwise.cft.evidence import CategoryReport
 from labelwise.cft.features import FeatureSet
+from labelwise.cft.heads import Objective
 from labelwise.cft.problem import Rows, linear_logits
-from labelwise.cft.search import Objective
 from labelwise.cft.sharded import LABEL_BYTES, chunks
 from labelwise.data.dataset import SPLITS
 from labelwise.metrics.bootstrap import RankingGains, ranking_gain_intervals
 from labelwise.metrics.calibration import Reliability, binary_calibration_error, reliability
+from labelwise.metrics.operating import ThresholdRule, threshold_for
 from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
 
 Floats = NDArray[np.float32]
@@ -104,9 +104,12 @@ def summarise(
         found |= calibration
     blanks = [{kind: int(counts["fit"][kind][c]) for kind in ("unknown", "uncertain")} for c in range(len(reports))]
     found["categories"] = [
-        {"name": data.categories[c]} | _category(c, report, blanks[c], select, test, gains, objective, rule)
+        {"name": data.categories[c]} | _category(c, report, blanks[c], select, test, gains, objective)
         for c, report in enumerate(reports)
     ]
+    if rule is not None:
+        for entry, threshold in zip(found["categories"], _thresholds(select, rule), strict=True):
+            entry["threshold"] = threshold
     if test is not None:
         for entry, before, after in zip(found["categories"], *errors, strict=True):
             entry["ece"] = {"before": before, "after": after}
@@ -158,7 +161,6 @@ def _category(
     test: Measured | None,
     gains: RankingGains | None,
     objective: Objective,
-    rule: ThresholdRule | None,
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "status": report.status,
@@ -173,8 +175,6 @@ def _category(
     if test is not None:
         interval = None if gains is None or np.isnan(gains.gain[c]) else gains.interval[c].tolist()
         entry["test"] = _scores(test, c, objective) | {"gain_interval": interval}
-    if rule is not None:
-        entry["threshold"] = _threshold(select, c, rule)
     return entry
 
 
@@ -189,12 +189,26 @@ def _scores(measured: Measured, c: int, objective: Objective) -> dict[str, Any]:
     }
 
 
-def _threshold(select: Measured, c: int, rule: ThresholdRule) -> dict[str, Any] | None:
-    known = ~np.isnan(select.labels[:, c])
-    found = find_threshold(select.after[known, c], select.labels[known, c], rule)
-    if found is None:
-        return None
-    return {"rule": str(rule), "probability": float(_sigmoid(found["value"])), "split": "select", **found}
+def _thresholds(select: Measured, rule: ThresholdRule) -> list[dict[str, Any] | None]:
+    """The threshold of every category on its logit, and what it gives; None where the rule has none."""
+    points = threshold_for(select.after, select.labels, rule)
+    probability, positives = _sigmoid(points.threshold), select.ranks[0].positives
+    return [
+        {
+            "rule": str(rule),
+            "probability": float(probability[c]),
+            "split": "select",
+            "value": float(value),
+            "precision": float(points.precision[c]),
+            "recall": float(points.recall[c]),
+            "specificity": float(points.specificity[c]),
+            "f1": float(points.f1[c]),
+            "positives": int(positives[c]),
+        }
+        if not np.isnan(value)
+        else None
+        for c, value in enumerate(points.threshold)
+    ]
 
 
 def _calibration(test: Measured) -> tuple[dict[str, Any], tuple[list[float], list[float]]]:

@@ -21,15 +21,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import labelwise
 from labelwise.cft import evaluate
 from labelwise.cft.base import fit_base
-from labelwise.cft.calibrate import parse_rule
 from labelwise.cft.ensemble import PREDICTIONS
 from labelwise.cft.features import FeatureSet, read_features
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
 from labelwise.cft.problem import Rows, Split, blank_uncertain, hold_out_rows
+from labelwise.config import UncertainPolicy
 from labelwise.data.dataset import sample_keys
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.labels import strategies
 from labelwise.labels.table import LabelTable
+from labelwise.metrics.operating import parse_rule
 from labelwise.runs import (
     CONFIG,
     RESULTS,
@@ -46,9 +47,6 @@ from labelwise.settings import Section, dump_yaml
 
 HEAD = "head.safetensors"
 
-Share = tuple[float, float]
-Uncertain = Literal["unknown", "negative", "positive", "smooth-negative", "smooth-positive"]
-
 
 class CftConfig(Section):
     """Options of ``labelwise cft``."""
@@ -59,7 +57,7 @@ class CftConfig(Section):
     preset: Literal["fast", "paper-2024"] | None = None
     base: Literal["assume-negative", "ignore"] | None = Field(None, description="fit a first head where there is none")
     loss: Literal["bce", "asl"] = Field("bce", description="of backprop")
-    uncertain: Uncertain | Share = Field("unknown", description="what uncertain fit labels count as")
+    uncertain: UncertainPolicy = Field("unknown", description="what uncertain fit labels count as")
     threshold: str | None = Field(None, description="max-f1, precision=X, recall=X or specificity=X, found on select")
     calibrate: bool = Field(True, description="re-fit scale and bias of adopted heads on select")
     select_share: float = Field(0.25, gt=0.0, lt=1.0, description="of the fit groups, where the file has no select")
@@ -140,6 +138,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         "dim": data.dim,
         "features": _source(Path(config.features)),
         "warnings": tuner.warnings_,
+        "expected_gain": tuner.expected_gain_,
         **found,
     }
     write_json(out / RESULTS, results)

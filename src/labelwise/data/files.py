@@ -1,11 +1,12 @@
-"""Columns of the files that users hand over (.npz, .csv, .parquet), read with errors that name row and column."""
+"""Files that users hand over (.npz, .csv, .parquet, text) and their columns, with errors that name row and column."""
 
 from __future__ import annotations
 
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,23 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
         raise DataError(f"{path}: cannot be read as {path.suffix} ({' '.join(str(error).split())})") from None
     raise DataError(f"{path}: not a .csv or .parquet file")
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, with or without a byte order mark; DataError if it is missing or something else."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as text ({error})") from None
+
+
+def refuse_repeated(values: Iterable[Hashable], where: str) -> None:
+    """Raise DataError for the first value that is there more than once; the message begins with ``where``."""
+    for value, times in Counter(values).items():
+        if times > 1:
+            raise DataError(f"{where} {value!r} is listed {'twice' if times == 2 else f'{times} times'}")
 
 
 def text(values: Any) -> NDArray[np.str_]:

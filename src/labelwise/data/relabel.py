@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import LabelColumnConfig
 from labelwise.data.dataset import Samples
-from labelwise.data.files import encode_labels, read_arrays, read_table, text
+from labelwise.data.files import encode_labels, read_arrays, read_table, refuse_repeated, text
 from labelwise.errors import DataError
 
 _ID_COLUMNS = ("id", "ids")
@@ -60,12 +60,10 @@ def _read_columns(path: Path) -> dict[str, Any]:
 
 def _match(file_ids: NDArray[np.str_], ids: NDArray[np.str_], rows: int, where: str) -> NDArray[np.int64]:
     """Row of the file for every one of ``ids``; further ids of the file are left alone."""
-    place = {name: row for row, name in enumerate(file_ids.tolist())}
     if len(file_ids) != rows:
         raise DataError(f"{where} has {len(file_ids)} entries for {rows} labels")
-    if len(place) != rows:
-        repeated = next(name for row, name in enumerate(file_ids.tolist()) if place[name] != row)
-        raise DataError(f"{where}: {repeated!r} is there twice")
+    refuse_repeated(file_ids.tolist(), where)
+    place = {name: row for row, name in enumerate(file_ids.tolist())}
     missing = [name for name in ids.tolist() if name not in place]
     if missing:
         raise DataError(f"{where}: no label for training sample {missing[0]!r} ({len(missing)} missing)")

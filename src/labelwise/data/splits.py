@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, KnownConfig, NoiseConfig
 from labelwise.data.dataset import SPLITS, Dataset, Samples, sample_keys
+from labelwise.data.files import refuse_repeated
 from labelwise.data.memory import find_unreadable
 from labelwise.data.relabel import replace_labels
 from labelwise.errors import DataError
@@ -43,7 +44,7 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
         ``partial``, for unlabelled samples or a class without a sample to learn from.
     """
     split = _split_of_parts(samples)
-    _refuse_repeated_ids(samples)
+    refuse_repeated(samples.ids.tolist(), f"{samples.name}: id")
     if samples.table is not None:
         partial = True
         _refuse_single_label_options(samples.name, config)
@@ -51,7 +52,6 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     elif config.categories or config.known.protocol != "all":
         option = "categories" if config.categories else "known"
         raise DataError(f"{samples.name}: one class per sample; data.{option} is for multi-label data, leave it out")
-    true_table = samples.table
     if config.labels is not None:
         samples = replace_labels(samples, config.labels, np.flatnonzero(split != "test"))
     if not partial:
@@ -89,9 +89,12 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     true_label = samples.true_label
     if true_label is not None:  # replaced labels reach held-out test samples of data without a split of its own
         label = np.where(final == "test", true_label, label)
+    true_table = None if samples.table is None else samples.table.take(kept)
     table = true_table
-    if table is not None and config.known.protocol != "all":
-        table = _hide(table, training, fit, config.known)
+    if samples.table is not None and table is not None and config.known.protocol != "all":
+        keep = np.ones(table.values.shape, dtype=bool)
+        keep[np.searchsorted(kept, fit)] = _known_labels(samples.table, training, fit, config.known)
+        table = table.hide(keep)
     dataset = Dataset(
         name=samples.name,
         classes=classes,
@@ -102,8 +105,8 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
         source=samples.source.take(kept),
         true_label=None if true_label is None else true_label[kept],
         unreadable=(*samples.unreadable, *unreadable),
-        table=None if table is None else table.take(kept),
-        true_table=None if true_table is None or table is true_table else true_table.take(kept),
+        table=table,
+        true_table=None if table is true_table else true_table,
     )
     return _add_noise(dataset, config.noise) if config.noise.rate > 0 else dataset
 
@@ -148,9 +151,9 @@ def _most_frequent(label: NDArray[np.int64], member: NDArray[np.int64], count: i
 
 def _rarest_positive(table: LabelTable) -> NDArray[np.int64]:
     """Of the known positive categories of every sample the one with the fewest (N,), -1 where there is none."""
-    positive = table.known & (table.values >= 0.5)
-    rarity = np.where(positive, table.known_positive, np.iinfo(np.int64).max)
-    return np.where(positive.any(axis=1), rarity.argmin(axis=1), -1)
+    rarest_first = np.argsort(table.known_positive, kind="stable")
+    positive = (table.known & (table.values >= 0.5))[:, rarest_first]
+    return np.where(positive.any(axis=1), rarest_first[positive.argmax(axis=1)], -1)
 
 
 def _hold_out(
@@ -219,8 +222,8 @@ def _keep_categories(samples: Samples, table: LabelTable, categories: tuple[str,
     return dataclasses.replace(samples, table=table.of(categories), classes=categories) if categories else samples
 
 
-def _hide(table: LabelTable, training: Rows, fit: Rows, known: KnownConfig) -> LabelTable:
-    """``table`` with only the labels of ``fit`` known that a protocol keeps, drawn over the rows ``training``."""
+def _known_labels(table: LabelTable, training: Rows, fit: Rows, known: KnownConfig) -> NDArray[np.bool_]:
+    """Which labels of the rows ``fit`` a protocol keeps, (len(fit), C), drawn over the rows ``training``."""
     own = table.take(training)
     seed = known.seed + 526
     match known.protocol:
@@ -240,9 +243,7 @@ def _hide(table: LabelTable, training: Rows, fit: Rows, known: KnownConfig) -> L
             keep = protocols.drop_positives(own, known.share, seed)
         case _:
             raise AssertionError(known.protocol)
-    mask = np.ones(table.values.shape, dtype=bool)
-    mask[fit] = keep[np.isin(training, fit)]
-    return table.hide(mask)
+    return keep[np.isin(training, fit)]
 
 
 def _refuse_single_label_options(name: str, config: DataConfig) -> None:
@@ -250,12 +251,6 @@ def _refuse_single_label_options(name: str, config: DataConfig) -> None:
     asked = [option for option, given in options.items() if given]
     if asked:
         raise DataError(f"{name}: multi-label data; data.{asked[0]} is for single-label data, leave it out")
-
-
-def _refuse_repeated_ids(samples: Samples) -> None:
-    names, count = np.unique(samples.ids, return_counts=True)
-    if (count > 1).any():
-        raise DataError(f"{samples.name}: id {names[count > 1][0]!s} is there {count[count > 1][0]} times")
 
 
 def _refuse_unlabelled(samples: Samples) -> None:

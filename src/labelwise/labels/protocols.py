@@ -11,6 +11,8 @@ on; inferred labels are never kept (``keep_hcp`` sees no labels): hide before a 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +20,9 @@ from labelwise.errors import DataError
 from labelwise.labels.table import GIVEN, UNCERTAIN, LabelTable
 
 _GOLDEN = 0x9E3779B97F4A7C15
+
+BLOCK_ELEMENTS = 1 << 22
+"""Entries that are drawn at once, about 30 bytes each."""
 
 
 def uniform_noise(
@@ -111,14 +116,18 @@ def keep_uniform(table: LabelTable, share: float, seed: int = 526) -> NDArray[np
         For a share outside [0, 1] or a negative seed.
     """
     _check_share(share)
+    rng = _generator(seed)
     positive, negative = _given(table)
-    turn = np.select([positive, negative, table.source == UNCERTAIN], [0, 1, 2], default=3).astype(np.uint8)
-    order = np.argsort(turn, axis=1, kind="stable")
-    has_draw = np.take_along_axis(turn, order, axis=1) < 3
-    draws = np.ones(turn.shape)
-    draws[has_draw] = _generator(seed).random(int(has_draw.sum()))
-    keep = np.zeros(turn.shape, dtype=bool)
-    np.put_along_axis(keep, order, draws < share, axis=1)
+    keep = np.zeros(positive.shape, dtype=bool)
+    for rows in _blocks(keep.shape):
+        turn = np.full(positive[rows].shape, 3, dtype=np.uint8)
+        for number, kind in enumerate((positive[rows], negative[rows], table.source[rows] == UNCERTAIN)):
+            turn[kind] = number
+        order = np.argsort(turn, axis=1, kind="stable")
+        has_draw = np.take_along_axis(turn, order, axis=1) < 3
+        draws = np.ones(turn.shape)
+        draws[has_draw] = rng.random(int(has_draw.sum()))
+        np.put_along_axis(keep[rows], order, draws < share, axis=1)
     return keep
 
 
@@ -128,8 +137,11 @@ def keep_uniform_by_cell(table: LabelTable, share: float, seed: int = 0) -> NDAr
     Unlike in :func:`keep_uniform` the draw does not depend on the labels. Uncertain labels are kept like given ones.
     """
     _check_share(share)
-    draws = _generator(526 + seed).random(table.values.shape)
-    return (draws < share) & ((table.source == GIVEN) | (table.source == UNCERTAIN))
+    rng = _generator(526 + seed)
+    keep = (table.source == GIVEN) | (table.source == UNCERTAIN)
+    for rows in _blocks(keep.shape):
+        keep[rows] &= rng.random(keep[rows].shape) < share
+    return keep
 
 
 def keep_hcp(shape: tuple[int, int], share: float, seed: int = 0) -> NDArray[np.bool_]:
@@ -151,7 +163,7 @@ def keep_single_positive(table: LabelTable, seed: int = 526) -> NDArray[np.bool_
     """
     positive, _ = _given(table)
     pick = (_generator(seed).random(len(table)) * positive.sum(axis=1)).astype(np.int64)
-    return positive & (positive.cumsum(axis=1) == pick[:, None] + 1)
+    return positive & (positive.cumsum(axis=1, dtype=np.int32) == pick[:, None] + 1)
 
 
 def keep_fixed_per_category(table: LabelTable, count: int, seed: int = 526) -> NDArray[np.bool_]:
@@ -203,6 +215,12 @@ def _keep_per_category(
             rows = rng.permutation(np.flatnonzero(mask[:, column]))
             keep[rows[: quota[column]], column] = True
     return keep
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of a table, some at a time: draws go on from one to the next, and only their memory is saved."""
+    step = max(1, BLOCK_ELEMENTS // max(1, shape[1]))
+    return (slice(start, start + step) for start in range(0, shape[0], step))
 
 
 def _given(table: LabelTable) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

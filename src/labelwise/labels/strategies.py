@@ -10,18 +10,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelwise.config import UncertainPolicy, UnknownPolicy
 from labelwise.errors import ConfigError, DataError
 from labelwise.labels.protocols import hash_keys, mix
 from labelwise.labels.table import GIVEN, INFERRED, UNCERTAIN, UNKNOWN, LabelTable
 
 Range = tuple[float, float]
-UncertainPolicy = Literal["unknown", "negative", "positive", "smooth-negative", "smooth-positive"] | Range
-UnknownPolicy = Literal["ignore", "negative", "positive"] | Range
 
 _NO_VALUE = (np.nan, np.nan)
 _UNCERTAIN: dict[str, Range] = {

@@ -189,7 +189,9 @@ class LabelTable:
         ]
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> LabelTable:
-        """The labels of ``rows``, in that order."""
+        """The labels of ``rows``, in that order; the table itself, no copy, where these are all its rows."""
+        if rows.dtype != np.bool_ and np.array_equal(rows, np.arange(len(self))):
+            return self
         weight = None if self.weight is None else self.weight[rows]
         return replace(self, values=self.values[rows], source=self.source[rows], weight=weight)
 

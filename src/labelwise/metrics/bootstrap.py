@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ from torch.nn.functional import embedding_bag
 from labelwise.errors import DataError
 from labelwise.metrics.ranking import Array, Metric, mean_over_categories, ranking, to_tensor
 
-DRAWS_AT_ONCE = 128  # rows of weights of 512 bytes: long enough to stream, short enough for the caches
+DRAWS_AT_ONCE = 128  # at least, memory allowing: rows of weights of 512 bytes, long enough to stream
+CACHE_ELEMENTS = 1 << 18  # of weights that are gathered from, 1 MB: few groups are drawn more often at once
 WEIGHT_ELEMENTS = 1 << 25  # of the weights held at once, 128 MB
 
 
@@ -63,11 +64,7 @@ def paired_interval(
     (low, high)
     """
     values = np.atleast_2d(np.asarray(difference, dtype=np.float64))
-    if groups is None:
-        index, count = np.arange(values.shape[1]), values.shape[1]
-    else:
-        names, index = np.unique(groups, return_inverse=True)
-        count = len(names)
+    index, count = _members(groups, values.shape[1])
     sums = np.stack([np.bincount(index, weights=row, minlength=count) for row in values])
     sizes = np.bincount(index, minlength=count).astype(np.float64)
     rng = np.random.default_rng(seed)
@@ -116,65 +113,84 @@ def ranking_gain_intervals(
     first, second = (ranking(scores.T, table.T).of(metric) for scores in sides)
     gain = second - first
     scored = torch.nonzero(~gain.isnan())[:, 0].tolist()
-    if groups is None:
-        member, count = np.arange(len(table)), len(table)
-    else:
-        if np.shape(groups) != (len(table),):
-            raise DataError(f"groups {np.shape(groups)} do not fit {len(table)} samples")
-        names, member = np.unique(groups, return_inverse=True)
-        count = len(names)
-
-    def rank(category: int) -> list[_Ranked]:
-        return [_rank(scores[:, category], table[:, category], member) for scores in sides]
-
-    def gains(pair: list[_Ranked], weights: Tensor) -> NDArray[np.float64]:
-        return (_weighted(pair[1], weights, metric) - _weighted(pair[0], weights, metric)).numpy()
-
-    rng = np.random.default_rng(seed)
+    member, blocks = group_draws(groups, len(table), draws, seed)
+    columns = [(scores[:, category], table[:, category]) for scores in sides for category in scored]
     drawn = np.full((draws, len(gain)), np.nan)
-    step = max(1, min(DRAWS_AT_ONCE, WEIGHT_ELEMENTS // max(1, count)))
-    with _threads() as threads, ThreadPoolExecutor(threads) as pool:
-        ranked = list(pool.map(rank, scored))
-        for start in range(0, draws if scored else 0, step):
-            weights = torch.empty(count, min(step, draws - start))  # float32 holds counts exactly up to 2^24 samples
-            for column in weights.numpy().T:
-                column[:] = np.bincount(rng.integers(count, size=count), minlength=count)
-            for category, column in zip(scored, pool.map(gains, ranked, repeat(weights)), strict=True):
-                drawn[start : start + step, category] = column
+    done = 0
+    for found in weighted_rankings(columns, member, blocks, metric=metric) if scored else ():
+        low, high = found.tensor_split(2)
+        drawn[done : done + found.shape[1], scored] = (high - low).T.numpy()
+        done += found.shape[1]
     mean, _ = mean_over_categories(gain)
     means, _ = mean_over_categories(drawn.T)
     low, high = _quantiles(means.numpy()[:, None], level)[0].tolist()
     return RankingGains(gain.numpy(), _quantiles(drawn, level), mean.item(), (low, high), len(scored))
 
 
-def weighted_ranking(scores: Array, labels: Array, weights: Array, *, metric: Metric) -> Tensor:
-    """AP or AUC of one category under many weightings of its samples, from one sort.
+def group_draws(
+    groups: NDArray[Any] | None, samples: int, draws: int, seed: int
+) -> tuple[NDArray[np.int64], Iterator[Tensor]]:
+    """Draws of whole groups with replacement, as many groups in each as there are.
+
+    Parameters
+    ----------
+    groups : (samples,), or None where every sample is a group of its own
+
+    Returns
+    -------
+    member : (samples,) the group of every sample, 0 to G - 1
+    weights : (G, D) float32, how often each group was drawn; a few draws at a time, ``draws`` in all
+
+    Raises
+    ------
+    DataError
+        for groups of another shape
+    """
+    member, count = _members(groups, samples)
+    step = max(1, min(max(DRAWS_AT_ONCE, CACHE_ELEMENTS // max(1, count)), WEIGHT_ELEMENTS // max(1, count)))
+
+    def weights() -> Iterator[Tensor]:
+        rng = np.random.default_rng(seed)
+        for start in range(0, draws, step):
+            block = torch.empty(count, min(step, draws - start))  # float32 holds counts exactly up to 2^24 samples
+            for column in block.numpy().T:
+                column[:] = np.bincount(rng.integers(count, size=count), minlength=count)
+            yield block
+
+    return member, weights()
+
+
+def weighted_rankings(
+    columns: Sequence[tuple[Tensor, Tensor]], member: NDArray[np.int64], weights: Iterable[Tensor], *, metric: Metric
+) -> Iterator[Tensor]:
+    """AP or AUC of several categories under many weightings of their samples, from one sort of each.
 
     The definitions are those of `ranking`, with sums of weights in place of counts.
 
     Parameters
     ----------
-    scores, labels : (N,); labels 1, 0 or NaN (unknown)
-    weights : (N, D), not negative; sums are taken in its precision, of integers in float64
+    columns : K pairs of scores (N,) and labels (N,), which `ranking` has taken: nothing is checked again
+    member : (N,) the row of the weights that holds for each sample
+    weights : tables (G, D), not negative; sums are taken in their precision
 
-    Returns
-    -------
-    (D,) float64, NaN where the positives or the negatives weigh nothing
-
-    Raises
+    Yields
     ------
-    DataError
-        as `ranking`, and for a negative weight
+    (K, D) float64 for every table, NaN where the positives or the negatives of a category weigh nothing
     """
-    table, values, known = (to_tensor(x).cpu() for x in (weights, scores, labels))
-    if values.ndim != 1 or known.shape != values.shape or table.ndim != 2 or len(table) != len(values):
-        shapes = ", ".join(str(tuple(x.shape)) for x in (values, known, table))
-        raise DataError(f"scores (N,), labels (N,) and weights (N, D) do not fit: {shapes}")
-    if bool((table < 0).any()):
-        raise DataError("weights must not be negative")
-    ranking(values, known)  # refuses what cannot be ranked
-    table = (table if table.is_floating_point() else table.double()).contiguous()
-    return _weighted(_rank(values, known, np.arange(len(values))), table, metric)
+    with _threads() as each:
+        ranked = list(each(partial(_rank, member=member), columns))
+        for table in weights:
+            yield torch.stack(list(each(partial(_weighted, weights=table, metric=metric), ranked)))
+
+
+def _members(groups: NDArray[Any] | None, samples: int) -> tuple[NDArray[np.int64], int]:
+    """The group of every sample as a number, and how many groups there are."""
+    if groups is None:
+        return np.arange(samples), samples
+    if np.shape(groups) != (samples,):
+        raise DataError(f"groups {np.shape(groups)} do not fit {samples} samples")
+    names, member = np.unique(groups, return_inverse=True)
+    return member, len(names)
 
 
 @dataclass(frozen=True)
@@ -188,7 +204,8 @@ class _Ranked:
     above: Tensor  # (S + 1,) the same for those above it; equal to `alarms` when no negative ties with a positive
 
 
-def _rank(scores: Tensor, labels: Tensor, member: NDArray[np.int64]) -> _Ranked:
+def _rank(column: tuple[Tensor, Tensor], member: NDArray[np.int64]) -> _Ranked:
+    scores, labels = column
     values = (scores if scores.dtype == torch.float64 else scores.float()).numpy()
     sides = []
     for kind in (1, 0):
@@ -221,16 +238,20 @@ def _weighted(ranked: _Ranked, weights: Tensor, metric: Metric) -> Tensor:
 
 
 @contextmanager
-def _threads() -> Iterator[int]:
-    """How many threads torch uses; meanwhile every thread runs its operators alone.
+def _threads() -> Iterator[Callable[..., Iterable[Any]]]:
+    """A ``map`` over as many threads as torch uses; meanwhile every thread runs its operators alone.
 
     The operators here are so many and so short that splitting each over threads, which then wait for each other, costs
     more than it brings, on a busy machine 30 times more; whole categories are given to threads instead.
     """
     threads = torch.get_num_threads()
+    if threads == 1:
+        yield map
+        return
     torch.set_num_threads(1)
     try:
-        yield threads
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool.map
     finally:
         torch.set_num_threads(threads)
 

@@ -50,6 +50,25 @@ class ThresholdRule:
         return self.kind if self.kind == "max-f1" else f"{self.kind}>={self.target:g}"
 
 
+def parse_rule(text: str) -> ThresholdRule:
+    """``max-f1``, ``precision=0.9``, ``recall=0.95`` or ``specificity=0.9``.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if text == "max-f1":
+        return ThresholdRule()
+    kinds: dict[str, RuleKind] = {"precision": "precision", "recall": "recall", "specificity": "specificity"}
+    kind, _, number = text.partition("=")
+    try:
+        return ThresholdRule(kinds[kind], float(number))
+    except (KeyError, ValueError, ConfigError):
+        raise ConfigError(
+            f"--threshold {text}: use max-f1, precision=X, recall=X or specificity=X with X in (0, 1]"
+        ) from None
+
+
 @dataclass(frozen=True)
 class OperatingPoints:
     """The thresholds of C categories and what they give on the known labels they were found on.

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelwise.metrics.bootstrap import weighted_ranking
-from labelwise.metrics.ranking import Metric, mean_over_categories
+from labelwise.metrics.bootstrap import group_draws, weighted_rankings
+from labelwise.metrics.ranking import Metric, mean_over_categories, ranking, to_tensor
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,18 @@ class MeanGain:
 class MeanRanking:
     """Mean AP or AUC of any scores on fixed samples, as they are and in draws of the bootstrap.
 
-    The draws are those of whole groups with replacement and the same for all scores, so differences are paired.
+    The draws are those of whole groups with replacement and the same for all scores, so differences are paired. Each
+    model is looked at once, by a call; differences of the results cost next to nothing.
 
     Parameters
     ----------
     labels : (N, C); 1 positive, 0 negative, NaN unknown
     groups : (N,), optional; samples of one group are drawn together
+
+    Raises
+    ------
+    DataError
+        For groups of another shape; a call for NaN scores, soft labels, or shapes that differ.
     """
 
     def __init__(
@@ -41,32 +47,31 @@ class MeanRanking:
         draws: int = 1000,
         seed: int = 0,
     ) -> None:
-        n = len(labels)
-        member = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-        count = int(member.max(initial=-1)) + 1
-        rng = np.random.default_rng(seed)
-        weights = np.ones((n, draws + 1), dtype=np.float32)  # the first column is the data as they are
-        for column in weights[:, 1:].T:
-            column[:] = np.bincount(rng.integers(count, size=count), minlength=count)[member]
-        self._labels, self._metric, self._weights = labels, metric, torch.from_numpy(weights)
-        self._rng_seed = seed
+        self._member, weights = group_draws(groups, len(labels), draws, seed)
+        self._weights = list(weights)
+        self._labels, self._metric = to_tensor(labels), metric
 
     def __call__(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """(1 + draws,) means over the categories that are defined, of scores (N, C)."""
-        drawn = [
-            weighted_ranking(np.ascontiguousarray(x), np.ascontiguousarray(y), self._weights, metric=self._metric)
-            for x, y in zip(scores.T, self._labels.T, strict=True)
-        ]
-        found: NDArray[np.float64] = mean_over_categories(torch.stack(drawn))[0].numpy()
+        values = to_tensor(scores)
+        plain = ranking(values.T, self._labels.T).of(self._metric)
+        columns = list(zip(values.T, self._labels.T, strict=True))
+        drawn = weighted_rankings(columns, self._member, self._weights, metric=self._metric)
+        found: NDArray[np.float64] = mean_over_categories(torch.cat([plain[:, None], *drawn], dim=1))[0].numpy()
         return found
 
     def gain(
-        self, before: list[NDArray[np.float64]], after: list[NDArray[np.float64]], level: float = 0.95
+        self,
+        before: list[NDArray[np.float64]],
+        after: list[NDArray[np.float64]],
+        *,
+        level: float = 0.95,
+        seed: int = 0,
     ) -> MeanGain:
-        """Mean of ``after`` minus ``before``, results of this object by seed; seeds are resampled too."""
+        """Mean of ``after`` minus ``before``, results of this object by seed; seeds are resampled too, by ``seed``."""
         difference = np.stack(after) - np.stack(before)
-        rng = np.random.default_rng(self._rng_seed)
-        seeds = rng.integers(len(difference), size=(len(difference), difference.shape[1] - 1))
-        drawn = np.take_along_axis(difference[:, 1:], seeds, axis=0).mean(0)
+        rng = np.random.default_rng(seed)
+        chosen = rng.integers(len(difference), size=(len(difference), difference.shape[1] - 1))
+        drawn = np.take_along_axis(difference[:, 1:], chosen, axis=0).mean(0)
         low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
         return MeanGain(float(difference[:, 0].mean()), (float(low), float(high)))

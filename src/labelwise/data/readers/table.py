@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import DataConfig
 from labelwise.data.dataset import ImageFiles, Samples
-from labelwise.data.files import encode_labels, encode_parts, read_table, text
+from labelwise.data.files import encode_labels, encode_parts, read_table, refuse_repeated, text
 from labelwise.data.memory import guess_channels
 from labelwise.errors import ConfigError, DataError
 from labelwise.labels.table import UNKNOWN, LabelTable
@@ -145,11 +145,9 @@ def to_table(path: Path, labels: NDArray[np.float32], categories: Sequence[str])
 
 def refuse_bad_ids(path: Path, ids: NDArray[np.str_], column: str) -> None:
     """Raise DataError for a blank or repeated path among ``ids`` (N,) of a table's ``column``."""
-    names, count = np.unique(ids, return_counts=True)
-    if names[0] == "":
-        raise DataError(f"{path}: row {np.flatnonzero(ids == '')[0]} has no path in {column!r}")
-    if (count > 1).any():
-        raise DataError(f"{path}: {names[count > 1][0]!s} is listed {count[count > 1][0]} times")
+    if (blank := np.flatnonzero(ids == "")).size:
+        raise DataError(f"{path}: row {blank[0]} has no path in {column!r}")
+    refuse_repeated(ids.tolist(), f"{path}: {column}")
 
 
 def image_files(path: Path, paths: Sequence[Path], config: DataConfig) -> ImageFiles:
@@ -202,9 +200,7 @@ def _category_columns(path: Path, frame: pd.DataFrame, config: DataConfig) -> tu
     if path.suffix.lower() == ".csv":  # pandas would call a second "cat" "cat.1"
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         names = header.iloc[0].tolist()
-        twice = [name for i, name in enumerate(names) if name in names[:i] and (name in named or named == ("*",))]
-        if twice:
-            raise DataError(f"{path}: category {twice[0]!r} is named twice; give every column its own name")
+        refuse_repeated((name for name in names if name in named or named == ("*",)), f"{path}: column")
     if named == ("*",):
         other = (config.image_column, config.split_column, config.group_column, config.label_column)
         named = tuple(str(name) for name in frame.columns if name not in other)

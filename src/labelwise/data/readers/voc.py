@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Samples
-from labelwise.data.readers.listed import read_text, refuse_repeated
+from labelwise.data.files import read_text, refuse_repeated
 from labelwise.data.readers.table import image_files
 from labelwise.errors import DataError
 from labelwise.labels.table import LabelTable
