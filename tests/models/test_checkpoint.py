@@ -99,6 +99,20 @@ def test_initialise_from_folder_or_file(tmp_path):
         checkpoint.initialise(fresh, str(tmp_path / "missing.pt"))
 
 
+@pytest.mark.parametrize("name", ["small-narrow", "test_resnet"])
+@pytest.mark.parametrize("headless", [False, True])
+def test_weights_with_a_head_for_other_classes_leave_the_head_random(tmp_path, name, headless):
+    source = zoo.build(ModelConfig(name=name), tuple("abcdefg"), SPEC).net.state_dict()
+    head = {key for key in source if source[key].shape[:1] == (7,)}
+    assert len(head) == 2
+    torch.save({key: value for key, value in source.items() if not (headless and key in head)}, tmp_path / "w.pt")
+    model = zoo.build(ModelConfig(name=name), CLASSES, SPEC)
+    before = {key: value.clone() for key, value in model.net.state_dict().items()}
+    checkpoint.initialise(model, str(tmp_path / "w.pt"))
+    for key, value in model.net.state_dict().items():
+        assert torch.equal(value, before[key] if key in head else source[key]), key
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.99])
 def test_truncated_weights_are_refused(tmp_path, share):
     save(tmp_path, build(), {})

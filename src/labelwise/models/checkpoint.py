@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.models.head import split_head
 from labelwise.models.zoo import build
 from labelwise.runs import atomic_write, write_json
 
@@ -119,9 +120,23 @@ def load_weights(net: nn.Module, state: dict[str, Tensor], source: str) -> None:
 
 
 def initialise(model: Classifier, init: str) -> None:
-    """Apply ``model.init`` when it is a path: a labelwise checkpoint folder or a file of weights."""
+    """Apply ``model.init`` when it is a path: a labelwise checkpoint folder or a file of weights.
+
+    A head for other classes, or none, leaves the network's own head as it is: random.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be read, or is of another network.
+    """
     if init in ("random", "pretrained"):
         return
     path = Path(init)
     file = path / WEIGHTS if path.is_dir() else path
-    load_weights(model.net, read_weights(file), str(file))
+    state, own = read_weights(file), model.net.state_dict()
+    differing = {key for key in own if key not in state or state[key].shape[:1] != own[key].shape[:1]}
+    if differing and all(key.endswith(("weight", "bias")) for key in differing):
+        head = {f"{place}.{name}" for place in split_head(model.net, model.spec).paths for name in ("weight", "bias")}
+        if differing <= head:
+            state |= {key: own[key] for key in head & own.keys()}
+    load_weights(model.net, state, str(file))

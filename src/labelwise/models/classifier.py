@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
+
+from labelwise.errors import ModelError
+from labelwise.models.boost import Boost
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -40,14 +43,20 @@ class Classifier(nn.Module):
     """``net`` behind its normalisation: takes views in [0, 1] (or raw embeddings), gives logits (B, K).
 
     Grey views are repeated for a network of three channels, so a refinery may see colours where the student does not
-    and the reverse is refused at construction of the chain.
+    and the reverse is refused at construction of the chain. With a ``boost`` the logits are its own, not ``net``'s.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, net: nn.Module, spec: InputSpec, classes: tuple[str, ...], name: str, args: dict[str, Any]
+        self,
+        net: nn.Module,
+        spec: InputSpec,
+        classes: tuple[str, ...],
+        name: str,
+        args: dict[str, Any],
+        boost: Boost | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -55,8 +64,10 @@ class Classifier(nn.Module):
         self.classes = classes
         self.name = name
         self.args = args
+        self.boost = boost
         shape = (1, -1, 1, 1) if spec.kind == "image" else (1, -1)
         self._channels_last = False
+        self._frozen: tuple[str, ...] = ()
         self.register_buffer("mean", torch.tensor(spec.mean).reshape(shape), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).reshape(shape), persistent=False)
 
@@ -67,10 +78,51 @@ class Classifier(nn.Module):
         x = (x - self.mean) / self.std
         if self._channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        return self.net(x)
+        if self.boost is None or (self.training and not self.boost.training):
+            return self.net(x)
+        return self.boost(self.net, x)
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """What a recipe's ``model`` says of this network, but for its first weights: enough to build it again."""
+        plain = {"name": self.name, "args": self.args}
+        if self.boost is None:
+            return plain
+        return plain | {"boost": self.boost.alpha, "boost_training": self.boost.training}
 
     def use_channels_last(self) -> None:
         """Keep weights and inputs in the memory format that convolutions run fastest in."""
         if self.spec.kind == "image":
             self._channels_last = True
             self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def train_only(self, names: tuple[str, ...]) -> None:
+        """Train the parameters whose names in ``net`` begin with one of ``names``; the others, and the statistics of
+        norms among them, stay as they are, in training mode too.
+
+        Raises
+        ------
+        ModelError
+            If a name is that of no parameter.
+        """
+        found = {
+            name: tuple(n for n in names if f"{name}.".startswith(f"{n}.")) for name, _ in self.net.named_parameters()
+        }
+        idle = set(names).difference(*found.values())
+        if idle:
+            known = ", ".join(dict.fromkeys(name.split(".")[0] for name in found))
+            raise ModelError(f"train.only: {self.name} has no layer {sorted(idle)[0]!r}; it has {known}")
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(bool(found[name]))
+        own = {name: list(module.parameters(recurse=False)) for name, module in self.net.named_modules()}
+        self._frozen = tuple(
+            name for name, values in own.items() if values and not any(v.requires_grad for v in values)
+        )
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, but for the modules that :meth:`train_only` has frozen."""
+        super().train(mode)
+        for name in self._frozen:
+            self.net.get_submodule(name).training = False
+        return self

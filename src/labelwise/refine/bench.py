@@ -18,6 +18,7 @@ from labelwise.data.philox import generator
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.runs import read_json
+from labelwise.settings import Section
 from labelwise.train.runtime import Runtime
 from labelwise.train.task import Task
 
@@ -107,7 +108,8 @@ class Goal(Protocol):
 
 @dataclass(frozen=True)
 class Bench:
-    """What all networks of one seed share. ``folder`` is ``RUN/seed-S``."""
+    """What all networks of one seed share. ``folder`` is ``RUN/seed-S``; ``shared`` is that of finished networks which
+    several runs have in common, a folder for each named by all that its weights depend on."""
 
     recipe: Recipe
     dataset: Dataset
@@ -119,6 +121,13 @@ class Bench:
     seed: int
     goal: Goal
     quiet: bool = False
+    shared: Path | None = None
+
+
+def changed(options: Section, without: set[str] | None = None) -> dict[str, Any]:
+    """The options that are not at their default: what is said about a network does not change when a later version
+    has one option more."""
+    return options.model_dump(mode="json", exclude=without, exclude_defaults=True)
 
 
 def load_parent(name: str, path: Path) -> Parent:

@@ -43,6 +43,7 @@ def refine(
     quiet: bool = False,
     dataset: Dataset | None = None,
     kind: str = "refine",
+    shared: Path | None = None,
 ) -> dict[str, Any]:
     """Run the whole chain of ``recipe`` for every seed and write ``results.json`` and its neighbours.
 
@@ -53,6 +54,7 @@ def refine(
     baselines : also train the controls
     quiet : no progress
     dataset : takes the place of ``recipe.data``, for data made in Python
+    shared : folder where runs find each other's finished networks, so that what two have in common is trained once
 
     Returns
     -------
@@ -71,7 +73,7 @@ def refine(
         raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
     if not len(data.rows("select")) and (recipe.train.keep != "last" or baselines):
         raise DataError(f"{data.name}: nothing is held out to choose with; set data.select_share above 0")
-    first = make_bench(recipe, data, runtime, out, recipe.seed, quiet)
+    first = replace(make_bench(recipe, data, runtime, out, recipe.seed, quiet), shared=shared)
     if runtime.is_main:
         _open_run(recipe, out, data, first.data_spec, kind)
     runtime.accelerator.wait_for_everyone()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from labelwise.data.philox import derive_seed
 from labelwise.errors import ModelError, RunError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.refine.bench import PREDICTIONS, Bench, Node
+from labelwise.refine.bench import PREDICTIONS, Bench, Node, changed
 from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, read_json, write_json
 from labelwise.train.evaluate import predict_logits
 from labelwise.train.fit import FitInput, FitResult, fit
@@ -24,7 +27,7 @@ NODE = "node.json"
 
 
 def run_node(bench: Bench, node: Node) -> dict[str, Any]:
-    """Train ``node``, or go on where it was stopped, or only read its row where it is finished.
+    """Train ``node``, or go on where it was stopped, or only read its row where it is finished, here or in another run.
 
     Returns
     -------
@@ -50,6 +53,10 @@ def run_node(bench: Bench, node: Node) -> dict[str, Any]:
         if not bench.quiet and bench.runtime.is_main:
             print(f"seed {bench.seed} {node.name}: finished before, skipped", file=sys.stderr)
         return dict(read_json(folder / ROW))
+    shelf = None if bench.shared is None else bench.shared / f"{node.name}-{mark}"
+    if shelf is not None and (shelf / ROW).exists():
+        _link_all(shelf, folder)
+        return dict(read_json(folder / ROW))
     if bench.runtime.is_main:
         for stale in folder.glob(".*.tmp"):  # left by a kill in the middle of a write
             stale.unlink()
@@ -57,8 +64,35 @@ def run_node(bench: Bench, node: Node) -> dict[str, Any]:
     if bench.runtime.is_main:
         write_json(folder / ROW, row)
         (folder / RESUME).unlink(missing_ok=True)
+        if shelf is not None:
+            _put(folder, shelf)
     bench.runtime.accelerator.wait_for_everyone()
     return row
+
+
+def _put(folder: Path, shelf: Path) -> None:
+    """Let other runs have a finished network; whole or not at all, and the first of two stays."""
+    shelf.parent.mkdir(parents=True, exist_ok=True)
+    whole = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=shelf.parent))
+    try:
+        _link_all(folder, whole)
+        whole.rename(shelf)
+    except OSError:  # it is there already, or the disk is full: nothing is lost but time
+        shutil.rmtree(whole, ignore_errors=True)
+
+
+def _link_all(source: Path, target: Path) -> None:
+    """Every file of ``source``, its row last, since that says that a network is finished.
+
+    Links, because finished files are replaced and never changed in place; copies where the disk knows no links.
+    """
+    (target / RESUME).unlink(missing_ok=True)
+    for file in sorted(source.iterdir(), key=lambda file: file.name == ROW):
+        (target / file.name).unlink(missing_ok=True)
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copy2(file, target / file.name)
 
 
 def _lineage(bench: Bench, node: Node) -> dict[str, Any]:
@@ -66,10 +100,10 @@ def _lineage(bench: Bench, node: Node) -> dict[str, Any]:
     return {
         "node": {
             "name": node.stream or node.name,
-            "model": node.model.model_dump(mode="json"),
-            "train": node.train.model_dump(mode="json", exclude={"checkpoint_seconds", "trackers"}),
+            "model": changed(node.model),
+            "train": changed(node.train, {"checkpoint_seconds", "trackers"}),
         },
-        "views": bench.recipe.views.model_dump(mode="json"),
+        "views": changed(bench.recipe.views),
         "data": bench.data_fingerprint,
         "seed": bench.seed,
         "refineries": [{"name": p.name, "weights_hash": p.weights_hash} for p in node.parents],

@@ -101,6 +101,8 @@ def fit(
         model.use_channels_last()
     if config.compile:
         model.net.compile()
+    if config.only:
+        model.train_only(config.only)
     average = make_average(model, config.ema)
     wrapped, optimizer = accelerator.prepare(model, make_optimizer(model, config))
     evaluated = model if average is None else cast(Classifier, average.module)
