@@ -107,10 +107,11 @@ def _merge(
 def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tensor) -> Exported:
     """Save a network and load it again the way a user will; ``expected`` are its logits (2, C) for the probe."""
     checkpoint.save(folder, model, card)
+    timm_loads = is_timm(model.name) and model.boost is None  # timm knows of no boost
     copies: list[nn.Module] = []
     try:
         copies.append(checkpoint.load(folder)[0].net)
-        if is_timm(model.name):
+        if timm_loads:
             write_json(folder / TIMM_CONFIG, timm_config(model, card.get("eval_crop", 1.0)))
             copies.append(timm.create_model(f"local-dir:{folder}", pretrained=True))
     except (LabelwiseError, RuntimeError, TypeError, ValueError, KeyError) as error:
@@ -121,7 +122,7 @@ def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tens
     difference = max(float((logits - expected).abs().max()) for logits in found)
     if not difference <= _TOLERANCE * scale:
         raise ModelError(f"{folder}: the exported network's logits are {difference:.3g} away from what they should be")
-    return Exported(folder, is_timm(model.name), model.classes, difference)
+    return Exported(folder, timm_loads, model.classes, difference)
 
 
 def timm_config(model: Classifier, eval_crop: float) -> dict[str, Any]:

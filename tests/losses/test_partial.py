@@ -15,7 +15,6 @@ from labelwise.errors import ConfigError, DataError
 from labelwise.losses.partial import (
     boost_positive,
     boosted_logits,
-    confident,
     largest,
     most_confident,
     selective_ignore,
@@ -91,23 +90,6 @@ def test_splc_turns_likely_assumed_labels_positive():
     torch.testing.assert_close(splc_targets(logits, target, assumed, 0.6), expected, equal_nan=True)
 
 
-@settings(max_examples=20, deadline=None)
-@given(cases, st.sampled_from([(-4.0, 4.0), (-1.0, 2.0), (0.0, 0.0), (-math.inf, 1.0)]))
-def test_confident_labels_by_score(case, thresholds):
-    logits, unknown = draw(*case)
-    found = confident(logits, unknown, *thresholds)
-    assert found.dtype == torch.float32
-    for b in range(5):
-        for c in range(7):
-            x, label = float(logits[b, c]), float(found[b, c])
-            if unknown[b, c] and x > thresholds[1]:
-                assert label == 1
-            elif unknown[b, c] and x < thresholds[0]:
-                assert label == 0
-            else:
-                assert math.isnan(label)
-
-
 @settings(max_examples=40, deadline=None)
 @given(cases, st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 1.0]), st.booleans(), st.booleans())
 def test_most_confident_share(case, share, per_category, positive_only):
@@ -134,10 +116,8 @@ def test_a_whole_number_of_entries_is_not_rounded_up(per_category):
     assert 0.07 * 100 > 7 and int((~torch.isnan(found)).sum()) == 7
 
 
-def test_wrong_thresholds_shares_and_boosts_are_named():
+def test_wrong_shares_and_boosts_are_named():
     logits, unknown = draw(0)
-    with pytest.raises(ConfigError, match="low <= high, got 1 and -1"):
-        confident(logits, unknown, 1.0, -1.0)
     with pytest.raises(ConfigError, match=r"share must be in \[0, 1\], got 1\.5"):
         most_confident(logits, unknown, 1.5, per_category=True)
     with pytest.raises(ConfigError, match=r"alpha must be at least 1, got 0\.5"):
@@ -156,6 +136,9 @@ def test_boosted_logits_by_hand_and_as_a_pooled_head():
     features, weight, bias = (torch.randn(*shape, generator=g) for shape in ((3, 6, 2, 4), (5, 6), (5,)))
     torch.testing.assert_close(
         boosted_logits(features, weight, bias, 1.0), functional.linear(features.mean((2, 3)), weight, bias)
+    )
+    torch.testing.assert_close(
+        boosted_logits(features, weight, None, 5.0), boosted_logits(features, weight, torch.zeros(5), 5.0)
     )
     found = boosted_logits(features, weight, bias, 5.0)
     for b in range(3):

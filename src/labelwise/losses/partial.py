@@ -82,36 +82,13 @@ def splc_targets(logits: Tensor, target: Tensor, assumed: Tensor, threshold: flo
     return torch.where(assumed & (torch.sigmoid(logits.detach().float()) > threshold), 1.0, target)
 
 
-def confident(logits: Tensor, unknown: Tensor, low: float, high: float) -> Tensor:
-    """Hard pseudo-labels of unknown entries by score (curriculum labelling, Durand et al. 2019, arXiv 1902.09720).
-
-    Parameters
-    ----------
-    logits : (B, C)
-    unknown : (B, C) bool
-    low, high : logits; below ``low`` is negative (``-inf``: positive pseudo-labels alone), above ``high`` positive
-
-    Returns
-    -------
-    (B, C) float32 of 0 and 1; NaN where not confident, and where not unknown
-
-    Raises
-    ------
-    ConfigError
-        Unless low <= high.
-    """
-    if not low <= high:
-        raise ConfigError(f"pseudo-labels: the thresholds must be low <= high, got {low:g} and {high:g}")
-    return _pseudo_labels(logits, unknown & ((logits < low) | (logits > high)), threshold=high)
-
-
 def most_confident(
     logits: Tensor, unknown: Tensor, share: float, *, per_category: bool, positive_only: bool = False
 ) -> Tensor:
     """Hard pseudo-labels of the given share of unknown entries: those of largest absolute logit, by its sign.
 
-    The other rule of curriculum labelling (Durand et al. 2019): here the share grows from round to round. Of equal
-    logits the first by row (then by column) are taken.
+    Curriculum labelling (Durand et al. 2019, arXiv 1902.09720), by proportion: the share grows from round to round. Of
+    equal logits the first by row (then by column) are taken.
 
     Parameters
     ----------
@@ -139,7 +116,8 @@ def most_confident(
     places = torch.arange(len(size), device=size.device)[:, None].expand_as(order)
     rank = torch.empty_like(order).scatter_(0, order, places)
     quota = torch.ceil(share * (size >= 0).sum(0).double() - 1e-9)
-    return _pseudo_labels(logits, (rank < quota).view_as(candidates) & candidates, threshold=0.0)
+    chosen = (rank < quota).view_as(candidates) & candidates
+    return torch.where(chosen, (logits > 0).float(), torch.nan)
 
 
 def boost_positive(cam: Tensor, alpha: float) -> Tensor:
@@ -162,7 +140,7 @@ def boost_positive(cam: Tensor, alpha: float) -> Tensor:
     return torch.where(cam > 0, alpha * cam, cam)
 
 
-def boosted_logits(features: Tensor, weight: Tensor, bias: Tensor, alpha: float) -> Tensor:
+def boosted_logits(features: Tensor, weight: Tensor, bias: Tensor | None, alpha: float) -> Tensor:
     """The mean over positions of boosted class-activation scores; with alpha 1 those of an ordinary pooled linear head.
 
     The bias belongs to every position's score: it is added before the boost.
@@ -171,17 +149,12 @@ def boosted_logits(features: Tensor, weight: Tensor, bias: Tensor, alpha: float)
     ----------
     features : (B, D, H, W), the last feature map
     weight : (C, D)
-    bias : (C,)
+    bias : (C,), or None
     alpha : as in :func:`boost_positive`
 
     Returns
     -------
     (B, C)
     """
-    cam = torch.einsum("bdhw,cd->bchw", features, weight) + bias[:, None, None]
+    cam = torch.nn.functional.conv2d(features, weight[:, :, None, None], bias)
     return boost_positive(cam, alpha).mean((2, 3))
-
-
-def _pseudo_labels(logits: Tensor, chosen: Tensor, threshold: float) -> Tensor:
-    """1 or 0 where chosen, as the logit is above the threshold; NaN elsewhere."""
-    return torch.where(chosen, (logits > threshold).float(), torch.nan)

@@ -43,7 +43,7 @@ def save(folder: Path, model: Classifier, card: dict[str, Any]) -> None:
     known = {
         "format": FORMAT,
         "schema": 1,
-        "network": {"name": model.name, "args": model.args},
+        "network": model.network,
         "classes": list(model.classes),
         "input": model.spec.to_json(),
         "weights_hash": weights_hash(model.net),
@@ -65,14 +65,14 @@ def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
         card = json.loads(card_file.read_text())
         if not isinstance(card, dict) or card.get("format") != FORMAT:
             raise ModelError(f"{card_file}: not a labelwise checkpoint")
-        config = ModelConfig(name=card["network"]["name"], args=card["network"]["args"])
+        config = ModelConfig(**card["network"])
         spec, classes = InputSpec.from_json(card["input"]), tuple(card["classes"])
     except FileNotFoundError:
         raise ModelError(f"{folder}: no checkpoint here ({CARD} is missing)") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{card_file}: damaged ({type(error).__name__}: {error})") from None
     model = build(config, classes, spec)
-    model = Classifier(model.net, spec, classes, config.name, config.args)
+    model = Classifier(model.net, spec, classes, config.name, config.args, model.boost)
     load_weights(model.net, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
     if card.get("weights_hash") not in (None, weights_hash(model.net)):
         raise ModelError(f"{folder / WEIGHTS}: not the weights that {CARD} describes; damaged or replaced")

@@ -132,7 +132,7 @@ def split_head(model: nn.Module, example: Tensor | InputSpec, name: str = "") ->
     """
     name = name or type(model).__name__
     x = probe(model, example) if isinstance(example, InputSpec) else example
-    with _evaluating(model):
+    with evaluating(model):
         logits, calls, last = _run(model, x, name)
         if not torch.isfinite(logits).all():
             raise ModelError(f"{name}: gives NaN or infinite logits for random inputs; are its weights the right ones?")
@@ -207,7 +207,7 @@ def probe(model: nn.Module, spec: InputSpec) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode inside, every module's own mode again behind it."""
     modes = {module: module.training for module in model.modules()}
     model.eval()

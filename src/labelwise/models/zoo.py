@@ -8,14 +8,17 @@ import inspect
 from collections.abc import Callable
 
 import timm
+import torch
 import torchvision
 from timm.data.config import resolve_model_data_config
-from torch import nn
+from torch import Tensor, nn
 
 from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models import paper
+from labelwise.models.boost import Boost, feature_map
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
+from labelwise.models.head import evaluating, probe, split_head
 from labelwise.models.small import MLP, small_narrow, small_wide
 
 OWN: dict[str, Callable[..., nn.Module]] = {
@@ -42,7 +45,8 @@ def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -
     Raises
     ------
     ModelError
-        If the name is unknown, an argument is refused, or pretrained weights cannot be had.
+        If the name is unknown, an argument is refused, pretrained weights cannot be had, or the network has nothing to
+        boost (``boost`` above 1).
     """
     pretrained = config.init == "pretrained"
     features = data_spec.kind == "features"
@@ -54,7 +58,7 @@ def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -
         if pretrained:
             raise ModelError(f"model.init: there are no pretrained weights of {config.name}; use random or a path")
         net = _construct(OWN[config.name], config, len(classes), data_spec.size if features else data_spec.channels)
-        return Classifier(net, data_spec, classes, config.name, config.args)
+        return Classifier(net, data_spec, classes, config.name, config.args, _boost(net, data_spec, config))
     if config.name.startswith("torchvision/"):
         net, spec = _torchvision(config, len(classes), data_spec, pretrained)
     elif _is_import_path(config.name):
@@ -64,7 +68,38 @@ def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -
         spec = data_spec
     else:
         net, spec = _timm(config, len(classes), data_spec, pretrained)
-    return Classifier(net, spec, classes, config.name, config.args)
+    return Classifier(net, spec, classes, config.name, config.args, _boost(net, spec, config))
+
+
+@torch.no_grad()
+def _boost(net: nn.Module, spec: InputSpec, config: ModelConfig) -> Boost | None:
+    """The boost that ``config`` asks for, where the input of the network's head is the mean of its last feature map."""
+    if config.boost == 1:
+        return None
+    where = f"model.boost: {config.name}"
+    if spec.kind == "features":
+        raise ModelError(f"{where} takes embeddings, which have no positions to boost; leave it out")
+    split = split_head(net, spec, where)
+    x = probe(net, spec)
+    with evaluating(net):
+        pooled = split.features(x)
+        try:
+            seen = feature_map(net, x)
+        except (RuntimeError, TypeError, ValueError, AttributeError, IndexError):
+            seen = pooled  # it has none
+    if seen.ndim != 4 or not _close(seen.mean((2, 3)), pooled):
+        raise ModelError(
+            f"{where}: the input of its last layer is not the mean of a feature map, so there is nothing to boost; use"
+            " small-narrow, small-wide, or a ResNet or EfficientNet"
+        )
+    if seen.shape[2:].numel() == 1:
+        raise ModelError(f"{where}: its last feature map of {x.shape[-1]} px has one position; set a larger views.size")
+    return Boost(config.boost, split.paths[0], config.boost_training)
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    """Equal but for the order in which a mean was summed."""
+    return found.shape == expected.shape and bool((found - expected).abs().max() <= 1e-5 * expected.abs().max())
 
 
 def _is_import_path(name: str) -> bool:

@@ -161,19 +161,20 @@ def _in_order_of(model: Classifier, classes: tuple[str, ...], name: str) -> Clas
     order = class_order(model, classes, f"checkpoint {name}")
     if order is None:
         return model
-    net = torch.nn.Sequential(model.net, _Reorder(order))
-    return Classifier(net, model.spec, classes, model.name, model.args)
+    return _Reordered(model, classes, order)
 
 
-class _Reorder(torch.nn.Module):
+class _Reordered(Classifier):
+    """A classifier with its outputs in another order."""
+
     order: torch.Tensor
 
-    def __init__(self, order: torch.Tensor) -> None:
-        super().__init__()
+    def __init__(self, model: Classifier, classes: tuple[str, ...], order: torch.Tensor) -> None:
+        super().__init__(model.net, model.spec, classes, model.name, model.args, model.boost)
         self.register_buffer("order", order)
 
-    def forward(self, logits: torch.Tensor) -> torch.Tensor:
-        return logits[:, self.order]
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x)[:, self.order]
 
 
 def _as_json(records: list[dict[str, Any]]) -> bytes:

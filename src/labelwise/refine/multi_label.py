@@ -18,10 +18,11 @@ from labelwise.data.philox import derive_seed
 from labelwise.errors import ConfigError
 from labelwise.labels import strategies
 from labelwise.labels.table import INFERRED, UNKNOWN, LabelTable
+from labelwise.losses.partial import most_confident
 from labelwise.metrics.calibration import binary_calibration_error
 from labelwise.metrics.multilabel import hard_labels, probabilities
 from labelwise.models.classifier import Classifier
-from labelwise.refine.bench import SCORE_VIEW, Bench, Node, Plan, Scores, fit_sample
+from labelwise.refine.bench import SCORE_VIEW, Bench, Node, Plan, Scores, changed, fit_sample
 from labelwise.refine.labellers import RefineryLabels
 from labelwise.refine.scheme import make_scheme
 from labelwise.train.evaluate import EVAL_BATCH, predict_logits
@@ -66,9 +67,11 @@ class MultiLabel:
         return Plan(task, described(options, node.train.label_smoothing))
 
     def lineage(self, bench: Bench, node: Node) -> dict[str, Any]:
-        options = (node.labels or bench.recipe.labels).model_dump(mode="json")
+        options = changed(node.labels or bench.recipe.labels)
         if node.parents:
-            options |= {"refined": bench.recipe.chain.unknown.model_dump(mode="json")}
+            share = _share(bench, node)  # those of other rounds do not count
+            options |= {"refined": changed(bench.recipe.chain.unknown, {"share"})}
+            options |= {} if share is None else {"share": share}
         return {"labels": options}
 
     def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
@@ -130,11 +133,11 @@ class MultiLabel:
         names = [parent.name for parent in node.parents]
         autocast = runtime.accelerator.autocast
         refinery = RefineryLabels(refineries, dataset.classes, names, runtime.device, autocast, torch.sigmoid)
-        refined = None
+        refined, share = None, _share(bench, node)
         if options.view == "each":
             refined = Refined(refinery, options)
         else:
-            table = fill_in(table, unknown, _centre_labels(bench, refinery), options)
+            table = fill_in(table, unknown, _centre_labels(bench, refinery), options, share)
         # The loss alone: refined labels are no assumption to be doubted.
         scheme = make_scheme(bench, node, _plain(node.labels or bench.recipe.labels))
         task = MultiLabelTask(
@@ -148,15 +151,38 @@ class MultiLabel:
             smoothing=node.train.label_smoothing,
         )
         view = "dynamic" if options.view == "each" else "static"
-        label = f"refinery {options.kind} {view} ({refinery.names})"
+        surest = "" if share is None else f", surest {100 * share:g}%"
+        label = f"refinery {options.kind} {view}{surest} ({refinery.names})"
         return Plan(task, label, check=refinery.assert_unchanged)
 
 
 def fill_in(
-    table: LabelTable, unknown: NDArray[np.bool_], probability: NDArray[np.float32], options: PseudoConfig
+    table: LabelTable,
+    unknown: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    options: PseudoConfig,
+    share: float | None = None,
 ) -> LabelTable:
-    """``table`` with refined labels (N, C) where ``unknown``; NaN there leaves a label unknown."""
-    labels = pseudo_labels(torch.from_numpy(probability), options).numpy()
+    """``table`` with refined labels where ``unknown``.
+
+    Parameters
+    ----------
+    unknown : (N, C)
+    probability : (N, C) of the refinery; NaN leaves a label unknown
+    share : of the unknown labels that the refinery answers for, the surest so many; None: all that ``options`` let in
+    """
+    found = torch.from_numpy(probability)
+    if share is None:
+        labels = pseudo_labels(found, options).numpy()
+    else:
+        asked = torch.from_numpy(unknown) & ~found.isnan()
+        labels = most_confident(
+            found.logit(),
+            asked,
+            share,
+            per_category=options.per_category,
+            positive_only=options.positive_only,
+        ).numpy()
     here = unknown & ~np.isnan(labels)
     values = np.where(here, labels, table.values)
     source = np.where(here, np.uint8(INFERRED), table.source)
@@ -172,6 +198,13 @@ def described(options: LabelsConfig, smoothing: float) -> str:
     parts += [options.loss] if options.loss != "bce" else []
     parts += [options.scheme] if options.scheme != "plain" else []
     return ", ".join(parts) + ("" if smoothing == 0 else f", smoothed {smoothing:g}")
+
+
+def _share(bench: Bench, node: Node) -> float | None:
+    """The share of unknown labels that is refined in the generation of ``node``."""
+    chain = bench.recipe.chain
+    generation = node.generation or 1
+    return chain.unknown.share_in(generation if chain.refinery else generation - 1)
 
 
 def _plain(options: LabelsConfig) -> LabelsConfig:

@@ -120,10 +120,15 @@ def answers(refined: Refined, batch: Batch) -> Tensor:
 
 
 def pseudo_labels(probability: Tensor, options: PseudoConfig) -> Tensor:
-    """Soft labels as they are; hard ones 1 above ``high``, 0 at or below ``low``, and NaN between."""
+    """Soft labels as they are; hard ones 1 above ``high``, 0 at or below ``low``, and NaN between.
+
+    Hard labels by thresholds are curriculum labelling by score (Durand et al. 2019, arXiv 1902.09720); the rule of
+    ``share`` looks at all samples at once, see :func:`labelwise.losses.partial.most_confident`.
+    """
     if options.kind == "soft":
         return probability
-    hard = torch.where(probability <= options.low, 0.0, torch.nan)
+    negative = torch.full_like(probability, torch.nan if options.positive_only else 0.0)
+    hard = torch.where(probability <= options.low, negative, torch.nan)
     return torch.where(probability > options.high, 1.0, hard)
 
 
