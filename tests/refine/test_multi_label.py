@@ -266,3 +266,15 @@ def test_categories_can_be_chosen(data: Path) -> None:
     dataset = load_dataset(recipe(data, "data.categories=[prime, even]").data)
     assert dataset.classes == ("prime", "even") and dataset.table is not None
     assert dataset.table.values.shape[1] == 2
+
+
+def test_a_run_on_positives_alone_says_so(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for protocol, policy, expected in (
+        ("single_positive", "ignore", True),
+        ("single_positive", "negative", False),
+        ("cells", "ignore", False),
+    ):
+        changes = [f"data.known={{protocol: {protocol}, share: 0.3}}", f"labels.unknown={policy}", "train.epochs=1"]
+        refine(recipe(data, *changes), tmp_path / protocol / policy)
+        said = "warning: no negative label is known of" in capsys.readouterr().err
+        assert said == expected, (protocol, policy)

@@ -15,6 +15,7 @@ import labelwise
 from labelwise.config import ModelConfig, Recipe, TrainConfig, merge_train
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
+from labelwise.data.missingness import only_positives_known
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError, RunError
 from labelwise.models import checkpoint
@@ -76,6 +77,8 @@ def refine(
     first = replace(make_bench(recipe, data, runtime, out, recipe.seed, quiet), shared=shared)
     if runtime.is_main:
         _open_run(recipe, out, data, first.data_spec, kind)
+        if not quiet and recipe.labels.unknown == "ignore":
+            _warn_of_lonely_positives(data)
     runtime.accelerator.wait_for_everyone()
     runtime.accelerator.init_trackers(recipe.name)
     rows: list[Row] = []
@@ -214,6 +217,19 @@ def _open_run(recipe: Recipe, out: Path, data: Dataset, spec: InputSpec, kind: s
         "command": " ".join(["labelwise", *sys.argv[1:]]),
     }
     write_json(out / RUN, values)
+
+
+def _warn_of_lonely_positives(data: Dataset) -> None:
+    """Where no label is negative, a network that ignores unknown ones learns that everything is positive, and so does
+    every network that it refines."""
+    lonely = () if data.table is None else only_positives_known(data.table.take(data.rows("fit")))
+    if lonely:
+        names = ", ".join(lonely[:5]) + (", ..." if len(lonely) > 5 else "")
+        print(
+            f"warning: no negative label is known of {len(lonely)} categories ({names}): ignoring unknown labels teaches"
+            " nothing about them; set labels.unknown=negative",
+            file=sys.stderr,
+        )
 
 
 def _known_share(data: Dataset) -> dict[str, Any] | None:
