@@ -1,0 +1,236 @@
+"""What a table is made of: its rows, columns, heads and ensembles, how it is scored, and the recipe of each cell."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from labelwise.cft.run import CftConfig
+from labelwise.config import PositiveInt, Recipe
+from labelwise.errors import ConfigError
+from labelwise.metrics.ranking import Metric
+from labelwise.settings import Section, read_mapping, resolve
+
+BASE = "base"
+"""What the network itself is called among ``heads``."""
+
+
+class AxisConfig(Section):
+    """Columns that differ in one key; without a key, a single column. Their mean is told where there are several."""
+
+    key: str | None = Field(None, description="key of a recipe, such as data.known.share")
+    values: tuple[Any, ...] = ()
+    title: str = ""
+    overrides: tuple[str, ...] = Field((), description="what all columns of this axis share, as after --set")
+
+    @model_validator(mode="after")
+    def _whole(self) -> AxisConfig:
+        if (self.key is None) != (not self.values):
+            raise ValueError("give both key and values, or neither")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What it is called in titles and folders."""
+        return self.title or self.key or ""
+
+
+class ScoreConfig(Section):
+    """Multi-label data: what is scored on test, and which means are told beside that of all categories."""
+
+    metric: Metric | None = Field(None, description="ap or auc; default: the objective of the heads, else ap")
+    unit: Literal["sample", "study", "group"] = Field(
+        "sample",
+        description="study: the highest probability of an examination's views against its labels; group: the same of "
+        "all samples of a group, such as a patient",
+    )
+    categories: tuple[str, ...] = Field((), description="the categories that are scored; default: all")
+    per_category: bool = Field(False, description="tell the score of every category, too")
+    groups: PositiveInt | None = Field(
+        None,
+        description="tell the means of so many blocks of categories, too, cut by ascending number of known fit labels; "
+        "default: the groups that the data has, as Open Images has five",
+    )
+
+
+class EnsembleConfig(Section):
+    """Networks whose mean probability is scored as a row of its own."""
+
+    name: str
+    rows: tuple[str, ...] = Field(min_length=1)
+    over: Literal["rows", "seeds", "members"] = Field(
+        "rows",
+        description="rows: one network a row, for every seed; seeds: those of all seeds together; members: for every "
+        "seed the networks that labelled the last generation, which have no heads",
+    )
+
+
+class ExperimentConfig(Section):
+    """A table: what is shared, what differs between rows, between columns, and between seeds."""
+
+    name: str = Field("experiment", pattern=r"^[A-Za-z0-9._-]+$")
+    description: str = ""
+    recipe: dict[str, Any] = Field(default_factory=dict, description="what all cells share, as in a recipe")
+    rows: dict[str, tuple[str, ...]] = Field(min_length=1, description="overrides of each row, as after --set")
+    axis: tuple[AxisConfig, ...] = Field(
+        (AxisConfig(),), min_length=1, description="one axis, or a list of axes; default: a single column"
+    )
+    seeds: PositiveInt = 3
+    seed_keys: tuple[str, ...] = Field(("seed",), description="keys that the number of the seed is added to")
+    heads: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="multi-label data: options of `labelwise cft` for each head"
+    )
+    ensembles: tuple[EnsembleConfig, ...] = Field((), description="multi-label data: networks that are scored as one")
+    score: ScoreConfig = ScoreConfig()
+    reference: str | None = Field(None, description="row that the others are compared with; default: the first")
+
+    @field_validator("axis", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExperimentConfig:
+        if self.reference is not None and self.reference not in self.rows:
+            raise ValueError(f"reference: {self.reference!r} is not one of the rows {', '.join(self.rows)}")
+        if BASE in self.heads:
+            raise ValueError(f"heads: {BASE!r} is the network itself; choose another name")
+        objectives = {options.get("objective", "ap") for options in self.heads.values()}
+        if len(objectives) > 1 and self.score.metric is None:
+            raise ValueError("heads: one table has one metric; give all heads the same objective, or say score.metric")
+        names = [axis.name for axis in self.axis]
+        if len(names) > 1 and len(set(names) - {""}) < len(names):
+            raise ValueError("axis: several need a title each, and no two the same")
+        for what, found in (("rows", self.rows), ("heads", self.heads), ("axis.title", names)):
+            if bad := [name for name in found if "/" in name]:
+                raise ValueError(f"{what}: {bad[0]!r} becomes the name of a folder; leave the / out")
+        taken = list(self.rows)
+        for ensemble in self.ensembles:
+            if ensemble.name in taken:
+                raise ValueError(f"ensembles: {ensemble.name!r} is the name of another row")
+            if missing := [row for row in ensemble.rows if row not in self.rows]:
+                raise ValueError(
+                    f"ensembles: {ensemble.name!r} is of {missing[0]!r}, which is not one of the rows"
+                    f" {', '.join(self.rows)}"
+                )
+            taken.append(ensemble.name)
+        return self
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns, one axis after the other."""
+        return tuple(
+            Column(number, axis, value)
+            for number, axis in enumerate(self.axis)
+            for value in (axis.values if axis.key else (None,))
+        )
+
+    @property
+    def reference_row(self) -> str:
+        """The row that the others are compared with."""
+        return self.reference or next(iter(self.rows))
+
+    @property
+    def metric(self) -> Metric:
+        """Of multi-label data."""
+        objectives = {options.get("objective", "ap") for options in self.heads.values()}
+        return self.score.metric or ("auc" if objectives == {"auc"} else "ap")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One value of one axis, or all there is of an axis without values."""
+
+    number: int
+    axis: AxisConfig
+    value: Any
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What is set in its recipes."""
+        own = () if self.axis.key is None else (f"{self.axis.key}={json.dumps(self.value)}",)
+        return (*self.axis.overrides, *own)
+
+    @property
+    def title(self) -> str:
+        """Name of the axis and the value."""
+        value = f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
+        return self.axis.name if self.axis.key is None else f"{self.axis.name} {value}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a row, the place of its column, and the number of its seed."""
+
+    row: str
+    column: int
+    seed: int
+
+
+def load_experiment(path: Path, overrides: list[str] | None = None) -> ExperimentConfig:
+    """Read an experiment and check every cell's recipe before anything runs.
+
+    Raises
+    ------
+    ConfigError
+        With the key's full name.
+    """
+    config = resolve(ExperimentConfig, read_mapping(path), overrides or [])
+    for cell in all_cells(config):
+        cell_recipe(config, cell)
+    for head, options in config.heads.items():
+        resolve(CftConfig, {"features": "", **options}, prefix=f"heads.{head}")
+    for ensemble in config.ensembles:
+        for row in ensemble.rows if ensemble.over == "members" else ():
+            if cell_recipe(config, Cell(row, 0, 0)).chain.generations == 1:
+                raise ConfigError(
+                    f"ensembles: {ensemble.name!r} is of the networks that label that of {row!r}, which learns from the"
+                    " given labels alone (chain.generations is 1)"
+                )
+    return config
+
+
+def all_cells(config: ExperimentConfig) -> Iterator[Cell]:
+    """Seed by seed, so that a table is whole for the first seeds early; then row by row: the networks that two rows of
+    a column have in common are finished when several cells run at once."""
+    for seed in range(config.seeds):
+        for row in config.rows:
+            for column in range(len(config.columns)):
+                yield Cell(row, column, seed)
+
+
+def cell_recipe(config: ExperimentConfig, cell: Cell) -> Recipe:
+    """The recipe of one run.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`labelwise.config.load_recipe`.
+    """
+    changes = [*config.rows[cell.row], *config.columns[cell.column].overrides]
+    shared = resolve(Recipe, copy.deepcopy(config.recipe), changes, prefix="recipe")
+    seeds = [f"{key}={_whole_number(shared, key) + cell.seed}" for key in config.seed_keys]
+    return resolve(Recipe, copy.deepcopy(config.recipe), [*changes, *seeds, "seeds=1"], prefix="recipe")
+
+
+def cell_folder(config: ExperimentConfig, cell: Cell, out: Path) -> Path:
+    """Where the run of a cell is: ``cells/[AXIS/][VALUE/]ROW/seed-S``."""
+    column = config.columns[cell.column]
+    axis = (column.axis.name,) if len(config.axis) > 1 else ()
+    value = () if column.axis.key is None else (str(column.value),)
+    return out.joinpath("cells", *axis, *value, cell.row, f"seed-{cell.seed}")
+
+
+def _whole_number(recipe: Recipe, key: str) -> int:
+    value: Any = recipe
+    for name in key.split("."):
+        value = getattr(value, name, None)
+    if not isinstance(value, int):
+        raise ConfigError(f"seed_keys: {key!r} is no whole number of a recipe")
+    return value

@@ -1,0 +1,116 @@
+"""Runs the cells of an experiment, several at once where asked, then makes its table."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import labelwise
+from labelwise.cft.extract import extract_features
+from labelwise.cft.run import CftConfig, run_cft
+from labelwise.errors import LabelwiseError, RunError
+from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
+from labelwise.experiment.table import board_of, last_generation, make_table
+from labelwise.refine.chain import refine
+from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
+from labelwise.settings import dump_yaml, resolve
+
+NETWORKS = "networks"
+"""Folder of the networks that cells have in common."""
+
+OF_THE_TABLE_ALONE = {"seeds", "description", "score", "ensembles", "reference"}
+"""What may change without any cell being another one."""
+
+
+def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet: bool = False) -> dict[str, Any]:
+    """Run every cell that is not finished, then make the table.
+
+    Parameters
+    ----------
+    config : see :class:`ExperimentConfig`
+    out : folder; an existing one of the same cells is continued, also when what is told of them is another
+    jobs : cells that run at once, each in a process of its own
+
+    Returns
+    -------
+    the content of ``results.json``
+
+    Raises
+    ------
+    LabelwiseError
+        Of the first cell that fails; the others' results stay. Before anything runs, if the data of the first column
+        lacks what is to be scored.
+    """
+    mark = fingerprint(config.model_dump(mode="json", exclude=OF_THE_TABLE_ALONE, exclude_defaults=True))
+    if (out / RUN).exists() and read_json(out / RUN).get("fingerprint") != mark:
+        raise RunError(f"{out}: holds another experiment; give another --out or delete it")
+    board = board_of(config, 0)
+    about = {"schema": SCHEMA, "kind": "experiment", "version": labelwise.__version__, "fingerprint": mark}
+    about |= {"environment": environment(), "command": " ".join(["labelwise", *sys.argv[1:]])}
+    write_json(out / RUN, about | {"description": config.description, "jobs": jobs})
+    atomic_write(out / CONFIG, dump_yaml(config).encode())
+    cells = list(all_cells(config))
+    started = time.monotonic()
+    for done, (cell, words) in enumerate(_run_all(config, cells, out, jobs), start=1):
+        if not quiet:
+            place = ", ".join(filter(None, [config.columns[cell.column].title, cell.row, f"seed {cell.seed}"]))
+            print(f"{done} of {len(cells)}: {place}: {words}", file=sys.stderr, flush=True)
+    if not quiet:
+        print("all cells are finished; intervals of their differences on test ...", file=sys.stderr, flush=True)
+    results = {
+        "schema": SCHEMA,
+        "kind": "experiment",
+        "name": config.name,
+        "description": config.description,
+        "axis": [axis.model_dump(mode="json") for axis in config.axis],
+        "columns": [column.title for column in config.columns],
+        "rows": [*config.rows, *(ensemble.name for ensemble in config.ensembles)],
+        "heads": [BASE, *config.heads],
+        "reference": config.reference_row,
+        "seeds": config.seeds,
+        "metric": board.metric,
+        "unit": config.score.unit,
+        **make_table(config, out),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    write_json(out / RESULTS, results)
+    return dict(read_json(out / RESULTS))
+
+
+def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
+    """Train, then fine-tune in every way; what is finished is only read. Returns the scores on test in words."""
+    folder = cell_folder(config, cell, out)
+    recipe = cell_recipe(config, cell)
+    results = refine(recipe, folder, quiet=True, shared=out / NETWORKS)
+    row = last_generation(results)
+    metric = {"ap": "map", "auc": "mauc"}[config.metric] if results["task"] == "multi-label" else "top1"
+    words = [f"{metric} {row['test'][metric]:.4f}"]
+    if config.heads:
+        features = folder / "features"
+        extract_features(str(folder / row["path"]), recipe, features, quiet=True)
+        for head, options in config.heads.items():
+            tuned = resolve(CftConfig, {"features": str(features), "seed": recipe.seed, **options})
+            found = run_cft(tuned, folder / f"cft-{head}", quiet=True)
+            words.append(f"{head} {found['mean']['test']['after']:.4f}")
+    return ", ".join(words)
+
+
+def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
+    if jobs == 1:
+        for cell in cells:
+            yield cell, run_cell(config, cell, out)
+        return
+    # A fresh interpreter for each worker: torch's threads do not survive a fork.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(run_cell, config, cell, out): cell for cell in cells}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except LabelwiseError:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -1,0 +1,203 @@
+"""The table of a finished experiment: scores of every network, head and ensemble, and their differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.cft.ensemble import PREDICTIONS as HEAD_PREDICTIONS
+from labelwise.cft.ensemble import combine
+from labelwise.data.readers import load_dataset
+from labelwise.experiment.config import BASE, Cell, ExperimentConfig, cell_folder, cell_recipe
+from labelwise.experiment.score import Board, Score, mean_of
+from labelwise.refine.bench import PREDICTIONS
+from labelwise.runs import RESULTS, read_json
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network, head or ensemble: its score on test, and what is told of its making.
+
+    ``select`` is what choosing saw: samples, all categories. ``own`` is the mean score of an ensemble's networks.
+    """
+
+    score: Score
+    select: float | None = None
+    seconds: float | None = None
+    own: Score | None = None
+
+
+Networks = dict[tuple[str, str], list[_Network]]  # by row and head, in the order of the seeds
+
+
+def board_of(config: ExperimentConfig, column: int) -> Board:
+    """What scores a column. It looks at the labels alone, so nothing is decoded.
+
+    Raises
+    ------
+    LabelwiseError
+        If the data cannot be read, or lacks what is to be scored.
+    """
+    recipe = cell_recipe(config, Cell(config.reference_row, column, 0))
+    return Board(load_dataset(recipe.data.model_copy(update={"memory": "no"})), recipe.data, config)
+
+
+def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
+    """Score every network of a finished experiment in ``out``.
+
+    Returns
+    -------
+    ``groups`` and ``categories``, which have scores of their own beside that of all; and ``table``: an entry for each
+    column, row and head, then for each axis, row and head the mean over the columns of the axis (``column`` None)
+
+    Raises
+    ------
+    LabelwiseError
+        As :func:`board_of`, or if a row has other test samples than the reference row.
+    """
+    found: list[Entry] = []
+    for column in range(len(config.columns)):
+        board = board_of(config, column)
+        found += _entries(config, column, board, _networks(config, column, board, out))
+    parts = {kind: list(found[0][kind]) for kind in ("groups", "categories")}
+    return {**parts, "table": found + _averages(config, found)}
+
+
+def last_generation(results: dict[str, Any]) -> Entry:
+    """The network that a chain ends with, of the results of its run."""
+    return dict([row for row in results["rows"] if row["role"] == "generation"][-1])
+
+
+# What the cells hold
+
+
+def _networks(config: ExperimentConfig, column: int, board: Board, out: Path) -> Networks:
+    folders = {
+        row: [cell_folder(config, Cell(row, column, seed), out) for seed in range(config.seeds)] for row in config.rows
+    }
+    heads = (BASE, *config.heads)
+    found: Networks = {
+        (row, head): [_network(folder, head, board) for folder in folders[row]] for row, head in product(folders, heads)
+    }
+    for ensemble in config.ensembles:
+        name, rows = ensemble.name, ensemble.rows
+        if ensemble.over == "members":
+            by_seed = zip(*(folders[row] for row in rows), strict=True)
+            found[name, BASE] = [
+                _ensemble([logits for folder in own for logits in _labellers(folder)], board) for own in by_seed
+            ]
+            continue
+        together = [range(config.seeds)] if ensemble.over == "seeds" else [[seed] for seed in range(config.seeds)]
+        for head in heads:
+            found[name, head] = [
+                _ensemble([_prediction(folders[row][seed], head, board) for row, seed in product(rows, seeds)], board)
+                for seeds in together
+            ]
+    return found
+
+
+def _network(folder: Path, head: str, board: Board) -> _Network:
+    score = board(_prediction(folder, head, board))
+    if head != BASE:
+        results = read_json(folder / f"cft-{head}" / RESULTS)
+        return _Network(score, results["mean"]["select"]["after"], results["seconds"])
+    row = last_generation(read_json(folder / RESULTS))
+    return _Network(score, row["select"][board.metric] if "select" in row else None, row["seconds"])
+
+
+def _ensemble(logits: list[NDArray[np.floating]], board: Board) -> _Network:
+    """The mean probability of several networks, taken before a study's views are put together."""
+    return _Network(board(combine(logits, "probability")), own=mean_of([board(one) for one in logits]))
+
+
+def _prediction(folder: Path, head: str, board: Board) -> NDArray[Any]:
+    """Logits of a cell's network or head on test; of single-label data, which answers are right."""
+    if head == BASE:
+        key = "correct" if board.metric == "top1" else "logits"
+        return _stored(folder / last_generation(read_json(folder / RESULTS))["path"], key)
+    with np.load(folder / f"cft-{head}" / HEAD_PREDICTIONS) as stored:
+        return np.asarray(stored["logits"][stored["split"] == "test"])
+
+
+def _labellers(folder: Path) -> list[NDArray[Any]]:
+    """Logits on test of the networks that labelled the last one of a cell."""
+    results = read_json(folder / RESULTS)
+    before = last_generation(results)["generation"] - 1
+    rows = [row for row in results["rows"] if row["generation"] == before and row["role"] in ("generation", "member")]
+    return [_stored(folder / row["path"], "logits") for row in rows]
+
+
+def _stored(network: Path, key: str) -> NDArray[Any]:
+    with np.load(network / PREDICTIONS) as stored:
+        return np.asarray(stored[key])
+
+
+# What is told
+
+
+def _entries(config: ExperimentConfig, column: int, board: Board, networks: Networks) -> list[Entry]:
+    found = []
+    for (row, head), own in networks.items():
+        scores = [network.score for network in own]
+        others = {"over_reference": (config.reference_row, BASE), "over_base": (row, BASE)}
+        gains = {
+            name: board.gains([network.score for network in networks[other]], scores)
+            for name, other in others.items()
+            if other != (row, head)
+        }
+        if singles := [network.own for network in own if network.own is not None]:
+            gains["over_networks"] = board.gains(singles, scores)
+        told, *parts = _views(scores, gains)
+        groups, categories = parts[: len(board.groups)], parts[len(board.groups) :]
+        found.append(
+            {
+                "column": column,
+                "axis": config.columns[column].number,
+                "value": config.columns[column].value,
+                "row": row,
+                "head": head,
+                "metric": board.metric,
+                "select": _spread([network.select for network in own if network.select is not None]),
+                **told,
+                "seconds": _spread([network.seconds for network in own if network.seconds is not None]),
+                "groups": dict(zip(board.groups, groups, strict=True)),
+                "categories": dict(zip(board.categories, categories, strict=True)),
+            }
+        )
+    return found
+
+
+def _views(scores: list[Score], gains: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Of every view the scores and their differences."""
+    found = []
+    for view, by_seed in enumerate(np.stack([score.value for score in scores], axis=1).tolist()):
+        own = {name: gain[view] for name, gain in gains.items()}
+        found.append({"test": _spread(by_seed), "by_seed": by_seed, **own})
+    return found
+
+
+def _averages(config: ExperimentConfig, table: list[Entry]) -> list[Entry]:
+    """Means over the columns of an axis, seed by seed. Columns are not independent, so there is no interval."""
+    found = []
+    for axis in range(len(config.axis)):
+        names = dict.fromkeys((entry["row"], entry["head"]) for entry in table if entry["axis"] == axis)
+        for row, head in names:
+            own = [entry for entry in table if (entry["axis"], entry["row"], entry["head"]) == (axis, row, head)]
+            by_seed = np.mean([entry["by_seed"] for entry in own], axis=0).tolist()
+            entry = {"column": None, "axis": axis, "value": "mean", "row": row, "head": head}
+            found.append(entry | {"metric": own[0]["metric"], "test": _spread(by_seed), "by_seed": by_seed})
+    return found
+
+
+def _spread(values: list[float]) -> dict[str, float | None] | None:
+    """Mean and sample standard deviation."""
+    if not values:
+        return None
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
