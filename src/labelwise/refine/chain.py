@@ -226,8 +226,8 @@ def _warn_of_lonely_positives(data: Dataset) -> None:
     if lonely:
         names = ", ".join(lonely[:5]) + (", ..." if len(lonely) > 5 else "")
         print(
-            f"warning: no negative label is known of {len(lonely)} categories ({names}): ignoring unknown labels teaches"
-            " nothing about them; set labels.unknown=negative",
+            f"warning: no negative label is known of {len(lonely)} categories ({names}): ignoring unknown labels"
+            " teaches nothing about them; set labels.unknown=negative",
             file=sys.stderr,
         )
 
