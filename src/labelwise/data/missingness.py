@@ -89,19 +89,19 @@ def label_warnings(table: LabelTable, split: NDArray[np.str_]) -> list[str]:
     lines = []
     if lonely := only_positives_known(fit):
         lines.append(
-            f"fit: only positives are known of {_names(lonely, table)}: no network can learn them from known labels"
+            f"fit: only positives are known of {in_words(lonely, table)}: no network can learn them from known labels"
             " alone; take unknown labels for negative, or get negatives"
         )
     lines += _some([_sentence(found) for found in not_at_random(fit)], "categories whose blanks are not random")
     lines += _some([_shift_sentence(found) for found in prevalence_shifts(table, split)], "prevalences that differ")
     if few := too_few_to_choose(table.take(np.flatnonzero(split == "select"))):
         lines.append(
-            f"select: fewer than {FEWEST_TO_CHOOSE} known positives or negatives of {_names(few, table)}: what is"
+            f"select: fewer than {FEWEST_TO_CHOOSE} known positives or negatives of {in_words(few, table)}: what is"
             " chosen on them is chosen by chance"
         )
     if unscored := not_scored(table.take(np.flatnonzero(split == "test"))):
         lines.append(
-            f"test: no known positive or no known negative of {_names(unscored, table)}: left out of every mean"
+            f"test: no known positive or no known negative of {in_words(unscored, table)}: left out of every mean"
         )
     return lines
 
@@ -284,7 +284,8 @@ def _where(mask: NDArray[np.bool_], table: LabelTable) -> tuple[str, ...]:
     return tuple(table.categories[c] for c in np.flatnonzero(mask))
 
 
-def _names(categories: Sequence[str], table: LabelTable) -> str:
+def in_words(categories: Sequence[str], table: LabelTable) -> str:
+    """How many of the categories of ``table``, and the first of them."""
     shown = ", ".join(f"'{name}'" for name in categories[:MOST_NAMES])
     rest = ", ..." if len(categories) > MOST_NAMES else ""
     return f"{len(categories):,} of {len(table.categories):,} categories ({shown}{rest})"

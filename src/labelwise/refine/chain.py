@@ -15,7 +15,7 @@ import labelwise
 from labelwise.config import ModelConfig, Recipe, TrainConfig, merge_train
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
-from labelwise.data.missingness import only_positives_known
+from labelwise.data.missingness import in_words, only_positives_known
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError, RunError
 from labelwise.models import checkpoint
@@ -222,11 +222,11 @@ def _open_run(recipe: Recipe, out: Path, data: Dataset, spec: InputSpec, kind: s
 def _warn_of_lonely_positives(data: Dataset) -> None:
     """Where no label is negative, a network that ignores unknown ones learns that everything is positive, and so does
     every network that it refines."""
-    lonely = () if data.table is None else only_positives_known(data.table.take(data.rows("fit")))
-    if lonely:
-        names = ", ".join(lonely[:5]) + (", ..." if len(lonely) > 5 else "")
+    if data.table is None:
+        return
+    if lonely := only_positives_known(data.table.take(data.rows("fit"))):
         print(
-            f"warning: no negative label is known of {len(lonely)} categories ({names}): ignoring unknown labels"
+            f"warning: no negative label is known of {in_words(lonely, data.table)}: ignoring unknown labels"
             " teaches nothing about them; set labels.unknown=negative",
             file=sys.stderr,
         )

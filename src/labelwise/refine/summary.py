@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelwise.data.dataset import Dataset
-from labelwise.refine.compare import Comparison
+from labelwise.refine.compare import gain_on_test
 from labelwise.runs import SCHEMA
 
 COLUMNS = {
@@ -88,10 +88,7 @@ def compare(
     shared = sorted(ours.keys() & theirs.keys())
     if not shared:
         return None
-    compared = Comparison(dataset)
-    mean, (low, high) = compared.gain(
-        [compared.read(theirs[s]) for s in shared], [compared.read(ours[s]) for s in shared]
-    )
+    mean, (low, high) = gain_on_test(dataset, [theirs[s] for s in shared], [ours[s] for s in shared])
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
     label = "the best control" if against["role"] == "control" else "the first generation"
     sentence = (
