@@ -8,7 +8,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from labelwise.losses import entropy, kl_divergence, soft_cross_entropy
+from labelwise.losses import (
+    distillation,
+    entropy,
+    kl_divergence,
+    logit_squared_error,
+    reverse_kl,
+    soft_cross_entropy,
+    squared_error,
+    symmetric_kl,
+    tempered,
+)
+
+LOSSES = {
+    "ce": soft_cross_entropy,
+    "reverse": reverse_kl,
+    "symmetric": symmetric_kl,
+    "l2": squared_error,
+    "logit_l2": logit_squared_error,
+    "kd": lambda logits, q: distillation(logits, q, 4.0),
+}
 
 
 def draw(seed: int = 0, n: int = 32, k: int = 7, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,8 +80,96 @@ def test_kl_is_not_negative_and_zero_for_itself(seed, k, scale):
     assert (h >= 0).all() and (h <= torch.log(torch.tensor(float(k))) + 1e-5).all()
 
 
-def test_entropy_of_certainty_is_zero():
-    assert entropy(torch.eye(4)).tolist() == [0, 0, 0, 0]
+def test_entropy_of_certainty_is_zero_and_its_gradient_finite():
+    q = torch.eye(4).requires_grad_()
+    h = entropy(q)
+    assert h.tolist() == [0, 0, 0, 0]
+    h.sum().backward()
+    assert torch.isfinite(q.grad).all()
+
+
+# the other losses
+
+
+def test_reverse_and_symmetric_kl_against_torch():
+    logits, q = draw(5)
+    p = torch.softmax(logits, 1)
+    reverse = functional.kl_div(q.log(), p, reduction="none").sum(1)
+    torch.testing.assert_close(reverse_kl(logits, q), reverse, atol=1e-5, rtol=1e-4)
+    both = (reverse + kl_divergence(q, logits)) / 2
+    torch.testing.assert_close(symmetric_kl(logits, q), both, atol=1e-5, rtol=1e-4)
+    assert (reverse_kl(logits, q) - kl_divergence(q, logits)).abs().max() > 0.1
+
+
+def test_reverse_kl_of_a_one_hot_target_is_finite():
+    logits, _ = draw(6, k=3)
+    q = functional.one_hot(torch.arange(32) % 3, 3).float()
+    p = torch.softmax(logits, 1)
+    expected = -entropy(p) - (p * torch.where(q == 1, 0.0, torch.log(torch.tensor(1e-8)))).sum(1)
+    torch.testing.assert_close(reverse_kl(logits, q), expected, atol=1e-4, rtol=1e-5)
+
+
+def test_squared_errors_by_hand():
+    logits = torch.tensor([[0.0, torch.log(torch.tensor(3.0))]])
+    q = torch.tensor([[0.5, 0.5]])
+    assert squared_error(logits, q).item() == pytest.approx(2 * 0.25**2)
+    # Centred logits are -+ log(3) / 2, those of q are 0.
+    assert logit_squared_error(logits, q).item() == pytest.approx((torch.tensor(3.0).log().item() / 2) ** 2)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_tempered_probabilities_are_the_softmax_of_divided_logits(temperature):
+    logits, _ = draw(7)
+    expected = torch.softmax(logits / temperature, 1)
+    torch.testing.assert_close(tempered(torch.softmax(logits, 1), temperature), expected, atol=1e-6, rtol=1e-4)
+    certain = tempered(torch.eye(3), temperature)
+    torch.testing.assert_close(certain, torch.eye(3), atol=1e-6 if temperature <= 1 else 1e-8, rtol=0)
+
+
+def test_distillation_is_hintons():
+    logits, _ = draw(8)
+    teacher, _ = draw(9)
+    for t in (1.0, 3.0):
+        q = tempered(torch.softmax(teacher, 1), t)
+        expected = t**2 * functional.kl_div(
+            torch.log_softmax(logits / t, 1), torch.softmax(teacher / t, 1), reduction="none"
+        ).sum(1)
+        torch.testing.assert_close(distillation(logits, q, t), expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gradient_is_that_of_finite_differences(name):
+    logits, q = draw(10, n=3, k=4, scale=1.5)
+    z = logits.double().requires_grad_()
+    (gradient,) = torch.autograd.grad(LOSSES[name](z, q).double().sum(), z)
+    step = 1e-2  # losses are in float32: a smaller step would drown
+    for i in range(3):
+        for c in range(4):
+            up, down = logits.double().clone(), logits.double().clone()
+            up[i, c] += step
+            down[i, c] -= step
+            slope = (LOSSES[name](up, q).sum() - LOSSES[name](down, q).sum()).item() / (2 * step)
+            assert gradient[i, c].item() == pytest.approx(slope, abs=3e-3, rel=2e-2)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_student_that_agrees_has_no_gradient(name):
+    logits, _ = draw(11)
+    temperature = 4.0 if name == "kd" else 1.0
+    q = torch.softmax(logits / temperature, 1)
+    z = logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(LOSSES[name](z, q).sum(), z)
+    assert gradient.abs().max() < 2e-3 if name == "logit_l2" else gradient.abs().max() < 2e-5
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_is_finite_at_extreme_logits_and_certain_targets(name):
+    logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]]).requires_grad_()
+    target = torch.tensor([[0.0, 1.0, 0.0], [0.2, 0.3, 0.5]])
+    loss = LOSSES[name](logits, target)
+    assert loss.dtype == torch.float32 and loss.shape == (2,) and torch.isfinite(loss).all()
+    loss.sum().backward()
+    assert torch.isfinite(logits.grad).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

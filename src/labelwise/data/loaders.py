@@ -67,6 +67,10 @@ class Batch:
         slices = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
         return [self._part(s, self.weight * (s.stop - s.start) * len(slices) / len(self)) for s in slices]
 
+    def first(self, count: int) -> Batch:
+        """The first ``count`` views, an even number where views are mixed."""
+        return self._part(slice(0, count), self.weight)
+
     def _part(self, part: slice, weight: float) -> Batch:
         mix = self.mix and Mix(self.mix.partner[part] - part.start, self.mix.share[part])
         return replace(

@@ -70,7 +70,7 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     if len(fit) == 0:
         raise DataError(f"{samples.name}: no training samples")
     seed, label = config.split_seed, samples.label
-    strata = label if samples.table is None else _rarest_positive(samples.table)
+    strata = label if samples.table is None else rarest_positive(samples.table)
     if len(test) == 0:
         test, fit = _hold_out(fit, strata, groups, config.test_share, seed, "test")
     fit = _limit(fit, strata, groups, config.train_limit, seed, "train")
@@ -149,7 +149,7 @@ def _most_frequent(label: NDArray[np.int64], member: NDArray[np.int64], count: i
     return most_frequent
 
 
-def _rarest_positive(table: LabelTable) -> NDArray[np.int64]:
+def rarest_positive(table: LabelTable) -> NDArray[np.int64]:
     """Of the known positive categories of every sample the one with the fewest (N,), -1 where there is none."""
     rarest_first = np.argsort(table.known_positive, kind="stable")
     positive = (table.known & (table.values >= 0.5))[:, rarest_first]

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelwise.config import LabelsConfig, ModelConfig, Recipe, TrainConfig
+from labelwise.config import LabelsConfig, ModelConfig, Recipe, RefinedConfig, TrainConfig
 from labelwise.data.dataset import Dataset
+from labelwise.data.folds import folds_of
 from labelwise.data.loaders import ViewLoader
 from labelwise.data.philox import generator
 from labelwise.models import checkpoint
@@ -35,19 +36,23 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class Parent:
-    """A refinery: a finished network of this run, or a checkpoint from outside."""
+    """A refinery: a finished network of this run, or a checkpoint from outside. ``unseen`` is the fold of the samples
+    that it was trained without, if any."""
 
     name: str
     path: Path
     weights_hash: str
+    unseen: int | None = None
 
 
 @dataclass(frozen=True)
 class Node:
     """A network to be trained. ``parents`` label its views; without any, the given labels do.
 
-    ``labels`` says what becomes of unknown labels of multi-label data where that is not what the recipe says.
-    ``stream`` names the randomness of weights, order and views; networks that share it differ by their labels alone.
+    ``labels`` says what becomes of unknown labels of multi-label data where that is not what the recipe says, and
+    ``refined`` what becomes of the refinery's answer for single-label data. ``start`` is a network whose weights it
+    begins with; ``without`` the fold that it does not see. ``stream`` names the randomness of weights, order and
+    views; networks that share it differ by their labels alone.
     """
 
     name: str
@@ -58,6 +63,9 @@ class Node:
     parents: tuple[Parent, ...] = ()
     labels: LabelsConfig | None = None
     stream: str | None = None
+    refined: RefinedConfig | None = None
+    start: Parent | None = None
+    without: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,10 +138,15 @@ def changed(options: Section, without: set[str] | None = None) -> dict[str, Any]
     return options.model_dump(mode="json", exclude=without, exclude_defaults=True)
 
 
-def load_parent(name: str, path: Path) -> Parent:
+def load_parent(name: str, path: Path, unseen: int | None = None) -> Parent:
     """A finished checkpoint as a refinery."""
     card = read_json(path / checkpoint.CARD)
-    return Parent(name, path, str(card["weights_hash"]))
+    return Parent(name, path, str(card["weights_hash"]), unseen)
+
+
+def folds(bench: Bench) -> NDArray[np.int64]:
+    """The fold (N,) of every fit sample of this seed, see :func:`labelwise.data.folds.folds_of`."""
+    return folds_of(bench.dataset, bench.recipe.chain.folds, bench.seed)
 
 
 def fit_sample(dataset: Dataset) -> NDArray[np.int64]:

@@ -7,12 +7,12 @@ generation g says of every crop. Finished networks are skipped, an interrupted o
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import labelwise
-from labelwise.config import ModelConfig, Recipe, TrainConfig, merge_train
+from labelwise.config import ChainConfig, ModelConfig, Recipe, RefinedConfig, TrainConfig, merge_refined, merge_train
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.data.missingness import in_words, only_positives_known
@@ -113,25 +113,35 @@ def make_bench(
 def _run_chain(bench: Bench) -> list[Row]:
     """All generations of one seed, with their members; stops early when select gains too little."""
     chain, rows = bench.recipe.chain, []
-    parents = tuple(external.open_refinery(p, bench.folder.parent, bench.dataset.classes) for p in chain.refinery)
+    outside = tuple(external.open_refinery(p, bench.folder.parent, bench.dataset.classes) for p in chain.refinery)
+    labellers = [outside]  # of generation 1, then the networks of every generation
+    networks: list[Parent] = []
     previous: Row | None = None
     for generation in range(1, chain.generations + 1):
-        model, train = _step(bench.recipe, generation)
+        step = _step(bench.recipe, generation)
+        by = generation - 1 if step.labelled_by is None else step.labelled_by
+        start = None if step.start_from is None else networks[step.start_from - 1]
         name = f"generation-{generation}"
+        node = Node(
+            name, "generation", step.model, step.train, generation, labellers[by], refined=step.refined, start=start
+        )
         if generation == 1 and chain.first == "early_stop":
-            chosen = controls.early_stop(bench, model, train)
-            train = controls.shortened(train, chosen["epochs"])
+            chosen = controls.early_stop(bench, step.model, step.train)
+            node = replace(node, train=controls.shortened(step.train, chosen["epochs"]))
             row = chosen | {"name": name, "role": "generation", "generation": 1}
         else:
-            row = run_node(bench, Node(name, "generation", model, train, generation, parents))
+            row = run_node(bench, node)
         rows.append(row)
-        trained = [row]
-        # The last generation labels nothing, so only the network itself is trained.
-        for member in range(2, chain.members + 1 if generation < chain.generations else 2):
-            node = Node(f"{name}-member-{member}", "member", model, train, generation, parents)
-            trained.append(run_node(bench, node))
-        rows += trained[1:]
-        parents = tuple(_as_parent(bench, r) for r in trained)
+        networks.append(_as_parent(bench, row))
+        ours: tuple[Parent, ...] = (networks[-1],)
+        if generation < chain.generations:  # the last one labels nothing, so only the network itself is trained
+            members = [run_node(bench, member) for member in _members(chain, node)]
+            rows += members
+            if chain.folds > 1:
+                ours = tuple(_as_parent(bench, member, fold) for fold, member in enumerate(members))
+            else:
+                ours += tuple(_as_parent(bench, member) for member in members)
+        labellers.append(ours)
         if previous is not None and chain.min_gain is not None:
             metric = bench.goal.metric
             if row["select"][metric] - previous["select"][metric] < chain.min_gain:
@@ -140,23 +150,52 @@ def _run_chain(bench: Bench) -> list[Row]:
     return rows
 
 
-def _step(recipe: Recipe, generation: int) -> tuple[ModelConfig, TrainConfig]:
-    """Network and training of a generation; the last step of ``chain.networks`` is repeated."""
-    networks = recipe.chain.networks
-    if not networks:
-        return recipe.model, recipe.train
-    step = networks[min(generation, len(networks)) - 1]
-    return step.model, merge_train(recipe.train, step.train, f"chain.networks.{generation - 1}.train")
+def _members(chain: ChainConfig, node: Node) -> list[Node]:
+    """What is trained beside the network of a generation so that several label the next one."""
+    if chain.folds > 1:
+        return [
+            replace(node, name=f"{node.name}-fold-{fold + 1}", role="member", without=fold)
+            for fold in range(chain.folds)
+        ]
+    return [replace(node, name=f"{node.name}-member-{i}", role="member") for i in range(2, chain.members + 1)]
 
 
-def _as_parent(bench: Bench, row: Row) -> Parent:
-    return load_parent(row["name"], bench.folder.parent / row["path"])
+@dataclass(frozen=True)
+class _Step:
+    """What a generation is."""
+
+    model: ModelConfig
+    train: TrainConfig
+    refined: RefinedConfig
+    labelled_by: int | None = None
+    start_from: int | None = None
+
+
+def _step(recipe: Recipe, generation: int) -> _Step:
+    """Network, training and labels of a generation; the last step of ``chain.networks`` is repeated."""
+    chain = recipe.chain
+    if not chain.networks:
+        return _Step(recipe.model, recipe.train, chain.refined)
+    number = min(generation, len(chain.networks)) - 1
+    step = chain.networks[number]
+    return _Step(
+        step.model,
+        merge_train(recipe.train, step.train, f"chain.networks.{number}.train"),
+        merge_refined(chain.refined, step.refined, f"chain.networks.{number}.refined"),
+        step.labelled_by,
+        step.start_from,
+    )
+
+
+def _as_parent(bench: Bench, row: Row, unseen: int | None = None) -> Parent:
+    return load_parent(row["name"], bench.folder.parent / row["path"], unseen)
 
 
 def _run_controls(bench: Bench, chain: list[Row]) -> list[Row]:
     """Controls for the network that the chain ends with."""
     kinds, rows = bench.recipe.baselines.kinds, []
-    model, train = _step(bench.recipe, bench.recipe.chain.generations)
+    step = _step(bench.recipe, bench.recipe.chain.generations)
+    model, train = step.model, step.train
     if "long" in kinds:
         rows.append(controls.long(bench, model, train, sum(row["epochs"] for row in chain)))
     if "early_stop" in kinds:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from labelwise.config import LabelsConfig, PseudoConfig
 from labelwise.data.dataset import Dataset
-from labelwise.data.jobs import fixed_jobs
 from labelwise.data.philox import derive_seed
 from labelwise.errors import ConfigError
 from labelwise.labels import strategies
@@ -23,9 +22,9 @@ from labelwise.metrics.calibration import binary_calibration_error
 from labelwise.metrics.multilabel import hard_labels, probabilities
 from labelwise.models.classifier import Classifier
 from labelwise.refine.bench import SCORE_VIEW, Bench, Node, Plan, Scores, changed, fit_sample
-from labelwise.refine.labellers import RefineryLabels
+from labelwise.refine.refined import centre_answers, fold_lineage, refinery_labels
 from labelwise.refine.scheme import make_scheme
-from labelwise.train.evaluate import EVAL_BATCH, predict_logits
+from labelwise.train.evaluate import predict_logits
 from labelwise.train.multilabel import (
     MultiLabelTask,
     Refined,
@@ -72,7 +71,7 @@ class MultiLabel:
             share = _share(bench, node)  # those of other rounds do not count
             options |= {"refined": changed(bench.recipe.chain.unknown, {"share"})}
             options |= {} if share is None else {"share": share}
-        return {"labels": options}
+        return {"labels": options} | fold_lineage(bench, node)
 
     def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
         return ranking_scores(logits, _table(dataset).take(rows))
@@ -130,14 +129,14 @@ class MultiLabel:
         unknown: NDArray[np.bool_],
     ) -> Plan:
         options, runtime, dataset = bench.recipe.chain.unknown, bench.runtime, bench.dataset
-        names = [parent.name for parent in node.parents]
-        autocast = runtime.accelerator.autocast
-        refinery = RefineryLabels(refineries, dataset.classes, names, runtime.device, autocast, torch.sigmoid)
+        if node.refined is not None and changed(node.refined):
+            raise ConfigError("chain.refined: for one class per sample; multi-label data have chain.unknown")
+        refinery = refinery_labels(bench, node, refineries, torch.sigmoid)
         refined, share = None, _share(bench, node)
         if options.view == "each":
             refined = Refined(refinery, options)
         else:
-            table = fill_in(table, unknown, _centre_labels(bench, refinery), options, share)
+            table = fill_in(table, unknown, centre_answers(bench, refinery), options, share)
         # The loss alone: refined labels are no assumption to be doubted.
         scheme = make_scheme(bench, node, _plain(node.labels or bench.recipe.labels))
         task = MultiLabelTask(
@@ -210,18 +209,6 @@ def _share(bench: Bench, node: Node) -> float | None:
 def _plain(options: LabelsConfig) -> LabelsConfig:
     """The loss alone: refined labels are no assumption to be doubted."""
     return options.model_copy(update={"scheme": "plain"})
-
-
-def _centre_labels(bench: Bench, refinery: RefineryLabels) -> NDArray[np.float32]:
-    """Probabilities (N, C) of the refinery on the centre view of every fit sample; NaN for the others."""
-    dataset, runtime = bench.dataset, bench.runtime
-    found = np.full((len(dataset), dataset.num_classes), np.nan, dtype=np.float32)
-    rows = dataset.rows("fit")
-    jobs = fixed_jobs(rows, EVAL_BATCH, runtime.shard)
-    parts = [torch.empty(0, dataset.num_classes, device=runtime.device)]
-    parts += [refinery(batch) for batch in bench.loader.stream(jobs, refinery.sizes, bench.seed)]
-    found[rows] = runtime.gather(torch.cat(parts)).cpu().numpy()
-    return found
 
 
 def _table(dataset: Dataset) -> LabelTable:

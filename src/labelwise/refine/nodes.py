@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from labelwise.data.philox import derive_seed
 from labelwise.errors import ModelError, RunError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.refine.bench import PREDICTIONS, Bench, Node, changed
+from labelwise.refine.bench import PREDICTIONS, Bench, Node, Plan, changed, folds
 from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, read_json, write_json
 from labelwise.train.evaluate import predict_logits
 from labelwise.train.fit import FitInput, FitResult, fit
@@ -97,6 +98,11 @@ def _link_all(source: Path, target: Path) -> None:
 
 def _lineage(bench: Bench, node: Node) -> dict[str, Any]:
     """All that the weights of ``node`` depend on."""
+    more: dict[str, Any] = {}
+    if node.start is not None:
+        more["start"] = node.start.weights_hash
+    if node.without is not None:
+        more |= {"folds": bench.recipe.chain.folds, "without": node.without}
     return {
         "node": {
             "name": node.stream or node.name,
@@ -107,6 +113,7 @@ def _lineage(bench: Bench, node: Node) -> dict[str, Any]:
         "data": bench.data_fingerprint,
         "seed": bench.seed,
         "refineries": [{"name": p.name, "weights_hash": p.weights_hash} for p in node.parents],
+        **more,
         **bench.goal.lineage(bench, node),
     }
 
@@ -116,7 +123,10 @@ def _train(bench: Bench, node: Node, folder: Path, mark: str) -> dict[str, Any]:
     seed = derive_seed(bench.seed, node.stream or node.name)
     torch.manual_seed(derive_seed(seed, "weights"))
     model = zoo.build(node.model, dataset.classes, bench.data_spec)
-    checkpoint.initialise(model, node.model.init)
+    checkpoint.initialise(model, node.model.init if node.start is None else str(node.start.path))
+    rows = dataset.rows("fit")
+    if node.without is not None:
+        rows = rows[folds(bench)[rows] != node.without]
     plan = bench.goal.plan(bench, node, model, _load_parents(bench, node))
     select_rows = dataset.rows("select")
 
@@ -128,7 +138,7 @@ def _train(bench: Bench, node: Node, folder: Path, mark: str) -> dict[str, Any]:
         result = fit(
             model,
             plan.task,
-            FitInput(bench.loader, dataset.rows("fit"), bench.recipe.views, plan.sample_weight),
+            FitInput(bench.loader, rows, bench.recipe.views, _of_rows(plan, dataset.rows("fit"), rows)),
             node.train,
             seed=seed,
             folder=folder,
@@ -151,6 +161,10 @@ def _train(bench: Bench, node: Node, folder: Path, mark: str) -> dict[str, Any]:
         }
         checkpoint.save(folder, model, card)
     return row
+
+
+def _of_rows(plan: Plan, all_rows: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+    return None if plan.sample_weight is None else plan.sample_weight[np.isin(all_rows, rows)]
 
 
 def _load_parents(bench: Bench, node: Node) -> list[Classifier]:

@@ -61,7 +61,7 @@ def _loss(options: LabelsConfig) -> BinaryLoss:
 def _prior(bench: Bench, node: Node, options: LabelsConfig) -> Tensor:
     """(C,) mean prediction on the fit samples by the same network, trained on given labels alone."""
     given = options.model_copy(update={"scheme": "plain", "unknown": "ignore", "loss": "bce"})
-    before = Node(f"{node.name}-prior", "candidate", node.model, node.train, labels=given)
+    before = Node(f"{node.name}-prior", "candidate", node.model, node.train, labels=given, without=node.without)
     row = run_node(bench, before)
     model, _ = checkpoint.load(bench.folder.parent / row["path"])
     rows = bench.dataset.rows("fit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,27 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from labelwise.config import TrainConfig
 from labelwise.data.dataset import Dataset
+from labelwise.errors import ConfigError
+from labelwise.labels import taxonomy
 from labelwise.losses import entropy
 from labelwise.metrics import classification
 from labelwise.metrics.classification import topk_correct
 from labelwise.models.classifier import Classifier
 from labelwise.refine.bench import SCORE_VIEW, Bench, Node, Plan, Scores, fit_sample
-from labelwise.refine.labellers import RefineryLabels
+from labelwise.refine.refined import (
+    described,
+    fold_lineage,
+    jitter_of,
+    labeller_of,
+    loss_of,
+    options_of,
+    refined_lineage,
+    refinery_labels,
+)
 from labelwise.train.evaluate import predict_logits
-from labelwise.train.labeller import GivenLabels
+from labelwise.train.labeller import CategoryLabels, GivenLabels, Labeller
 from labelwise.train.task import SoftLabelTask
 
 
@@ -29,26 +42,37 @@ class SingleLabel:
     metric = "top1"
 
     def plan(self, bench: Bench, node: Node, model: Classifier, refineries: Sequence[Classifier]) -> Plan:
-        dataset, runtime = bench.dataset, bench.runtime
+        dataset, runtime, size = bench.dataset, bench.runtime, model.spec.size
         class_weight, sample_weight = _balance(dataset, dataset.rows("fit"), node.train.balance)
         weight = None if class_weight is None else torch.from_numpy(class_weight).to(runtime.device)
         if not refineries:
-            given = GivenLabels(dataset.num_classes, node.train.label_smoothing)
-            return Plan(SoftLabelTask(given, model.spec.size, weight), given.describe(), sample_weight)
-        names = [parent.name for parent in node.parents]
-        refinery = RefineryLabels(refineries, dataset.classes, names, runtime.device, runtime.accelerator.autocast)
-        task = SoftLabelTask(refinery, model.spec.size, weight)
-        return Plan(task, refinery.describe(), sample_weight, refinery.assert_unchanged)
+            given = _given_labels(dataset, node.train)
+            return Plan(SoftLabelTask(given, size, weight), given.describe(), sample_weight)
+        options = options_of(bench, node)
+        if weight is not None and options.loss != "kl":
+            raise ConfigError(f"train.balance class_weights: it weights the terms of kl; {options.loss} has none")
+        refinery = refinery_labels(bench, node, refineries, batch_statistics=options.norm == "batch")
+        task = SoftLabelTask(
+            labeller_of(bench, refinery, options),
+            size,
+            weight,
+            loss=loss_of(options),
+            given=options.given,
+            jitter=jitter_of(bench, model, refinery, options),
+        )
+        return Plan(task, described(options, refinery.names), sample_weight, refinery.assert_unchanged)
 
     def lineage(self, bench: Bench, node: Node) -> dict[str, Any]:
-        return {}
+        return refined_lineage(bench, node) | fold_lineage(bench, node)
 
     def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
         found = classification.scores(logits, torch.from_numpy(dataset.label[rows]))
         return {name: found[name] for name in ("top1", "nll")}
 
     def scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> dict[str, Any]:
-        return classification.scores(logits, torch.from_numpy(dataset.label[rows]), dataset.classes)
+        found = classification.scores(logits, torch.from_numpy(dataset.label[rows]), dataset.classes)
+        human = {} if dataset.votes is None else classification.human_scores(logits, dataset.votes[rows])
+        return found | human
 
     def predictions(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         correct = topk_correct(logits, torch.from_numpy(dataset.label[rows]), 1).numpy()
@@ -57,19 +81,20 @@ class SingleLabel:
     def fit_scores(self, bench: Bench, model: Classifier) -> Scores:
         """How the network sees its own training images.
 
-        ``top1``: accuracy against the given labels on one random crop each, in eval mode (a sample of them);
-        ``entropy`` of its answers there. Where the true labels are known, from the centre view of every image:
-        ``noise_auroc`` of 1 - q[given] against "the given label is wrong", and ``refined_label_accuracy`` of its top
-        class.
+        On one random crop each, in eval mode (a sample of the images): ``top1`` and ``ece`` against the given labels,
+        mean ``entropy`` of its answers in nats, ``human_ce`` and ``human_kl`` where people voted. Where the true labels
+        are known, from the centre view of every image: ``noise_auroc`` of 1 - q[given] against "the given label is
+        wrong", and ``refined_label_accuracy`` of its top class.
         """
         dataset = bench.dataset
         rows, sample = dataset.rows("fit"), fit_sample(dataset)
         crops = predict_logits(model, bench.loader, sample, bench.runtime, view=SCORE_VIEW, seed=bench.seed)
         given = torch.from_numpy(dataset.label[sample])
-        out = {
-            "top1": topk_correct(crops, given, 1).float().mean().item(),
-            "entropy": entropy(torch.softmax(crops, 1)).mean().item(),
-        }
+        seen = classification.scores(crops, given)
+        out: Scores = {name: seen[name] for name in ("top1", "ece")}
+        out["entropy"] = entropy(torch.softmax(crops, 1)).mean().item()
+        if dataset.votes is not None:
+            out |= classification.human_scores(crops, dataset.votes[sample])
         if dataset.true_label is None:
             return out
         wrong = dataset.label[rows] != dataset.true_label[rows]
@@ -78,6 +103,17 @@ class SingleLabel:
             out["noise_auroc"] = float(roc_auc_score(wrong, 1 - q[np.arange(len(rows)), dataset.label[rows]]))
             out["refined_label_accuracy"] = float((q.argmax(1) == dataset.true_label[rows]).mean())
         return out
+
+
+def _given_labels(dataset: Dataset, train: TrainConfig) -> Labeller:
+    """The given labels, as they are, smoothed, or spread over a taxonomy."""
+    if train.taxonomy is None:
+        return GivenLabels(dataset.num_classes, train.label_smoothing)
+    distance = taxonomy.read_taxonomy(Path(train.taxonomy.file), dataset.classes)
+    temperature = taxonomy.temperature_of(distance, train.taxonomy.mass)
+    labels = taxonomy.soft_labels(distance, temperature=temperature)
+    words = f"given, by taxonomy (mean mass {train.taxonomy.mass:g})"
+    return CategoryLabels(torch.from_numpy(labels), words)
 
 
 def _balance(

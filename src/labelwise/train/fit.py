@@ -150,7 +150,7 @@ def fit(
         state.seconds += time.monotonic() - started
         seen = min(len(data.rows), len(jobs) * config.batch_size)
         train_scores = dict(zip(task.names, (runtime.gather(sums[None]).sum(0) / seen).tolist(), strict=True))
-        if not np.isfinite(train_scores[task.names[0]]):
+        if not np.isfinite(train_scores["loss"]):
             raise ModelError(
                 f"{folder.name}: the loss is not finite in epoch {epoch + 1}; lower train.lr ({config.lr})"
             )

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from labelwise.data.loaders import Batch
+from labelwise.losses import tempered
 
 
 class Labeller(Protocol):
     """Gives every view of a batch its target.
 
     A labeller may look at the pixels (a refinery), at the given labels, at rows and view numbers (stored labels), or
-    at the crop boxes. It never trains.
+    at the crop boxes. It never trains. Some take the answer of another one and change it.
     """
 
     @property
@@ -52,3 +53,75 @@ class GivenLabels:
 
     def describe(self) -> str:
         return "given" if self._smoothing == 0 else f"given, smoothed {self._smoothing:g}"
+
+
+class CategoryLabels:
+    """One label for all views of all images of a given class.
+
+    Parameters
+    ----------
+    table : (K, K) float32, row k is the label of the given class k; rows sum to one
+    words : what the labels are called in tables
+    """
+
+    sizes: tuple[int, ...] = ()
+
+    def __init__(self, table: Tensor, words: str) -> None:
+        self._table, self._words = table, words
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return batch.mixed(self._table.to(batch.given.device)[batch.given])
+
+    def describe(self) -> str:
+        return self._words
+
+
+class ImageLabels:
+    """One label for all views of an image.
+
+    Parameters
+    ----------
+    table : (N, K) float32, by row of the data set
+    words : what the labels are called in tables
+    """
+
+    sizes: tuple[int, ...] = ()
+
+    def __init__(self, table: Tensor, words: str) -> None:
+        self._table, self._words = table, words
+
+    def __call__(self, batch: Batch) -> Tensor:
+        rows = torch.from_numpy(batch.rows).to(self._table.device)
+        return batch.mixed(self._table.index_select(0, rows))
+
+    def describe(self) -> str:
+        return self._words
+
+
+class Tempered:
+    """Another labeller's answer q as q^(1/T), made to sum to one; T above 1 makes it softer."""
+
+    def __init__(self, labeller: Labeller, temperature: float) -> None:
+        self._labeller, self._temperature = labeller, temperature
+        self.sizes = labeller.sizes
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return tempered(self._labeller(batch), self._temperature)
+
+    def describe(self) -> str:
+        return f"{self._labeller.describe()} at temperature {self._temperature:g}"
+
+
+class Hardened:
+    """One-hot at the likeliest class of another labeller's answer; the first of equals."""
+
+    def __init__(self, labeller: Labeller) -> None:
+        self._labeller = labeller
+        self.sizes = labeller.sizes
+
+    def __call__(self, batch: Batch) -> Tensor:
+        answer = self._labeller(batch)
+        return torch.nn.functional.one_hot(answer.argmax(1), answer.shape[1]).float()
+
+    def describe(self) -> str:
+        return f"{self._labeller.describe()}, likeliest class"

@@ -1,0 +1,50 @@
+"""Every option of a recipe, typed. Unknown keys are refused; a run saves the configuration it resolved."""
+
+from labelwise.config.chain import BaselineConfig, ChainConfig, JitterConfig, NetworkStep, RefinedConfig, merge_refined
+from labelwise.config.data import DataConfig, KnownConfig, LabelColumnConfig, NoiseConfig, ViewConfig, VotesConfig
+from labelwise.config.labels import (
+    LabelsConfig,
+    PseudoConfig,
+    Share,
+    UncertainName,
+    UncertainPolicy,
+    UnknownName,
+    UnknownPolicy,
+)
+from labelwise.config.recipe import Recipe, load_recipe
+from labelwise.config.train import ModelConfig, TaxonomyConfig, TrainConfig, merge_train, parse_lr_steps
+from labelwise.config.types import Fraction, NonNegative, PositiveFloat, PositiveInt, Rate
+
+__all__ = [
+    "BaselineConfig",
+    "ChainConfig",
+    "DataConfig",
+    "Fraction",
+    "JitterConfig",
+    "KnownConfig",
+    "LabelColumnConfig",
+    "LabelsConfig",
+    "ModelConfig",
+    "NetworkStep",
+    "NoiseConfig",
+    "NonNegative",
+    "PositiveFloat",
+    "PositiveInt",
+    "PseudoConfig",
+    "Rate",
+    "Recipe",
+    "RefinedConfig",
+    "Share",
+    "TaxonomyConfig",
+    "TrainConfig",
+    "UncertainName",
+    "UncertainPolicy",
+    "UnknownName",
+    "UnknownPolicy",
+    "ViewConfig",
+    "VotesConfig",
+    "load_recipe",
+    "merge_refined",
+    "merge_train",
+    "parse_lr_steps",
+]

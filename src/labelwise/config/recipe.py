@@ -1,0 +1,59 @@
+"""A recipe: a YAML file of all sections; ``--set train.epochs=3`` overrides one key."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from labelwise.config.chain import BaselineConfig, ChainConfig, merge_refined
+from labelwise.config.data import DataConfig, ViewConfig
+from labelwise.config.labels import LabelsConfig
+from labelwise.config.train import ModelConfig, TrainConfig, merge_train
+from labelwise.config.types import PositiveInt
+from labelwise.settings import Section, read_mapping, resolve
+
+
+class Recipe(Section):
+    """Everything that a run of ``labelwise refine`` or ``labelwise train`` needs."""
+
+    name: str = Field("refine", pattern=r"^[A-Za-z0-9._-]+$")
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    seeds: PositiveInt = Field(1, description="the chain is repeated with seed, seed + 1, ...")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch. Tiny networks want 1")
+    data: DataConfig = DataConfig()
+    labels: LabelsConfig = LabelsConfig()
+    views: ViewConfig = ViewConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    chain: ChainConfig = ChainConfig()
+    baselines: BaselineConfig = BaselineConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        for i, step in enumerate(self.chain.networks):
+            merge_train(self.train, step.train, f"chain.networks.{i}.train")
+            merge_refined(self.chain.refined, step.refined, f"chain.networks.{i}.refined")
+        if self.chain.first == "early_stop" and self.chain.refinery:
+            raise ValueError("chain.first: early_stop trains on given labels, chain.refinery replaces them; drop one")
+        if self.data.select_share == 0 and (self.train.keep != "last" or self.chain.min_gain is not None):
+            raise ValueError("train.keep and chain.min_gain choose on select: data.select_share must be above 0")
+        return self
+
+
+def load_recipe(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> Recipe:
+    """Read a YAML recipe, apply ``key.sub=value`` overrides and validate.
+
+    Parameters
+    ----------
+    path : a YAML file, or None for the defaults
+    overrides : ``section.key=value``; the value is read as YAML
+
+    Raises
+    ------
+    ConfigError
+        With the key's full name, its value and what is allowed.
+    """
+    return resolve(Recipe, {} if path is None else read_mapping(Path(path)), overrides)

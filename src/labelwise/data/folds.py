@@ -1,0 +1,32 @@
+"""Folds of the fit samples: each network of a cross-fitted generation is trained without one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.data.dataset import Dataset
+from labelwise.data.splits import rarest_positive, stratified_order
+from labelwise.errors import DataError
+
+
+def folds_of(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
+    """The fold (N,) of every fit sample, from 0; -1 for the others.
+
+    Folds are of about equal size, stratified by label (of multi-label samples by their rarest positive category), and
+    no group is parted.
+
+    Raises
+    ------
+    DataError
+        If there are fewer groups than folds.
+    """
+    rows = dataset.rows("fit")
+    label = dataset.label if dataset.table is None else rarest_positive(dataset.table)
+    order = stratified_order(label[rows], dataset.groups[rows], seed, "folds")
+    if len(order) < count:
+        raise DataError(f"chain.folds: {count} folds of {len(order)} groups of fit samples; set fewer")
+    found = np.full(len(dataset), -1, dtype=np.int64)
+    for place, members in enumerate(order):  # any stretch of the order is stratified
+        found[rows[members]] = place * count // len(order)
+    return found
