@@ -107,7 +107,7 @@ def _merge(
 def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tensor) -> Exported:
     """Save a network and load it again the way a user will; ``expected`` are its logits (2, C) for the probe."""
     checkpoint.save(folder, model, card)
-    timm_loads = is_timm(model.name) and model.boost is None  # timm knows of no boost
+    timm_loads = is_timm(model.name) and model.network.keys() <= {"name", "args"}  # no boost or small_images in timm
     copies: list[nn.Module] = []
     try:
         copies.append(checkpoint.load(folder)[0].net)

@@ -85,7 +85,9 @@ class Classifier(nn.Module):
     @property
     def network(self) -> dict[str, Any]:
         """What a recipe's ``model`` says of this network, but for its first weights: enough to build it again."""
-        plain = {"name": self.name, "args": self.args}
+        plain: dict[str, Any] = {"name": self.name, "args": self.args}
+        if getattr(self.net, "small_images", False):
+            plain["small_images"] = True
         if self.boost is None:
             return plain
         return plain | {"boost": self.boost.alpha, "boost_training": self.boost.training}

@@ -19,15 +19,21 @@ from labelwise.models import paper
 from labelwise.models.boost import Boost, feature_map
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.head import evaluating, probe, split_head
-from labelwise.models.small import MLP, small_narrow, small_wide
+from labelwise.models.small import MLP, SmallResNet, small_narrow, small_wide
+from labelwise.models.stem import small_stem
+from labelwise.models.xnor import XnorResNet
 
 OWN: dict[str, Callable[..., nn.Module]] = {
     "small-narrow": small_narrow,
     "small-wide": small_wide,
+    "small-resnet": SmallResNet,
     "mlp": MLP,
     "paper-alexnet": paper.alexnet,
+    "paper-vgg16": paper.vgg16,
+    "paper-vgg19": paper.vgg19,
     "paper-mobilenet": paper.mobilenet,
     "paper-darknet19": paper.darknet19,
+    "paper-xnor-resnet50": XnorResNet,
 }
 """Networks of our own, by name."""
 
@@ -46,7 +52,7 @@ def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -
     ------
     ModelError
         If the name is unknown, an argument is refused, pretrained weights cannot be had, or the network has nothing to
-        boost (``boost`` above 1).
+        boost (``boost`` above 1) or no form for small images (``small_images``).
     """
     pretrained = config.init == "pretrained"
     features = data_spec.kind == "features"
@@ -54,20 +60,23 @@ def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -
         raise ModelError(f"model.name: {config.name!r} takes images, the data are embeddings; use mlp")
     if config.name == "mlp" and not features:
         raise ModelError("model.name: mlp takes embeddings, the data are images; use small-narrow or a timm name")
+    if config.small_images and pretrained:
+        raise ModelError(f"model.init: pretrained weights of {config.name} are not of its form for small_images")
     if config.name in OWN:
         if pretrained:
             raise ModelError(f"model.init: there are no pretrained weights of {config.name}; use random or a path")
-        net = _construct(OWN[config.name], config, len(classes), data_spec.size if features else data_spec.channels)
-        return Classifier(net, data_spec, classes, config.name, config.args, _boost(net, data_spec, config))
-    if config.name.startswith("torchvision/"):
+        net, spec = _construct(OWN[config.name], config, len(classes), data_spec), data_spec
+    elif config.name.startswith("torchvision/"):
         net, spec = _torchvision(config, len(classes), data_spec, pretrained)
     elif _is_import_path(config.name):
         module, _, attribute = config.name.partition(":")
-        function = _import(module, attribute)
-        net = _construct(function, config, len(classes), data_spec.size if features else data_spec.channels)
-        spec = data_spec
+        net, spec = _construct(_import(module, attribute), config, len(classes), data_spec), data_spec
     else:
         net, spec = _timm(config, len(classes), data_spec, pretrained)
+    if config.small_images:
+        if config.name not in OWN and not _is_import_path(config.name):  # these have been told
+            small_stem(net, config.name)
+        net.small_images = True  # type: ignore[assignment]  # Classifier.network asks for it
     return Classifier(net, spec, classes, config.name, config.args, _boost(net, spec, config))
 
 
@@ -106,14 +115,25 @@ def _is_import_path(name: str) -> bool:
     return ":" in name and "/" not in name and not name.startswith("hf-hub:")
 
 
-def _construct(function: Callable[..., nn.Module], config: ModelConfig, classes: int, inputs: int) -> nn.Module:
+def _construct(function: Callable[..., nn.Module], config: ModelConfig, classes: int, data: InputSpec) -> nn.Module:
     """Call ``function(num_classes, in_channels_or_features, <args>)``."""
+    inputs = data.size if data.kind == "features" else data.channels
+    args = config.args
+    if config.small_images:
+        if "small_images" not in inspect.signature(function).parameters:
+            raise ModelError(f"model.small_images: {config.name} has one form for all sizes of images; leave it out")
+        args = args | {"small_images": True}
+    if function is paper.alexnet and not args.get("small_images") and data.size not in (0, paper.ALEXNET_SIZE):
+        raise ModelError(
+            f"model.name: {config.name} takes images of {paper.ALEXNET_SIZE} px, not {data.size}: set views.size, or"
+            " model.small_images for 32 to 64 px"
+        )
     try:
-        inspect.signature(function).bind(classes, inputs, **config.args)
+        inspect.signature(function).bind(classes, inputs, **args)
     except TypeError as error:
         raise ModelError(f"model.args of {config.name}: {error} (called with num_classes, in_channels)") from None
     try:
-        return function(classes, inputs, **config.args)
+        return function(classes, inputs, **args)
     except (TypeError, ValueError) as error:
         raise ModelError(f"model.args of {config.name}: {error}") from error
 
