@@ -14,6 +14,7 @@ import pytest
 from labelwise import experiment, pipeline
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment import Cell, ExperimentConfig, cell_recipe, load_experiment, run_experiment
+from labelwise.experiment.table import make_table
 from labelwise.report.experiment import experiment_lines, experiment_markdown, write_tables
 
 TABLES = sorted((Path(__file__).parents[1] / "recipes" / "tables").glob("*.yaml"))
@@ -113,14 +114,38 @@ def test_goes_on_where_it_was_stopped(
 
 def test_tables_are_written(finished: tuple[ExperimentConfig, Path, dict[str, Any]]) -> None:
     _, out, results = finished
-    markdown, picture = write_tables(results, out)
+    markdown, picture, page = write_tables(results, out)
     text = markdown.read_text()
     mean = entry(results, "assume", "auto", 0)["test"]
     assert f"{100 * mean['mean']:.2f} ± {100 * mean['std']:.2f}" in text and "**known 0.5**" in text
     assert f"{100 * entry(results, 'assume', 'base', 0)['over_reference']['gain']:+.2f} (" in text
     assert picture.read_bytes() == write_tables(results, out)[1].read_bytes() and b"assume" in picture.read_bytes()
+    assert "<svg" in page.read_text() and "<h2>known 0.5</h2>" in page.read_text()
     assert "mean over known" in experiment_lines(results)[0]
     assert experiment_markdown(results, json.loads((out / "run.json").read_text())) == text
+
+
+def test_further_scores_of_multi_label_networks(
+    finished: tuple[ExperimentConfig, Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    _, out, results = finished
+    also = "{also: [test.mauc, fit.hidden_map, seconds]}"
+    best = "[{name: best, rows: [assume, ignore]}]"
+    found = results | {"also": ["test.mauc", "fit.hidden_map", "seconds"]}
+    found |= make_table(config(data, tmp_path, score=also, best=best), out)
+    found["best"] = [{"name": "best", "rows": ["assume", "ignore"], "reference": "ignore"}]
+    runs = [json.loads((out / f"cells/0.5/assume/seed-{s}/results.json").read_text())["rows"][-1] for s in (0, 1)]
+    own = entry(found, "assume", "base", 0)["also"]
+    assert own["test.mauc"]["by_seed"] == [run["test"]["mauc"] for run in runs]
+    assert own["fit.hidden_map"]["by_seed"] == [run["fit"]["hidden_map"] for run in runs]
+    assert entry(found, "assume", "base", 1)["also"]["fit.hidden_map"]["mean"] is None  # nothing is hidden
+    assert entry(found, "assume", "auto", 0)["also"] == {}
+    chosen = entry(found, "best", "base", 0)
+    select = {row: entry(found, row, "base", 0)["select"]["mean"] for row in ("assume", "ignore")}
+    assert chosen["chosen"] == max(select, key=select.__getitem__)
+    text = experiment_markdown(found, json.loads((out / "run.json").read_text()))
+    assert "|  | base | auto | test.mauc, % | fit.hidden_map, % | seconds |" in text
+    assert f"| {100 * own['test.mauc']['mean']:.2f} ± {100 * own['test.mauc']['std']:.2f} |" in text
 
 
 def test_seeds_count_up_from_the_recipe_s(data: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ ensembles: [{name: labellers, rows: [refine], over: members}]
     ]
     assert known[2] < known[0] < known[1]
     text = (tmp_path / "out/table.md").read_text()
-    assert text.index("**uniform 0.9**") < text.index("**mean over uniform**") < text.index("**single positive**")
+    assert "|  | uniform 0.5 | uniform 0.9 | mean over uniform | single positive |" in text
 
 
 def test_open_images(labelwise: Callable[..., Any], tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def experiment(
     console.print(experiment_table(results))
     for line in experiment_lines(results):
         console.print(line, soft_wrap=True)
-    console.print("table: {}, picture: {}".format(*write_tables(results, folder)), soft_wrap=True)
+    console.print("table: {}, picture: {}, page: {}".format(*write_tables(results, folder)), soft_wrap=True)
 
 
 @app.command(epilog="Example: labelwise export runs/cft --model resnet50.a1_in1k --pretrained --out exported")

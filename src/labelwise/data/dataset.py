@@ -162,6 +162,8 @@ class Dataset:
     ones, right or wrong. ``true_label`` (N,), where known, is never trained or selected on.
     Multi-label data have a ``table`` over the categories ``classes``, and ``label`` is -1 throughout. Where labels of
     ``fit`` were hidden for an experiment, ``true_table`` still has them, to score what is inferred.
+    ``votes`` (N, K), where people were asked, are the shares of their votes, NaN throughout for a sample without any;
+    for scoring only.
     """
 
     name: str
@@ -175,6 +177,7 @@ class Dataset:
     unreadable: tuple[str, ...] = ()
     table: LabelTable | None = None
     true_table: LabelTable | None = None
+    votes: NDArray[np.float32] | None = None
     keys: NDArray[np.uint64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -184,6 +187,8 @@ class Dataset:
                 raise DataError(f"{self.name}: {name} has {len(getattr(self, name))} entries for {n} samples")
         if self.table is not None and (len(self.table) != n or self.table.categories != self.classes):
             raise DataError(f"{self.name}: the label table is not one of these {n} samples and their classes")
+        if self.votes is not None and self.votes.shape != (n, len(self.classes)):
+            raise DataError(f"{self.name}: votes have shape {self.votes.shape}, expected {(n, len(self.classes))}")
         object.__setattr__(self, "keys", sample_keys(self.ids))
 
     def __len__(self) -> int:
@@ -206,7 +211,7 @@ class Dataset:
         return {split: int((self.split == split).sum()) for split in SPLITS}
 
     def fingerprint(self) -> str:
-        """Hash of ids, labels and splits: what a run of this data depends on, short of the pixels themselves."""
+        """Hash of ids, labels, splits and votes: what a run of this data depends on, short of the pixels themselves."""
         digest = hashlib.sha256()
         for array in (self.ids, self.label, self.split):
             digest.update("\0".join(map(str, array.tolist())).encode())
@@ -214,6 +219,8 @@ class Dataset:
         if self.table is not None:
             weight = b"" if self.table.weight is None else self.table.weight.tobytes()
             digest.update(self.table.values.tobytes() + self.table.source.tobytes() + weight)
+        if self.votes is not None:
+            digest.update(self.votes.tobytes())
         if isinstance(self.source, Features):
             digest.update(np.ascontiguousarray(self.source.values).tobytes())
         elif isinstance(self.source, PixelArray):

@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from labelwise.cft.run import CftConfig
 from labelwise.config import PositiveInt, Recipe
 from labelwise.errors import ConfigError
+from labelwise.experiment.also import is_name
 from labelwise.metrics.ranking import Metric
 from labelwise.settings import Section, read_mapping, resolve
 
@@ -42,8 +43,13 @@ class AxisConfig(Section):
 
 
 class ScoreConfig(Section):
-    """Multi-label data: what is scored on test, and which means are told beside that of all categories."""
+    """What is scored on test and told beside it; all but ``also`` are for multi-label data."""
 
+    also: tuple[str, ...] = Field(
+        (),
+        description="further numbers of each network's row in results.json: test.nll, fit.entropy, ...; "
+        "chain.seconds: of all networks of the run; or a difference: fit.top1 - test.top1",
+    )
     metric: Metric | None = Field(None, description="ap or auc; default: the objective of the heads, else ap")
     unit: Literal["sample", "study", "group"] = Field(
         "sample",
@@ -58,6 +64,15 @@ class ScoreConfig(Section):
         "default: the groups that the data has, as Open Images has five",
     )
 
+    @field_validator("also")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if bad := [name for name in value if not is_name(name)]:
+            raise ValueError(f"{bad[0]!r} is no name of a score; write test.nll, or fit.top1 - test.top1")
+        if len(set(value)) < len(value):
+            raise ValueError("a score is named twice")
+        return value
+
 
 class EnsembleConfig(Section):
     """Networks whose mean probability is scored as a row of its own."""
@@ -71,11 +86,22 @@ class EnsembleConfig(Section):
     )
 
 
+class BestConfig(Section):
+    """Of several rows the one that is best on select, in every column anew; what is told of it is its score on test."""
+
+    name: str
+    rows: tuple[str, ...] = Field(min_length=1, description="the candidates, their heads left aside")
+    reference: str | None = Field(
+        None, description="row, or name of another choice, that it is compared with; default: that of the table"
+    )
+
+
 class ExperimentConfig(Section):
     """A table: what is shared, what differs between rows, between columns, and between seeds."""
 
     name: str = Field("experiment", pattern=r"^[A-Za-z0-9._-]+$")
     description: str = ""
+    claim: str = Field("", description="what is claimed elsewhere, such as in a paper; told above the table")
     recipe: dict[str, Any] = Field(default_factory=dict, description="what all cells share, as in a recipe")
     rows: dict[str, tuple[str, ...]] = Field(min_length=1, description="overrides of each row, as after --set")
     axis: tuple[AxisConfig, ...] = Field(
@@ -87,6 +113,7 @@ class ExperimentConfig(Section):
         default_factory=dict, description="multi-label data: options of `labelwise cft` for each head"
     )
     ensembles: tuple[EnsembleConfig, ...] = Field((), description="multi-label data: networks that are scored as one")
+    best: tuple[BestConfig, ...] = Field((), description="rows that are chosen on select, told under a name")
     score: ScoreConfig = ScoreConfig()
     reference: str | None = Field(None, description="row that the others are compared with; default: the first")
 
@@ -122,6 +149,25 @@ class ExperimentConfig(Section):
             taken.append(ensemble.name)
         return self
 
+    @model_validator(mode="after")
+    def _choices(self) -> ExperimentConfig:
+        rows, taken = ", ".join(self.rows), [*self.rows, *(ensemble.name for ensemble in self.ensembles)]
+        for best in self.best:
+            if best.name in taken:
+                raise ValueError(f"best: {best.name!r} is the name of another row")
+            if missing := [row for row in best.rows if row not in self.rows]:
+                raise ValueError(
+                    f"best: {best.name!r} chooses from {missing[0]!r}, which is not one of the rows {rows}"
+                )
+            if len(set(best.rows)) < len(best.rows):
+                raise ValueError(f"best: {best.name!r} has a candidate twice")
+            taken.append(best.name)
+        known = [*self.rows, *(best.name for best in self.best)]
+        for best in self.best:
+            if best.reference == best.name or (best.reference or self.reference_row) not in known:
+                raise ValueError(f"best: {best.name!r} is compared with {best.reference!r}; give {' or '.join(known)}")
+        return self
+
     @property
     def columns(self) -> tuple[Column, ...]:
         """All columns, one axis after the other."""
@@ -135,6 +181,11 @@ class ExperimentConfig(Section):
     def reference_row(self) -> str:
         """The row that the others are compared with."""
         return self.reference or next(iter(self.rows))
+
+    def reference_of(self, row: str) -> str:
+        """The row or choice that ``row`` is compared with: that of the table, or its own if it is a choice."""
+        own = {best.name: best.reference for best in self.best}
+        return own.get(row) or self.reference_row
 
     @property
     def metric(self) -> Metric:

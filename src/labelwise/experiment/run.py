@@ -14,8 +14,9 @@ import labelwise
 from labelwise.cft.extract import extract_features
 from labelwise.cft.run import CftConfig, run_cft
 from labelwise.errors import LabelwiseError, RunError
+from labelwise.experiment.also import score_of
 from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
-from labelwise.experiment.table import board_of, last_generation, make_table
+from labelwise.experiment.table import board_of, make_table, scored_row
 from labelwise.refine.chain import refine
 from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
 from labelwise.settings import dump_yaml, resolve
@@ -23,7 +24,7 @@ from labelwise.settings import dump_yaml, resolve
 NETWORKS = "networks"
 """Folder of the networks that cells have in common."""
 
-OF_THE_TABLE_ALONE = {"seeds", "description", "score", "ensembles", "reference"}
+OF_THE_TABLE_ALONE = {"seeds", "description", "claim", "score", "ensembles", "best", "reference"}
 """What may change without any cell being another one."""
 
 
@@ -67,10 +68,16 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
         "kind": "experiment",
         "name": config.name,
         "description": config.description,
+        "claim": config.claim,
         "axis": [axis.model_dump(mode="json") for axis in config.axis],
         "columns": [column.title for column in config.columns],
         "rows": [*config.rows, *(ensemble.name for ensemble in config.ensembles)],
         "heads": [BASE, *config.heads],
+        "best": [
+            {"name": best.name, "rows": list(best.rows), "reference": config.reference_of(best.name)}
+            for best in config.best
+        ],
+        "also": list(config.score.also),
         "reference": config.reference_row,
         "seeds": config.seeds,
         "metric": board.metric,
@@ -87,9 +94,10 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
     folder = cell_folder(config, cell, out)
     recipe = cell_recipe(config, cell)
     results = refine(recipe, folder, quiet=True, shared=out / NETWORKS)
-    row = last_generation(results)
+    row = scored_row(results)
     metric = {"ap": "map", "auc": "mauc"}[config.metric] if results["task"] == "multi-label" else "top1"
     words = [f"{metric} {row['test'][metric]:.4f}"]
+    words += [f"no {name}" for name in config.score.also if score_of(row, name) is None]
     if config.heads:
         features = folder / "features"
         extract_features(str(folder / row["path"]), recipe, features, quiet=True)

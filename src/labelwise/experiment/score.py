@@ -63,7 +63,7 @@ class Board:
     Raises
     ------
     ConfigError
-        For options that the data has no use for.
+        For options that the data has no use for, or a choice without a select split.
     DataError
         If the test split is empty, or the data lacks studies, groups, or a category that is asked for.
     """
@@ -72,6 +72,8 @@ class Board:
         self._name, rows = dataset.name, dataset.rows("test")
         if not len(rows):
             raise DataError(f"{dataset.name}: the test split is empty")
+        if config.best and not len(dataset.rows("select")):
+            raise ConfigError(f"best: {dataset.name} holds nothing out to choose on; set data.select_share above 0")
         self._unit: NDArray[np.str_] | None = None
         self._metric: Metric = config.metric
         group = dataset.groups[rows]
@@ -194,7 +196,8 @@ def _parts(
 
 
 def _refuse_multi_label_options(name: str, config: ExperimentConfig) -> None:
-    asked = {"score": config.score != ScoreConfig(), "ensembles": bool(config.ensembles), "heads": bool(config.heads)}
+    score = config.score.model_copy(update={"also": ()})
+    asked = {"score": score != ScoreConfig(), "ensembles": bool(config.ensembles), "heads": bool(config.heads)}
     for option, given in asked.items():
         if given:
             raise ConfigError(f"{option}: {name} has one class per sample, this is for multi-label data; leave it out")

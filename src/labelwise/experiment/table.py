@@ -1,8 +1,9 @@
-"""The table of a finished experiment: scores of every network, head and ensemble, and their differences."""
+"""The table of a finished experiment: scores of every network, head, ensemble and choice, and their differences."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from labelwise.cft.ensemble import PREDICTIONS as HEAD_PREDICTIONS
 from labelwise.cft.ensemble import combine
 from labelwise.data.readers import load_dataset
-from labelwise.experiment.config import BASE, Cell, ExperimentConfig, cell_folder, cell_recipe
+from labelwise.errors import ConfigError
+from labelwise.experiment.also import names_in, score_of
+from labelwise.experiment.config import BASE, BestConfig, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
 from labelwise.experiment.score import Board, Score, mean_of
 from labelwise.refine.bench import PREDICTIONS
 from labelwise.runs import RESULTS, read_json
@@ -25,13 +28,15 @@ Entry = dict[str, Any]
 class _Network:
     """A network, head or ensemble: its score on test, and what is told of its making.
 
-    ``select`` is what choosing saw: samples, all categories. ``own`` is the mean score of an ensemble's networks.
+    ``select`` is what choosing saw: samples, all categories. ``own`` is the mean score of an ensemble's networks,
+    ``also`` further scores by name, of a network alone.
     """
 
     score: Score
     select: float | None = None
     seconds: float | None = None
     own: Score | None = None
+    also: dict[str, float | None] = field(default_factory=dict)
 
 
 Networks = dict[tuple[str, str], list[_Network]]  # by row and head, in the order of the seeds
@@ -60,12 +65,17 @@ def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
     Raises
     ------
     LabelwiseError
-        As :func:`board_of`, or if a row has other test samples than the reference row.
+        As :func:`board_of`, if a row has other test samples than the reference row, or if no network has a score of
+        ``score.also``.
     """
+    _refuse_unknown_scores(config, out)
     found: list[Entry] = []
     for column in range(len(config.columns)):
         board = board_of(config, column)
-        found += _entries(config, column, board, _networks(config, column, board, out))
+        networks = _networks(config, column, board, out)
+        chosen = {best.name: _chosen(best, networks) for best in config.best}
+        networks |= {(name, BASE): networks[row, BASE] for name, row in chosen.items()}
+        found += _entries(config, column, board, networks, chosen)
     parts = {kind: list(found[0][kind]) for kind in ("groups", "categories")}
     return {**parts, "table": found + _averages(config, found)}
 
@@ -75,16 +85,43 @@ def last_generation(results: dict[str, Any]) -> Entry:
     return dict([row for row in results["rows"] if row["role"] == "generation"][-1])
 
 
+def scored_row(results: dict[str, Any]) -> Entry:
+    """What :func:`last_generation` gives, with ``chain.seconds`` of all networks of the run, refineries included."""
+    return last_generation(results) | {"chain": {"seconds": sum(row["seconds"] for row in results["rows"])}}
+
+
 # What the cells hold
+
+
+def _refuse_unknown_scores(config: ExperimentConfig, out: Path) -> None:
+    """A score that some networks lack is a gap in the table, such as the noise found in a column without any."""
+    wanted = config.score.also
+    rows = (scored_row(read_json(cell_folder(config, cell, out) / RESULTS)) for cell in all_cells(config))
+    there = [(row, {name for name in wanted if score_of(row, name) is not None}) for row in rows]
+    for name in wanted:
+        if not any(name in found for _, found in there):
+            raise ConfigError(f"score.also: no network has {name!r}; there are {', '.join(names_in(there[0][0]))}")
+
+
+def _chosen(best: BestConfig, networks: Networks) -> str:
+    """The candidate with the highest mean score on select; the first of equals, and of those without a score."""
+
+    def on_select(row: str) -> float:
+        scores = [network.select for network in networks[row, BASE]]
+        known = [score for score in scores if score is not None]
+        return float(np.mean(known)) if len(known) == len(scores) else -np.inf
+
+    return max(best.rows, key=on_select)
 
 
 def _networks(config: ExperimentConfig, column: int, board: Board, out: Path) -> Networks:
     folders = {
         row: [cell_folder(config, Cell(row, column, seed), out) for seed in range(config.seeds)] for row in config.rows
     }
-    heads = (BASE, *config.heads)
+    heads, also = (BASE, *config.heads), config.score.also
     found: Networks = {
-        (row, head): [_network(folder, head, board) for folder in folders[row]] for row, head in product(folders, heads)
+        (row, head): [_network(folder, head, board, also) for folder in folders[row]]
+        for row, head in product(folders, heads)
     }
     for ensemble in config.ensembles:
         name, rows = ensemble.name, ensemble.rows
@@ -103,13 +140,14 @@ def _networks(config: ExperimentConfig, column: int, board: Board, out: Path) ->
     return found
 
 
-def _network(folder: Path, head: str, board: Board) -> _Network:
+def _network(folder: Path, head: str, board: Board, also: tuple[str, ...]) -> _Network:
     score = board(_prediction(folder, head, board))
     if head != BASE:
         results = read_json(folder / f"cft-{head}" / RESULTS)
         return _Network(score, results["mean"]["select"]["after"], results["seconds"])
-    row = last_generation(read_json(folder / RESULTS))
-    return _Network(score, row["select"][board.metric] if "select" in row else None, row["seconds"])
+    row = scored_row(read_json(folder / RESULTS))
+    select = row["select"][board.metric] if "select" in row else None
+    return _Network(score, select, row["seconds"], also={name: score_of(row, name) for name in also})
 
 
 def _ensemble(logits: list[NDArray[np.floating]], board: Board) -> _Network:
@@ -142,11 +180,15 @@ def _stored(network: Path, key: str) -> NDArray[Any]:
 # What is told
 
 
-def _entries(config: ExperimentConfig, column: int, board: Board, networks: Networks) -> list[Entry]:
+def _entries(
+    config: ExperimentConfig, column: int, board: Board, networks: Networks, chosen: dict[str, str]
+) -> list[Entry]:
+    """An entry for each row and head; ``chosen`` says which row each choice is."""
+    candidates = {best.name: len(best.rows) for best in config.best}
     found = []
     for (row, head), own in networks.items():
         scores = [network.score for network in own]
-        others = {"over_reference": (config.reference_row, BASE), "over_base": (row, BASE)}
+        others = {"over_reference": (config.reference_of(row), BASE), "over_base": (row, BASE)}
         gains = {
             name: board.gains([network.score for network in networks[other]], scores)
             for name, other in others.items()
@@ -163,10 +205,12 @@ def _entries(config: ExperimentConfig, column: int, board: Board, networks: Netw
                 "value": config.columns[column].value,
                 "row": row,
                 "head": head,
+                **({"chosen": chosen[row], "candidates": candidates[row]} if row in chosen else {}),
                 "metric": board.metric,
                 "select": _spread([network.select for network in own if network.select is not None]),
                 **told,
                 "seconds": _spread([network.seconds for network in own if network.seconds is not None]),
+                "also": {name: _also([network.also[name] for network in own]) for name in own[0].also},
                 "groups": dict(zip(board.groups, groups, strict=True)),
                 "categories": dict(zip(board.categories, categories, strict=True)),
             }
@@ -192,8 +236,25 @@ def _averages(config: ExperimentConfig, table: list[Entry]) -> list[Entry]:
             own = [entry for entry in table if (entry["axis"], entry["row"], entry["head"]) == (axis, row, head)]
             by_seed = np.mean([entry["by_seed"] for entry in own], axis=0).tolist()
             entry = {"column": None, "axis": axis, "value": "mean", "row": row, "head": head}
-            found.append(entry | {"metric": own[0]["metric"], "test": _spread(by_seed), "by_seed": by_seed})
+            entry |= {"metric": own[0]["metric"], "test": _spread(by_seed), "by_seed": by_seed}
+            entry["also"] = {}
+            for name in own[0]["also"]:
+                by_column = [of["also"][name]["by_seed"] for of in own]
+                entry["also"][name] = _also([_mean(values) for values in zip(*by_column, strict=True)])
+            found.append(entry)
     return found
+
+
+def _also(by_seed: list[float | None]) -> Entry:
+    """Mean and deviation over the seeds that have the score."""
+    known = [value for value in by_seed if value is not None]
+    return {**(_spread(known) or {"mean": None, "std": None}), "by_seed": by_seed}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None unless all are there: a mean over some columns is not one over all."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _spread(values: list[float]) -> dict[str, float | None] | None:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from labelwise.errors import DataError
 from labelwise.metrics.calibration import expected_calibration_error
 
 
@@ -48,6 +49,38 @@ def scores(logits: Tensor, label: Tensor, classes: tuple[str, ...] | None = None
     if classes is not None:
         out["per_class"] = per_class(correct.numpy(), label.numpy(), classes)
     return out
+
+
+def human_scores(logits: Tensor, votes: NDArray[np.floating]) -> dict[str, float]:
+    """How far the softmax is from what people said, as means over the samples that have votes, in nats.
+
+    ``human_ce`` = -sum_k h_k log q_k, the cross-entropy of Peterson et al., "Human uncertainty makes classification
+    more robust" (2019), for shares h and softmax q; ``human_kl`` = sum_k h_k log(h_k / q_k), which is ``human_ce`` less
+    the entropy of the votes, and 0 where q is h.
+
+    Parameters
+    ----------
+    logits : (N, K)
+    votes : (N, K) shares of the votes, each row with a sum of 1, or NaN throughout where nobody voted
+
+    Returns
+    -------
+    nothing where no sample has votes
+
+    Raises
+    ------
+    DataError
+        If the shapes differ.
+    """
+    if tuple(logits.shape) != votes.shape:
+        raise DataError(f"votes {votes.shape} and logits {tuple(logits.shape)} must have one shape (N, K)")
+    voted = ~np.isnan(votes).any(axis=1)
+    if not voted.any():
+        return {}
+    share = torch.from_numpy(votes[voted]).double()
+    cross_entropy = -(share * torch.log_softmax(logits[torch.from_numpy(voted)].double(), 1)).sum(1)
+    entropy = -torch.xlogy(share, share).sum(1)
+    return {"human_ce": cross_entropy.mean().item(), "human_kl": (cross_entropy - entropy).mean().item()}
 
 
 def per_class(correct: NDArray[np.bool_], label: NDArray[np.int64], classes: tuple[str, ...]) -> list[dict[str, Any]]:

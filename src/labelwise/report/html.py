@@ -46,8 +46,8 @@ def write_report(run: Path) -> Path:
     """
     run = Path(run)
     if (found := read_cft_run(run)) is not None:
-        return _write(run / "report.html", _render("cft.html.j2", cft_context(found)))
-    return _write(run / "report.html", _render("report.html.j2", _report_context(read_run(run))))
+        return _write(run / "report.html", render("cft.html.j2", cft_context(found)))
+    return _write(run / "report.html", render("report.html.j2", _report_context(read_run(run))))
 
 
 def compare_runs(runs: Sequence[Path], out: Path) -> Path:
@@ -64,10 +64,11 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
     for run in runs:
         if read_cft_run(Path(run)) is not None:
             raise RunError(f"{run}: a run of `labelwise cft` has a report of its own and is not compared with others")
-    return _write(Path(out), _render("compare.html.j2", compare_context([read_run(Path(run)) for run in runs])))
+    return _write(Path(out), render("compare.html.j2", compare_context([read_run(Path(run)) for run in runs])))
 
 
-def _render(template: str, context: dict[str, Any]) -> str:
+def render(template: str, context: dict[str, Any]) -> str:
+    """A page of one of the templates beside this module."""
     environment = Environment(
         loader=PackageLoader("labelwise.report", "templates"),
         autoescape=True,

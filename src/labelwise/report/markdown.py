@@ -18,6 +18,7 @@ COLUMNS = (
     ("test", "test_map", True),
     ("NLL", "test_nll", False),
     ("ECE", "test_ece", True),
+    ("human KL", "test_human_kl", False),
     ("noise AUROC", "noise_auroc", False),
     ("hidden mAP", "hidden_map", True),
     ("refined labels true", "refined_label_accuracy", True),

@@ -125,6 +125,7 @@ def columns(results: dict[str, Any], entries: Sequence[Entry]) -> list[Column]:
         Column(f"test_{key}", "test", "percent", f"{name} on the split that is only reported, in percent"),
         Column("test_nll", "NLL", "plain", "negative log-likelihood on test, in nats; lower is better"),
         Column("test_ece", "ECE", "plain", "expected calibration error on test; lower is better"),
+        Column("test_human_kl", "human KL", "plain", "KL of people's votes from the network's answer on test, in nats"),
         Column(
             "noise_auroc", "noise AUROC", "plain", "how well 1 - q[given label] finds the wrong labels; 0.5 is chance"
         ),

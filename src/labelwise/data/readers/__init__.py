@@ -16,6 +16,7 @@ from labelwise.data.dataset import Dataset, Samples
 from labelwise.data.memory import to_memory
 from labelwise.data.readers import builtin, chexpert, coco, folder, hf, nih, npz, open_images, table, voc
 from labelwise.data.splits import prepare
+from labelwise.data.votes import add_votes
 from labelwise.errors import DataError
 
 
@@ -34,6 +35,8 @@ def load_dataset(config: DataConfig, *, partial: bool = False) -> Dataset:
     """
     samples = read_samples(config)
     dataset = prepare(samples, config, partial=partial)
+    if config.votes is not None:
+        dataset = add_votes(dataset, samples, config.votes)
     source = to_memory(dataset.source, config.memory, config.memory_limit_gb, config.workers)
     return dataclasses.replace(dataset, source=source)
 

@@ -1,0 +1,49 @@
+"""Further scores of a network, by their names in its row of ``results.json``."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Row = Mapping[str, Any]
+
+_NAME = re.compile(r"\w+(\.\w+)*( - \w+(\.\w+)*)?")
+
+
+def is_name(name: str) -> bool:
+    """Whether ``name`` is written as a dotted name, such as ``test.nll``, or as a difference of two."""
+    return _NAME.fullmatch(name) is not None
+
+
+def score_of(row: Row, name: str) -> float | None:
+    """A number of a row: ``seconds``, ``test.nll``, or a difference such as ``fit.top1 - test.top1``.
+
+    Returns
+    -------
+    None where the row has no such number
+    """
+    parts = [_number(row, part) for part in name.split(" - ")]
+    if None in parts:
+        return None
+    first, *rest = [part for part in parts if part is not None]
+    return first - sum(rest)
+
+
+def names_in(row: Row, prefix: str = "") -> Iterator[str]:
+    """The names of all numbers of a row."""
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from names_in(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield prefix + key
+
+
+def _number(row: Row, name: str) -> float | None:
+    value: Any = row
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
