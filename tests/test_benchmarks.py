@@ -1,13 +1,18 @@
-"""The benchmark scripts run: a tiny ``cft.py quality`` from a made feature file to table and JSON."""
+"""The benchmark scripts run: a tiny ``cft.py quality`` and a tiny ``distill.py``, from made data to table and JSON."""
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from labelwise.config import TrainConfig
+from labelwise.train.optim import learning_rate
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -52,3 +57,85 @@ def test_quality_reports_every_row(made_features: Path, capsys: pytest.CaptureFi
     # Finished cells are taken up again: nothing that was timed is timed anew.
     cft_quality.quality(options)
     assert json.loads(options.out.read_text())["rows"] == rows
+
+
+@pytest.fixture
+def made_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with 160 tiny images of ten colours where ``distill.py`` looks for them, and its modules on the path."""
+    rng = np.random.default_rng(0)
+    label = np.arange(160) % 10
+    colours = rng.integers(0, 200, (10, 1, 1, 3))
+    images = (colours[label] + rng.integers(0, 50, (160, 8, 8, 3))).astype(np.uint8)
+    classes = np.array([f"colour {k}" for k in range(10)])
+    np.savez(tmp_path / "cifar10_jpeg.npz", images=images, label=label, n_train=np.array(120), classes=classes)
+    monkeypatch.syspath_prepend(str(BENCHMARKS / "peers"))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return tmp_path
+
+
+def test_distill_gives_every_engine_the_same_job(made_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, with labelwise in torchdistill's place: the same job must then end in the same student."""
+    import distill
+    import distill_labelwise
+    import distill_timm
+    from distill_rows import REFINED, Row, markdown
+    from peers import distill_job
+
+    trainers = {"labelwise": distill_labelwise.train, "timm": distill_timm.train}
+
+    class Here:
+        def __init__(self, engine: str, python: Path, core: int | None) -> None:
+            self.train = trainers.get(engine, distill_labelwise.train)
+
+        def __call__(self, source: Path, target: Path) -> None:
+            monkeypatch.setattr(sys, "stdin", io.StringIO(f"{source}\t{target}\n"))
+            distill_job.serve(self.train, ("numpy",))
+
+        def close(self) -> None:
+            pass
+
+    engines = ("labelwise", "timm", "torchdistill")
+    rows = [Row(name, REFINED, refined=1.0, own=True) for name in engines]
+    monkeypatch.setattr(distill, "Worker", Here)
+    monkeypatch.setattr(distill, "BATCH", 8)
+    monkeypatch.setattr(distill, "contenders", lambda peers, more: rows)
+    options = argparse.Namespace(
+        data=made_images,
+        out=made_images / "out",
+        peer_python=Path(sys.executable),
+        images=64,
+        select=32,
+        test=None,
+        epochs=8,
+        refinery_epochs=8,
+        seeds=[3],
+        more=False,
+        core=None,
+    )
+    found = distill.benchmark(options)
+    assert found["splits"] == {"fit": 64, "select": 32, "test": 40}
+    ours, theirs, again = found["rows"]
+    assert again["labelwise"]["interval"] == (0.0, 0.0) and again["test"] == ours["test"]
+    assert theirs["labelwise"]["of"] == "labelwise, refinery, T 1"
+    # Ten colours are easy: a peer that was given other images, labels or weights would be far from this.
+    assert ours["test"][0] > 50 and theirs["test"][0] > 50
+    table = markdown(found)
+    assert "**timm, refinery, T 1**" in table and "Best on select: labelwise, refinery, T 1 minus timm" in table
+    written = json.loads((options.out / "timm-refinery-t-1-3.json").read_text())
+    monkeypatch.setattr(Here, "__call__", lambda self, source, target: pytest.fail("a finished run was repeated"))
+    assert distill.benchmark(options)["rows"] == found["rows"]
+    assert written["settings"]["student_weights"].endswith("student-3.safetensors")
+
+
+def test_peers_follow_the_same_schedule(made_images: Path) -> None:
+    """Warm-up and cosine of a job, which torchdistill is given, are those of labelwise."""
+    import distill_rows
+    from peers.distill_job import Job
+
+    values = dict.fromkeys(Job.__dataclass_fields__, 0) | {"epochs": 4, "warmup_epochs": 1.0}
+    config = TrainConfig(epochs=4, lr=0.2, warmup_epochs=1.0)
+    for step in range(4 * 7):
+        assert 0.2 * Job(**values).rate(step, 7) == pytest.approx(learning_rate(config, step, 7))
+    names = [row.name for row in distill_rows.contenders(peers=True, more=True)]
+    assert len(set(names)) == len(names)
+    assert {row.engine for row in distill_rows.contenders(peers=False)} == {"labelwise"}
