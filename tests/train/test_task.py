@@ -105,3 +105,11 @@ def test_weighted_parts_have_the_gradient_of_the_batch():
         gradients.append(net[1].weight.grad)
     torch.testing.assert_close(gradients[1], gradients[0])
     torch.testing.assert_close(gradients[2], gradients[0])
+
+
+def test_the_given_label_has_its_share_of_the_loss_smoothed_as_it_is_told():
+    net, q, own = network(), Says(torch.softmax(torch.randn(B, K), 1)), GivenLabels(K, 0.2)
+    plain, given = SoftLabelTask(q, S)(net, batch()), SoftLabelTask(own, S)(net, batch())
+    mixed = SoftLabelTask(q, S, given=(own, 0.3))(net, batch())
+    torch.testing.assert_close(mixed.loss, 0.7 * plain.loss + 0.3 * given.loss)
+    torch.testing.assert_close(mixed.sums[0], plain.sums[0])  # ce is told against the labeller's answer

@@ -41,7 +41,9 @@ class RefinedConfig(Section):
     )
     crops: PositiveInt = Field(4, description="of category: random views of each image")
     temperature: PositiveFloat = Field(1.0, description="of the refinery's answer; of both answers with loss kd")
-    given: Fraction = Field(0.0, description="weight of the given label's cross-entropy; the rest is that of loss")
+    given: Fraction = Field(
+        0.0, description="weight of the given label's cross-entropy (smoothed as train says); the rest is that of loss"
+    )
     loss: Literal["kl", "reverse_kl", "symmetric_kl", "l2", "logit_l2", "kd"] = Field(
         "kl", description="kl: KL(refinery || student); kd: the same at temperature, times its square (Hinton et al.)"
     )

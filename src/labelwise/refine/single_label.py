@@ -57,7 +57,7 @@ class SingleLabel:
             size,
             weight,
             loss=loss_of(options),
-            given=options.given,
+            given=(_given_labels(dataset, node.train), options.given) if options.given > 0 else None,
             jitter=jitter_of(bench, model, refinery, options),
         )
         return Plan(task, described(options, refinery.names), sample_weight, refinery.assert_unchanged)

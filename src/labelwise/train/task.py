@@ -70,7 +70,7 @@ class SoftLabelTask:
     size : the model's input size
     class_weight : (K,), optional; weights the terms of the cross-entropies, of the default loss and of the given label
     loss : another one than the default
-    given : weight of the given label's cross-entropy; the loss has the rest
+    given : who tells the given label, and the weight of the cross-entropy with it; the loss has the rest
     jitter : moves views where student and refinery differ more
     """
 
@@ -81,7 +81,7 @@ class SoftLabelTask:
         class_weight: Tensor | None = None,
         *,
         loss: Loss | None = None,
-        given: float = 0.0,
+        given: tuple[Labeller, float] | None = None,
         jitter: Jitter | None = None,
     ) -> None:
         self._labeller, self._size, self._class_weight = labeller, size, class_weight
@@ -112,10 +112,10 @@ class SoftLabelTask:
         logits = model(batch.inputs[self._size])
         ce = soft_cross_entropy(logits, target, self._class_weight)
         loss = ce if self._loss is None else self._loss(logits, target)
-        if self._given > 0:
-            one_hot = torch.nn.functional.one_hot(batch.given, logits.shape[1]).float()
-            own = soft_cross_entropy(logits, batch.mixed(one_hot), self._class_weight)
-            loss = (1 - self._given) * loss + self._given * own
+        if self._given is not None:
+            given, weight = self._given
+            own = soft_cross_entropy(logits, given(batch), self._class_weight)
+            loss = (1 - weight) * loss + weight * own
         with torch.no_grad():
             h = entropy(target)
             plain = ce if self._class_weight is None else soft_cross_entropy(logits, target)
