@@ -254,6 +254,8 @@ def test_options_that_do_not_fit(data: Path, tmp_path: Path) -> None:
     mixed = recipe(data, "labels={unknown: negative, scheme: ll-cp}", "views.mixup=0.2")
     with pytest.raises(ConfigError, match="ll-cp: a mixed view has the labels of two"):
         refine(mixed, tmp_path / "b", quiet=True)
+    with pytest.raises(ConfigError, match=r"chain\.refined: for one class per sample"):
+        refine(recipe(data, "chain.refined.kind=hard"), tmp_path / "d", quiet=True)
     with pytest.raises(DataError, match=r"data.known is for multi-label data"):
         load_dataset(load_recipe(None, ["data={source: digits, known: {protocol: cells, share: 0.5}}"]).data)
     with pytest.raises(DataError, match="'nine' is not a category of the data"):

@@ -47,6 +47,8 @@ class MultiLabel:
     def plan(self, bench: Bench, node: Node, model: Classifier, refineries: Sequence[Classifier]) -> Plan:
         if node.train.balance != "none":
             raise ConfigError(f"train.balance {node.train.balance}: not for multi-label data; leave it out")
+        if node.refined is not None and changed(node.refined):
+            raise ConfigError("chain.refined: for one class per sample; multi-label data have chain.unknown")
         options = node.labels or bench.recipe.labels
         table, unknown = self._decided(bench, options)
         if refineries:
@@ -129,8 +131,6 @@ class MultiLabel:
         unknown: NDArray[np.bool_],
     ) -> Plan:
         options, runtime, dataset = bench.recipe.chain.unknown, bench.runtime, bench.dataset
-        if node.refined is not None and changed(node.refined):
-            raise ConfigError("chain.refined: for one class per sample; multi-label data have chain.unknown")
         refinery = refinery_labels(bench, node, refineries, torch.sigmoid)
         refined, share = None, _share(bench, node)
         if options.view == "each":
