@@ -139,6 +139,35 @@ def test_set_that_cannot_be_read(override):
     assert f"--set {override}" in error_of(None, override)
 
 
+def test_a_step_of_a_chain_has_the_recipe_s_model_or_its_own(tmp_path):
+    chain = "chain={networks: [{model: {name: small-wide}}, {%s}, {%s}]}"
+    recipe = load_recipe(None, ["model.name=mlp", chain % ("", "start_from: 2")])
+    assert [step.model and step.model.name for step in recipe.chain.networks] == ["small-wide", None, None]
+    assert load_recipe(write(tmp_path, dump_yaml(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("model", "second", "third", "other"),
+    [
+        ("small-wide", "", "start_from: 1", None),
+        ("small-wide", "", "model: {name: small-wide, init: pretrained}, start_from: 2", None),
+        ("mlp", "", "start_from: 1", "generation 1 is another network (small-wide)"),
+        ("mlp", "", "model: {name: small-wide}, start_from: 2", "generation 2 is another network (mlp)"),
+        ("mlp", "", "model: {name: mlp, args: {hidden: 8}}, start_from: 2", "generation 2 is another network (mlp)"),
+    ],
+)
+def test_weights_are_taken_from_the_same_network_alone(model, second, third, other):
+    changes = [
+        f"model.name={model}",
+        f"chain={{networks: [{{model: {{name: small-wide}}}}, {{{second}}}, {{{third}}}]}}",
+    ]
+    if other is None:
+        assert load_recipe(None, changes).chain.networks[2].start_from
+        return
+    with pytest.raises(ConfigError, match=re.escape(f"chain.networks.2.start_from: {other}")):
+        load_recipe(None, changes)
+
+
 def test_environment_variables_are_expanded(tmp_path, monkeypatch):
     path = write(tmp_path, "data: {source: '${SOME_ROOT}/x.npz'}\nchain: {refinery: ['${SOME_ROOT}/r']}")
     monkeypatch.setenv("SOME_ROOT", "/data")

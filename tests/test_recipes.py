@@ -44,20 +44,21 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def recipes_of(file: Path) -> Iterator[Recipe]:
-    """The recipe itself, or those of all rows of a table in its first columns (one of each axis)."""
+    """The recipe itself, or those of all rows of a table in its first columns (one of each axis) and all named ones."""
     if file.parent.name != "tables":
         yield load_recipe(file)
         return
     config = resolve(ExperimentConfig, read_mapping(file))
     first = {column.number: i for i, column in reversed(list(enumerate(config.columns)))}
+    named = [i for i, column in enumerate(config.columns) if column.axis.columns]
     for row in config.rows:
-        for column in first.values():
+        for column in {*first.values(), *named}:
             yield cell_recipe(config, Cell(row, column, 0))
 
 
 def names_of(recipe: Recipe) -> set[str]:
-    steps = recipe.chain.networks
-    return {step.model.name for step in steps if not step.model.small_images} if steps else {recipe.model.name}
+    models = [step.model or recipe.model for step in recipe.chain.networks] or [recipe.model]
+    return {model.name for model in models if not model.small_images}
 
 
 def stand_in(recipe: Recipe, size: int) -> Dataset:

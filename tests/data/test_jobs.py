@@ -75,6 +75,31 @@ def test_a_sampler_repeats_samples_in_other_views():
     assert 0.5 < (rows < 20).mean() < 0.95  # 0.75 expected
 
 
+def test_some_views_of_a_sample_in_turn():
+    views = ViewConfig(number=3, mixup=0.4)
+    epochs = [jobs_of(50, 8, 1, views, epoch)[0] for epoch in range(7)]
+    for epoch, jobs in enumerate(epochs):
+        assert {int(n) for job in jobs for n in job.numbers} == {epoch % 3}
+        assert {job.epoch for job in jobs} == {epoch}
+    order = [np.concatenate([job.rows for job in jobs]).tolist() for jobs in epochs]
+    share = [np.concatenate([job.mix.share for job in jobs]).tolist() for jobs in epochs]
+    assert len({*map(tuple, order)}) == len({*map(tuple, share)}) == 7  # order, partners and shares are new
+    plain = jobs_of(50, 8, 1, ViewConfig(mixup=0.4), 5)[0]  # and those of any other number of views
+    for ours, other in zip(epochs[5], plain, strict=True):
+        np.testing.assert_array_equal(ours.rows, other.rows)
+        np.testing.assert_array_equal(ours.mix.share, other.mix.share)
+
+
+def test_a_sampler_repeats_samples_in_the_next_of_their_views():
+    weight = np.r_[np.full(10, 9.0), np.full(30, 1.0)]
+    (jobs,) = jobs_of(40, 8, 1, ViewConfig(number=2), 3, weight)
+    rows, numbers = (np.concatenate([getattr(j, name) for j in jobs]) for name in ("rows", "numbers"))
+    for row in np.unique(rows):
+        np.testing.assert_array_equal(numbers[rows == row], (3 + np.arange((rows == row).sum())) % 2)
+    (jobs,) = jobs_of(40, 8, 1, ViewConfig(number=1), 3, weight)
+    assert not any(job.numbers.any() for job in jobs)
+
+
 def test_pairs_that_are_mixed_share_one_draw_and_stay_on_a_rank():
     for world in (1, 2, 3):
         for n in (23, 24, 25):

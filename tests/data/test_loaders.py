@@ -11,7 +11,7 @@ from PIL import Image
 
 from labelwise.config import ViewConfig
 from labelwise.data.augment import _operations, augment
-from labelwise.data.dataset import Dataset, ImageFiles, PixelArray
+from labelwise.data.dataset import Dataset, Features, ImageFiles, PixelArray
 from labelwise.data.jobs import Job, Shard, train_jobs
 from labelwise.data.loaders import Batch, FileLoader, MemoryLoader, make_loader
 
@@ -66,6 +66,27 @@ def test_both_loaders_show_the_same_views(files, mode, centre):
             # The file loader rounds to 256 levels (once per axis).
             assert (a.inputs[size] - b.inputs[size]).abs().max() < 2.5 / 255
             assert (a.inputs[size] - b.inputs[size]).abs().mean() < 0.6 / 255
+
+
+def test_the_same_views_again_after_as_many_epochs(files):
+    """Crop, flip, colours and erased rectangle; in another order."""
+    views = ViewConfig(number=2, rand_augment_ops=1, erasing=0.5)
+    dataset = make(Features(np.random.default_rng(0).normal(size=(N, 6)).astype(np.float32)))
+    for loader, size in (
+        (memory(views), 8),
+        (FileLoader(files, views, CPU, 0), 8),
+        (make_loader(dataset, views, CPU), 6),
+    ):
+        seen = []
+        for epoch in range(4):
+            batches = list(loader.stream(jobs(views, N, epoch), (size,), 7))
+            rows = np.concatenate([b.rows for b in batches])
+            assert {b.epoch for b in batches} == {epoch}
+            seen.append((rows, torch.cat([b.inputs[size] for b in batches])[np.argsort(rows)]))
+        for epoch in (0, 1):
+            assert torch.equal(seen[epoch][1], seen[epoch + 2][1])
+            assert (seen[epoch][0] != seen[epoch + 2][0]).any()
+        assert ((seen[0][1] != seen[1][1]).flatten(1).any(1)).float().mean() > 0.5
 
 
 def test_the_number_of_workers_changes_nothing(files):

@@ -13,12 +13,13 @@ from labelwise.config import JitterConfig, ModelConfig, ViewConfig
 from labelwise.data.dataset import Dataset, PixelArray
 from labelwise.data.jobs import Job
 from labelwise.data.loaders import Batch, MemoryLoader
-from labelwise.losses import kl_divergence
+from labelwise.losses import kl_divergence, tempered
 from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refine.jitter import AdversarialJitter, move
 from labelwise.refine.labellers import RefineryLabels
+from labelwise.train.labeller import Tempered
 from labelwise.train.task import Jitter, SoftLabelTask
 
 CPU = torch.device("cpu")
@@ -47,6 +48,27 @@ def labeller(*models: Classifier) -> RefineryLabels:
     return RefineryLabels(models, CLASSES, [f"r{i}" for i in range(len(models))], CPU)
 
 
+class Counting:
+    """A refinery that counts the views it is asked for."""
+
+    def __init__(self, refinery: RefineryLabels, temperature: float = 1.0) -> None:
+        self.refinery, self.asked = Tempered(refinery, temperature), 0
+        self.sizes = refinery.sizes
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        self.asked += len(batch)
+        return self.refinery(batch)
+
+    def describe(self) -> str:
+        return "counting"
+
+
+def divergences(step: AdversarialJitter, refinery: RefineryLabels, batch: Batch) -> tuple[Batch, torch.Tensor]:
+    """The moved views and KL (2, B) before and after, both at temperature 1."""
+    moved, before = step(batch)
+    return moved, torch.stack([before, step.divergence(moved, refinery(moved))])
+
+
 def jitter(student: Classifier, refinery: RefineryLabels, **options: object) -> AdversarialJitter:
     return AdversarialJitter(student, refinery, JitterConfig(**({"step": 2.0} | options)))  # type: ignore[arg-type]
 
@@ -56,8 +78,7 @@ def jitter(student: Classifier, refinery: RefineryLabels, **options: object) -> 
 def test_the_divergence_rises_and_is_what_it_says(norm: str, path: str) -> None:
     student, refinery, batch = build(1), labeller(build(0)), views()
     step = 2.0 if norm != "raw" else 0.5
-    moved, divergence = jitter(student, refinery, norm=norm, path=path, step=step)(batch)
-    before, after = divergence
+    moved, (before, after) = divergences(jitter(student, refinery, norm=norm, path=path, step=step), refinery, batch)
     assert after.mean() > before.mean()
     if path == "both":  # the ascent is of this very sum; with the student's path alone a label may come nearer
         assert (after > before).float().mean() > 0.9
@@ -119,7 +140,7 @@ def test_a_training_step_gives_gradients_of_the_moved_views_alone() -> None:
 def test_a_refinery_of_another_size_sees_the_same_change() -> None:
     student, refinery = build(1), labeller(build(0, size=8))
     batch = views((8, SIZE))
-    moved, (before, after) = jitter(student, refinery, step=4.0)(batch)
+    moved, (before, after) = divergences(jitter(student, refinery, step=4.0), refinery, batch)
     assert after.mean() > before.mean()
     change = moved.inputs[SIZE] - batch.inputs[SIZE]
     small = nn.functional.interpolate(change, (8, 8), mode="bilinear", antialias=True)
@@ -156,12 +177,56 @@ def test_policies_of_what_is_moved() -> None:
     assert both.loss.item() > plain.loss.item() * 1.5
 
 
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize(("policy", "share"), [("views", 0.5), ("views", 1.0), ("batches", 1.0), ("beside", 0.5)])
+def test_one_answer_at_the_moved_view_is_label_and_divergence(policy: str, share: float, hard: bool) -> None:
+    refinery, batch, temperature = labeller(build(0)), views(), 3.0
+    student = build(1).train()
+    options = JitterConfig(step=2.0)
+    step = AdversarialJitter(student, refinery, options, temperature)
+    counting = Counting(refinery, temperature)
+    count = round(share * N) if policy == "views" else N
+    moved = step(batch.first(count))[0]
+    pixels = torch.cat([moved.inputs[SIZE], batch.inputs[SIZE][count:]])
+    student.eval()
+    with torch.no_grad():
+        before, after = (
+            kl_divergence(tempered(refinery(at), temperature), student(at.inputs[SIZE]))
+            for at in (batch.first(count), moved)
+        )
+    task = SoftLabelTask(counting, SIZE, hard=hard, jitter=Jitter(step, policy, share))  # type: ignore[arg-type]
+    output = task(student.train(), batch)
+    told = dict(zip(task.names, output.sums.tolist(), strict=True))
+    assert told["kl_before"] == pytest.approx(before.sum().item(), rel=1e-4)
+    assert told["kl_after"] == pytest.approx(after.sum().item(), rel=1e-4)
+    assert told["rose"] == (after > before).sum() and told["moved"] == count
+    # The whole batch is asked for once, moved and unmoved views alike; beside, once as it was and once moved.
+    assert counting.asked == (2 * N if policy == "beside" else N)
+    plain = SoftLabelTask(Tempered(refinery, temperature), SIZE, hard=hard)
+    learnt = [replace(batch, inputs={SIZE: pixels})] + ([batch] if policy == "beside" else [])
+    expected = sum(plain(build(1).train(), one).loss.item() for one in learnt)
+    assert output.loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_answer_that_depends_on_the_batch_is_asked_for_among_the_same_views() -> None:
+    refinery = RefineryLabels([build(0)], CLASSES, ["r"], CPU, batch_statistics=True)
+    student, batch = build(1).train(), views()
+    step = jitter(student, refinery)
+    moved, before = step(batch.first(N // 2))
+    with torch.no_grad():
+        after = kl_divergence(refinery(moved), student.eval()(moved.inputs[SIZE]))
+    task = SoftLabelTask(refinery, SIZE, jitter=Jitter(step, "views", 0.5))
+    told = dict(zip(task.names, task(student.train(), batch).sums.tolist(), strict=True))
+    assert told["kl_before"] == pytest.approx(before.sum().item(), rel=1e-4)
+    assert told["kl_after"] == pytest.approx(after.sum().item(), rel=1e-4)
+
+
 def test_saturated_refineries_give_finite_moves() -> None:
     refinery = build(0)
     with torch.no_grad():
         refinery.net.classifier.weight *= 1e4
     student = build(1)
-    moved, divergence = jitter(student, labeller(refinery))(views())
+    moved, divergence = divergences(jitter(student, labeller(refinery)), labeller(refinery), views())
     assert torch.isfinite(moved.inputs[SIZE]).all() and torch.isfinite(divergence).all()
 
 

@@ -21,6 +21,7 @@ from labelwise.refine.bench import Bench, Node, load_parent
 from labelwise.refine.chain import make_bench, refine
 from labelwise.refine.labellers import Frozen
 from labelwise.refine.refined import described, labeller_of, refinery_labels
+from labelwise.train.labeller import hardened
 from labelwise.train.runtime import start_runtime
 
 BASE = (
@@ -131,7 +132,7 @@ def test_what_the_answer_becomes(folded: Path) -> None:
     one, two = batch_of(bench, 0), batch_of(bench, 1)
     q = refinery(one)
 
-    hard = labeller_of(bench, refinery, RefinedConfig(kind="hard"))(one)
+    hard = hardened(labeller_of(bench, refinery, RefinedConfig(kind="hard"))(one))
     assert torch.equal(hard.argmax(1), q.argmax(1)) and set(hard.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(hard.sum(1), torch.ones(len(hard)))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +19,14 @@ from labelwise.data.loaders import Batch, Mix, make_loader
 from labelwise.errors import DataError
 from labelwise.labels import strategies
 from labelwise.labels.table import LabelTable
+from labelwise.losses import binary_cross_entropy
 from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
 from labelwise.train.fit import FitInput, fit
 from labelwise.train.multilabel import MultiLabelTask, ranking_scores
 from labelwise.train.progress import Progress
 from labelwise.train.runtime import start_runtime
+from labelwise.train.schemes import Plain
 from labelwise.train.setup import data_spec
 
 N, B, C, S = 10, 6, 3, 4
@@ -107,6 +111,21 @@ def test_parts_of_a_batch_have_its_gradient(parts: int) -> None:
     for piece in pieces:
         (task(split, piece).loss * piece.weight / len(pieces)).backward()
     torch.testing.assert_close(split.logits.grad, whole.logits.grad)
+
+
+def test_the_scheme_is_told_the_epoch_and_not_the_view() -> None:
+    told = []
+
+    class Noting(Plain):
+        def __call__(self, logits: torch.Tensor, *rest: Any) -> torch.Tensor:
+            told.append(rest[-1])
+            return super().__call__(logits, *rest)
+
+    task = MultiLabelTask(table(), ROWS, S, CPU, scheme=Noting(binary_cross_entropy))
+    views = replace(batch(), numbers=np.zeros(len(ROWS), dtype=np.int64), epoch=7)
+    for part in (views, *views.split(2)):
+        task(Logits(), part)
+    assert told == [7, 7, 7]
 
 
 def test_mixed_views_know_what_both_parts_know() -> None:

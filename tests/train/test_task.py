@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from labelwise.data.loaders import Batch, Mix
-from labelwise.train.labeller import GivenLabels
+from labelwise.train.labeller import GivenLabels, StoredLabels
 from labelwise.train.task import SoftLabelTask
 
 B, K, S = 6, 4, 8
@@ -58,6 +60,27 @@ def test_mixed_labels():
     torch.testing.assert_close(target[3], torch.tensor([0, 0, 0.8, 0.2]))
     torch.testing.assert_close(target[4], torch.tensor([0, 1.0, 0, 0]))
     torch.testing.assert_close(GivenLabels(K, 0.4)(batch(mix=True)), 0.6 * target + 0.1)
+
+
+def test_stored_labels_by_row_and_by_class():
+    table = torch.softmax(torch.randn(B + 3, K), 1)
+    views = replace(batch(mix=True), rows=np.array([7, 0, 3, 8, 1, 1]))
+    plain = replace(views, mix=None)
+    by_row, by_class = StoredLabels(table, "row", "x"), StoredLabels(table[:K], "class", "y")
+    assert torch.equal(by_row(plain), table[[7, 0, 3, 8, 1, 1]])
+    assert torch.equal(by_class(plain), table[[0, 1, 2, 3, 1, 1]])
+    torch.testing.assert_close(by_row(views)[0], 0.7 * table[7] + 0.3 * table[0])
+    torch.testing.assert_close(by_class(views)[3], 0.2 * table[3] + 0.8 * table[2])
+    assert (by_row.describe(), by_class.describe(), by_row.sizes) == ("x", "y", ())
+
+
+def test_hard_labels_are_the_likeliest_class():
+    net, q = network(), torch.softmax(torch.randn(B, K), 1)
+    q[2] = 1 / K  # the first of equals
+    output = SoftLabelTask(Says(q), S, hard=True)(net, batch())
+    expected = functional.cross_entropy(net(batch().inputs[S]), torch.tensor([*q.argmax(1)]))
+    torch.testing.assert_close(output.loss, expected)
+    assert q[2].argmax() == 0 and output.sums[2] == 0  # no entropy
 
 
 def test_loss_and_sums():

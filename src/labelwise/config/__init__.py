@@ -1,7 +1,15 @@
 """Every option of a recipe, typed. Unknown keys are refused; a run saves the configuration it resolved."""
 
 from labelwise.config.chain import BaselineConfig, ChainConfig, JitterConfig, NetworkStep, RefinedConfig, merge_refined
-from labelwise.config.data import DataConfig, KnownConfig, LabelColumnConfig, NoiseConfig, ViewConfig, VotesConfig
+from labelwise.config.data import (
+    DataConfig,
+    KnownConfig,
+    LabelColumnConfig,
+    NoiseConfig,
+    ViewConfig,
+    VotesConfig,
+    merge_views,
+)
 from labelwise.config.labels import (
     LabelsConfig,
     PseudoConfig,
@@ -46,5 +54,6 @@ __all__ = [
     "load_recipe",
     "merge_refined",
     "merge_train",
+    "merge_views",
     "parse_lr_steps",
 ]

@@ -62,14 +62,17 @@ class RefinedConfig(Section):
 class NetworkStep(Section):
     """One generation of a chain: a network, and what differs in its training and its labels."""
 
-    model: ModelConfig
+    model: ModelConfig | None = Field(None, description="default: the recipe's model")
     train: dict[str, Any] = Field(default_factory=dict, description="keys of train that differ for this network")
+    views: dict[str, Any] = Field(default_factory=dict, description="keys of views that differ in its training")
     refined: dict[str, Any] = Field(default_factory=dict, description="keys of chain.refined that differ")
     labelled_by: int | None = Field(
         None, ge=0, description="generation whose networks label this one; 0: as generation 1; default: the one before"
     )
     start_from: PositiveInt | None = Field(
-        None, description="generation whose weights this one starts from; default: as model.init says"
+        None,
+        description="generation whose weights this one starts from, its members and fold networks each from the one of "
+        "the same number; default: as model.init says",
     )
 
 
@@ -105,17 +108,7 @@ class ChainConfig(Section):
             for key, other in (("labelled_by", step.labelled_by), ("start_from", step.start_from)):
                 if other is not None and other > i:
                     raise ValueError(f"networks.{i}.{key}: generation {other} is not before generation {i + 1}")
-            if step.start_from is not None and _network(self.networks[step.start_from - 1]) != _network(step):
-                raise ValueError(
-                    f"networks.{i}.start_from: generation {step.start_from} is another network"
-                    f" ({self.networks[step.start_from - 1].model.name})"
-                )
         return self
-
-
-def _network(step: NetworkStep) -> dict[str, Any]:
-    """What two networks of equal weights have in common."""
-    return step.model.model_dump(exclude={"init"})
 
 
 class BaselineConfig(Section):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from labelwise.config.types import Fraction, NonNegative, PositiveFloat, PositiveInt, Rate
-from labelwise.settings import Section
+from labelwise.errors import ConfigError
+from labelwise.settings import Section, resolve
 
 
 class NoiseConfig(Section):
@@ -104,6 +105,9 @@ class DataConfig(Section):
 class ViewConfig(Section):
     """How a training view of a sample is drawn, and how it is looked at for evaluation."""
 
+    number: PositiveInt | None = Field(
+        None, description="different training views of a sample, in turn; default: a new one every epoch"
+    )
     size: PositiveInt | None = Field(None, description="side of the student's input; default: the network's or images'")
     scale: tuple[PositiveFloat, PositiveFloat] = Field((0.08, 1.0), description="range of the crop's share of the area")
     ratio: tuple[PositiveFloat, PositiveFloat] = Field((3 / 4, 4 / 3), description="range of width / height")
@@ -129,3 +133,16 @@ class ViewConfig(Section):
         if self.scale[1] > 1:
             raise ValueError(f"scale is a share of the image's area, at most 1, got {self.scale[1]}")
         return self
+
+
+def merge_views(base: ViewConfig, changes: dict[str, Any], where: str = "views") -> ViewConfig:
+    """``base`` with some keys changed, validated again.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, a value is not allowed, or a key says how networks are evaluated, which is shared.
+    """
+    if shared := [key for key in ("size", "eval_crop") if key in changes]:
+        raise ConfigError(f"{where}.{shared[0]}: all networks of a chain are evaluated alike; set views.{shared[0]}")
+    return resolve(ViewConfig, base.model_dump() | changes, prefix=where) if changes else base

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from labelwise.config.chain import BaselineConfig, ChainConfig, merge_refined
-from labelwise.config.data import DataConfig, ViewConfig
+from labelwise.config.data import DataConfig, ViewConfig, merge_views
 from labelwise.config.labels import LabelsConfig
 from labelwise.config.train import ModelConfig, TrainConfig, merge_train
 from labelwise.config.types import PositiveInt
@@ -35,7 +35,14 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         for i, step in enumerate(self.chain.networks):
             merge_train(self.train, step.train, f"chain.networks.{i}.train")
+            merge_views(self.views, step.views, f"chain.networks.{i}.views")
             merge_refined(self.chain.refined, step.refined, f"chain.networks.{i}.refined")
+            if step.start_from is not None:
+                own, start = (s.model or self.model for s in (step, self.chain.networks[step.start_from - 1]))
+                if own.model_dump(exclude={"init"}) != start.model_dump(exclude={"init"}):
+                    raise ValueError(
+                        f"chain.networks.{i}.start_from: generation {step.start_from} is another network ({start.name})"
+                    )
         if self.chain.first == "early_stop" and self.chain.refinery:
             raise ValueError("chain.first: early_stop trains on given labels, chain.refinery replaces them; drop one")
         if self.data.select_share == 0 and (self.train.keep != "last" or self.chain.min_gain is not None):

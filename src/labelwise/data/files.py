@@ -1,4 +1,4 @@
-"""Files that users hand over (.npz, .csv, .parquet, text) and their columns, with errors that name row and column."""
+"""Files that users hand over (.npz, .csv, .parquet) and their columns, with errors that name row and column."""
 
 from __future__ import annotations
 
@@ -74,16 +74,6 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
         raise DataError(f"{path}: cannot be read as {path.suffix} ({' '.join(str(error).split())})") from None
     raise DataError(f"{path}: not a .csv or .parquet file")
-
-
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without a byte order mark; DataError if it is missing or something else."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error})") from None
 
 
 def refuse_repeated(values: Iterable[Hashable], where: str) -> None:

@@ -15,7 +15,8 @@ from labelwise.data.philox import generator
 from labelwise.errors import ConfigError
 
 REPEAT_SHIFT = 20
-"""A sample drawn again within one epoch gets another view: its number is epoch + (repetition << REPEAT_SHIFT)."""
+"""A sample drawn again within one epoch gets another view: its number is epoch + (repetition << REPEAT_SHIFT), or
+where ``views.number`` says how many there are, the next of them."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,15 @@ class MixPlan:
 class Job:
     """One batch: ``rows`` (B,) of the data set, the ``numbers`` (B,) of their views, or None for the centre view.
 
-    ``weight`` makes the mean over ranks the mean over the global batch: local size x ranks / global size.
+    ``weight`` makes the mean over ranks the mean over the global batch: local size x ranks / global size. ``epoch`` is
+    0-based.
     """
 
     rows: NDArray[np.int64]
     numbers: NDArray[np.int64] | None = None
     mix: MixPlan | None = None
     weight: float = 1.0
+    epoch: int = 0
 
 
 def train_jobs(
@@ -82,7 +85,8 @@ def train_jobs(
         order = rng.permutation(rows)
     else:
         order = rng.choice(rows, size=len(rows), p=sample_weight / sample_weight.sum())
-    numbers = epoch + (_repetition(order) << REPEAT_SHIFT)
+    again = _repetition(order)
+    numbers = epoch + (again << REPEAT_SHIFT) if views.number is None else (epoch + again) % views.number
     jobs: list[Job] = []
     for step, start in enumerate(range(0, len(order), batch_size)):
         size = min(batch_size, len(order) - start)
@@ -94,7 +98,7 @@ def train_jobs(
             mix = MixPlan(mix.cut, mix.share[part], mix.centre[part])
         take = slice(start + part.start, start + part.stop)
         weight = (part.stop - part.start) * shard.world / size
-        jobs.append(Job(order[take], numbers[take], mix, weight))
+        jobs.append(Job(order[take], numbers[take], mix, weight, epoch))
     return jobs
 
 

@@ -39,7 +39,7 @@ class Batch:
 
     ``inputs`` holds the same views once per input size that some network wants: (B, C, size, size) float32 in [0, 1]
     under the side of the image, or (B, D) under the length of a feature vector. ``boxes`` are the crops, where there
-    are any; ``numbers`` (B,) the view numbers, None for centre views.
+    are any; ``numbers`` (B,) the view numbers, None for centre views; ``epoch`` that of training, 0-based.
     """
 
     rows: NDArray[np.int64]
@@ -49,6 +49,7 @@ class Batch:
     numbers: NDArray[np.int64] | None = None
     mix: Mix | None = None
     weight: float = 1.0
+    epoch: int = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -149,7 +150,7 @@ class FeatureLoader:
             if mix is not None:
                 share = mix.share[:, None]
                 values = share * values + (1 - share) * values[mix.partner]
-            yield Batch(job.rows, {dim: values}, given, None, job.numbers, mix, job.weight)
+            yield Batch(job.rows, {dim: values}, given, None, job.numbers, mix, job.weight, job.epoch)
 
 
 class FileLoader:
@@ -254,7 +255,7 @@ def _finish(
     if mix is not None and job.mix is not None:
         share, inputs = mix_inputs(inputs, job.mix, mix.partner)
         mix = Mix(mix.partner, share)
-    return Batch(job.rows, inputs, given, boxes, job.numbers, mix, job.weight)
+    return Batch(job.rows, inputs, given, boxes, job.numbers, mix, job.weight, job.epoch)
 
 
 def _mix_of(job: Job, device: torch.device) -> Mix | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
@@ -38,6 +38,18 @@ def names_in(row: Row, prefix: str = "") -> Iterator[str]:
             yield from names_in(value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield prefix + key
+
+
+def mean_row(rows: Sequence[Row]) -> dict[str, Any]:
+    """The mean of every number that all rows have, nested as they are."""
+    found: dict[str, Any] = {}
+    for key, value in rows[0].items():
+        own = [row.get(key) for row in rows]
+        if isinstance(value, Mapping):
+            found[key] = mean_row([one if isinstance(one, Mapping) else {} for one in own])
+        elif None not in (numbers := [_number(row, key) for row in rows]):
+            found[key] = sum(number or 0.0 for number in numbers) / len(rows)
+    return found
 
 
 def _number(row: Row, name: str) -> float | None:

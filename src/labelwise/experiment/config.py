@@ -23,10 +23,15 @@ BASE = "base"
 
 
 class AxisConfig(Section):
-    """Columns that differ in one key; without a key, a single column. Their mean is told where there are several."""
+    """Columns that differ in one key, or in several; without either, a single column. Their mean is told where there
+    are several."""
 
     key: str | None = Field(None, description="key of a recipe, such as data.known.share")
     values: tuple[Any, ...] = ()
+    columns: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="instead of key and values: overrides of each column by its name, as after --set",
+    )
     title: str = ""
     overrides: tuple[str, ...] = Field((), description="what all columns of this axis share, as after --set")
 
@@ -34,6 +39,8 @@ class AxisConfig(Section):
     def _whole(self) -> AxisConfig:
         if (self.key is None) != (not self.values):
             raise ValueError("give both key and values, or neither")
+        if self.key is not None and self.columns:
+            raise ValueError("give key and values, or columns, not both")
         return self
 
     @property
@@ -41,9 +48,20 @@ class AxisConfig(Section):
         """What it is called in titles and folders."""
         return self.title or self.key or ""
 
+    @property
+    def is_varied(self) -> bool:
+        """Whether its columns differ in anything."""
+        return self.key is not None or bool(self.columns)
+
+    @property
+    def all_values(self) -> tuple[Any, ...]:
+        """What its columns are called; None for a single one without a name."""
+        return self.values or tuple(self.columns) or (None,)
+
 
 class ScoreConfig(Section):
-    """What is scored on test and told beside it; all but ``also`` are for multi-label data."""
+    """What is scored on test and told beside it; all but ``also`` and ``predictors`` are for
+    multi-label data."""
 
     also: tuple[str, ...] = Field(
         (),
@@ -51,6 +69,11 @@ class ScoreConfig(Section):
         "chain.seconds: of all networks of the run; or a difference: fit.top1 - test.top1",
     )
     metric: Metric | None = Field(None, description="ap or auc; default: the objective of the heads, else ap")
+    predictors: tuple[str, ...] = Field(
+        (),
+        description="numbers as in also, whose rank correlation with the score on test is told over the rows that have "
+        "them; refinery.fit.top1: of the networks that labelled the last one",
+    )
     unit: Literal["sample", "study", "group"] = Field(
         "sample",
         description="study: the highest probability of an examination's views against its labels; group: the same of "
@@ -64,7 +87,7 @@ class ScoreConfig(Section):
         "default: the groups that the data has, as Open Images has five",
     )
 
-    @field_validator("also")
+    @field_validator("also", "predictors")
     @classmethod
     def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if bad := [name for name in value if not is_name(name)]:
@@ -96,6 +119,13 @@ class BestConfig(Section):
     )
 
 
+class CompareConfig(Section):
+    """Two rows, ensembles or choices whose difference on test is told."""
+
+    row: str
+    over: str
+
+
 class ExperimentConfig(Section):
     """A table: what is shared, what differs between rows, between columns, and between seeds."""
 
@@ -114,6 +144,7 @@ class ExperimentConfig(Section):
     )
     ensembles: tuple[EnsembleConfig, ...] = Field((), description="multi-label data: networks that are scored as one")
     best: tuple[BestConfig, ...] = Field((), description="rows that are chosen on select, told under a name")
+    compare: tuple[CompareConfig, ...] = Field((), description="differences that are told beside those over reference")
     score: ScoreConfig = ScoreConfig()
     reference: str | None = Field(None, description="row that the others are compared with; default: the first")
 
@@ -134,48 +165,42 @@ class ExperimentConfig(Section):
         names = [axis.name for axis in self.axis]
         if len(names) > 1 and len(set(names) - {""}) < len(names):
             raise ValueError("axis: several need a title each, and no two the same")
-        for what, found in (("rows", self.rows), ("heads", self.heads), ("axis.title", names)):
+        columns = [name for axis in self.axis for name in axis.columns]
+        for what, found in (("rows", self.rows), ("heads", self.heads), ("axis.title", names), ("columns", columns)):
             if bad := [name for name in found if "/" in name]:
                 raise ValueError(f"{what}: {bad[0]!r} becomes the name of a folder; leave the / out")
-        taken = list(self.rows)
-        for ensemble in self.ensembles:
-            if ensemble.name in taken:
-                raise ValueError(f"ensembles: {ensemble.name!r} is the name of another row")
-            if missing := [row for row in ensemble.rows if row not in self.rows]:
-                raise ValueError(
-                    f"ensembles: {ensemble.name!r} is of {missing[0]!r}, which is not one of the rows"
-                    f" {', '.join(self.rows)}"
-                )
-            taken.append(ensemble.name)
         return self
 
     @model_validator(mode="after")
-    def _choices(self) -> ExperimentConfig:
-        rows, taken = ", ".join(self.rows), [*self.rows, *(ensemble.name for ensemble in self.ensembles)]
+    def _names(self) -> ExperimentConfig:
+        """Ensembles and choices have names of their own and are of rows; what they are compared with is known."""
+        taken = list(self.rows)
+        for what, verb, own in (("ensembles", "is of", self.ensembles), ("best", "chooses from", self.best)):
+            for one in own:
+                if one.name in taken:
+                    raise ValueError(f"{what}: {one.name!r} is the name of another row")
+                if missing := [row for row in one.rows if row not in self.rows]:
+                    raise ValueError(
+                        f"{what}: {one.name!r} {verb} {missing[0]!r}, which is not one of the rows"
+                        f" {', '.join(self.rows)}"
+                    )
+                taken.append(one.name)
         for best in self.best:
-            if best.name in taken:
-                raise ValueError(f"best: {best.name!r} is the name of another row")
-            if missing := [row for row in best.rows if row not in self.rows]:
-                raise ValueError(
-                    f"best: {best.name!r} chooses from {missing[0]!r}, which is not one of the rows {rows}"
-                )
             if len(set(best.rows)) < len(best.rows):
                 raise ValueError(f"best: {best.name!r} has a candidate twice")
-            taken.append(best.name)
         known = [*self.rows, *(best.name for best in self.best)]
         for best in self.best:
             if best.reference == best.name or (best.reference or self.reference_row) not in known:
                 raise ValueError(f"best: {best.name!r} is compared with {best.reference!r}; give {' or '.join(known)}")
+        for pair in self.compare:
+            if bad := [name for name in (pair.row, pair.over) if name not in taken]:
+                raise ValueError(f"compare: {bad[0]!r} is none of {', '.join(taken)}")
         return self
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """All columns, one axis after the other."""
-        return tuple(
-            Column(number, axis, value)
-            for number, axis in enumerate(self.axis)
-            for value in (axis.values if axis.key else (None,))
-        )
+        return tuple(Column(number, axis, value) for number, axis in enumerate(self.axis) for value in axis.all_values)
 
     @property
     def reference_row(self) -> str:
@@ -206,12 +231,14 @@ class Column:
     def overrides(self) -> tuple[str, ...]:
         """What is set in its recipes."""
         own = () if self.axis.key is None else (f"{self.axis.key}={json.dumps(self.value)}",)
-        return (*self.axis.overrides, *own)
+        return (*self.axis.overrides, *self.axis.columns.get(str(self.value), own))
 
     @property
     def title(self) -> str:
         """Name of the axis and the value."""
         value = f"{self.value:g}" if isinstance(self.value, float) else str(self.value)
+        if self.axis.columns:
+            return f"{self.axis.name}: {value}" if self.axis.name else value
         return self.axis.name if self.axis.key is None else f"{self.axis.name} {value}"
 
 
@@ -274,7 +301,7 @@ def cell_folder(config: ExperimentConfig, cell: Cell, out: Path) -> Path:
     """Where the run of a cell is: ``cells/[AXIS/][VALUE/]ROW/seed-S``."""
     column = config.columns[cell.column]
     axis = (column.axis.name,) if len(config.axis) > 1 else ()
-    value = () if column.axis.key is None else (str(column.value),)
+    value = (str(column.value),) if column.axis.is_varied else ()
     return out.joinpath("cells", *axis, *value, cell.row, f"seed-{cell.seed}")
 
 

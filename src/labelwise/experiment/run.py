@@ -24,7 +24,7 @@ from labelwise.settings import dump_yaml, resolve
 NETWORKS = "networks"
 """Folder of the networks that cells have in common."""
 
-OF_THE_TABLE_ALONE = {"seeds", "description", "claim", "score", "ensembles", "best", "reference"}
+OF_THE_TABLE_ALONE = {"seeds", "description", "claim", "score", "ensembles", "best", "compare", "reference"}
 """What may change without any cell being another one."""
 
 

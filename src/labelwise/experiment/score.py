@@ -40,6 +40,10 @@ class Score:
     value: Floats
     drawn: Floats
 
+    def over_all(self) -> Score:
+        """The same in the view of all categories alone."""
+        return Score(self.value[:1], self.drawn[:1])
+
 
 def mean_of(scores: Sequence[Score]) -> Score:
     """What several networks have on average."""
@@ -70,6 +74,7 @@ class Board:
 
     def __init__(self, dataset: Dataset, data: DataConfig, config: ExperimentConfig) -> None:
         self._name, rows = dataset.name, dataset.rows("test")
+        self._ids = dataset.ids[rows]
         if not len(rows):
             raise DataError(f"{dataset.name}: the test split is empty")
         if config.best and not len(dataset.rows("select")):
@@ -127,6 +132,11 @@ class Board:
             for table in (values, drawn)
         ]
         return Score(means[0][:, 0], means[1])
+
+    def has_the_draws_of(self, other: Board) -> bool:
+        """Whether draw by draw both take the same samples, so that their scores can be averaged."""
+        same = np.array_equal(self._ids, other._ids) and np.array_equal(self._member, other._member)
+        return same and self.metric == other.metric
 
     def _accuracy(self, right: NDArray[Any]) -> Score:
         self._check(right.shape, self._member.shape)
@@ -196,7 +206,7 @@ def _parts(
 
 
 def _refuse_multi_label_options(name: str, config: ExperimentConfig) -> None:
-    score = config.score.model_copy(update={"also": ()})
+    score = config.score.model_copy(update={"also": (), "predictors": ()})
     asked = {"score": score != ScoreConfig(), "ensembles": bool(config.ensembles), "heads": bool(config.heads)}
     for option, given in asked.items():
         if given:

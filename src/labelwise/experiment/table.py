@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -15,13 +14,21 @@ from labelwise.cft.ensemble import PREDICTIONS as HEAD_PREDICTIONS
 from labelwise.cft.ensemble import combine
 from labelwise.data.readers import load_dataset
 from labelwise.errors import ConfigError
-from labelwise.experiment.also import names_in, score_of
+from labelwise.experiment.across import (
+    ColumnScores,
+    Entry,
+    averages,
+    by_seeds,
+    comparisons,
+    mean_columns,
+    predictions,
+    spread,
+)
+from labelwise.experiment.also import mean_row, names_in, score_of
 from labelwise.experiment.config import BASE, BestConfig, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
 from labelwise.experiment.score import Board, Score, mean_of
 from labelwise.refine.bench import PREDICTIONS
 from labelwise.runs import RESULTS, read_json
-
-Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,9 @@ def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
 
     Returns
     -------
-    ``groups`` and ``categories``, which have scores of their own beside that of all; and ``table``: an entry for each
-    column, row and head, then for each axis, row and head the mean over the columns of the axis (``column`` None)
+    ``groups`` and ``categories``, which have scores of their own beside that of all; ``table``: an entry for each
+    column, row and head, then for each axis, row and head the mean over the columns of the axis (``column`` None);
+    ``compared`` and ``predicted``: see :func:`comparisons` and :func:`predictions`
 
     Raises
     ------
@@ -70,14 +78,20 @@ def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
     """
     _refuse_unknown_scores(config, out)
     found: list[Entry] = []
+    columns: list[ColumnScores] = []
     for column in range(len(config.columns)):
         board = board_of(config, column)
         networks = _networks(config, column, board, out)
         chosen = {best.name: _chosen(best, networks) for best in config.best}
         networks |= {(name, BASE): networks[row, BASE] for name, row in chosen.items()}
         found += _entries(config, column, board, networks, chosen)
+        scores = {key: [network.score.over_all() for network in own] for key, own in networks.items()}
+        columns.append(ColumnScores(column, config.columns[column].number, board, scores))
     parts = {kind: list(found[0][kind]) for kind in ("groups", "categories")}
-    return {**parts, "table": found + _averages(config, found)}
+    means = mean_columns(columns)
+    table = found + averages(config, found, means)
+    compared, predicted = comparisons(config, [*columns, *means]), predictions(config, found)
+    return {**parts, "table": table, "compared": compared, "predicted": predicted}
 
 
 def last_generation(results: dict[str, Any]) -> Entry:
@@ -85,9 +99,19 @@ def last_generation(results: dict[str, Any]) -> Entry:
     return dict([row for row in results["rows"] if row["role"] == "generation"][-1])
 
 
+def labellers_of(results: dict[str, Any]) -> list[Entry]:
+    """The networks of the run that labelled :func:`last_generation`."""
+    names = last_generation(results).get("refineries", ())
+    return [row for row in results["rows"] if names and row["name"] in names]
+
+
 def scored_row(results: dict[str, Any]) -> Entry:
-    """What :func:`last_generation` gives, with ``chain.seconds`` of all networks of the run, refineries included."""
-    return last_generation(results) | {"chain": {"seconds": sum(row["seconds"] for row in results["rows"])}}
+    """What :func:`last_generation` gives, with ``chain.seconds`` of all networks of the run, and as ``refinery`` the
+    mean numbers of those that labelled it."""
+    row = last_generation(results)
+    labellers = labellers_of(results)
+    more = {"refinery": mean_row(labellers)} if labellers else {}
+    return row | {"chain": {"seconds": sum(other["seconds"] for other in results["rows"])}} | more
 
 
 # What the cells hold
@@ -95,12 +119,12 @@ def scored_row(results: dict[str, Any]) -> Entry:
 
 def _refuse_unknown_scores(config: ExperimentConfig, out: Path) -> None:
     """A score that some networks lack is a gap in the table, such as the noise found in a column without any."""
-    wanted = config.score.also
+    wanted = (*config.score.also, *config.score.predictors)
     rows = (scored_row(read_json(cell_folder(config, cell, out) / RESULTS)) for cell in all_cells(config))
     there = [(row, {name for name in wanted if score_of(row, name) is not None}) for row in rows]
     for name in wanted:
         if not any(name in found for _, found in there):
-            raise ConfigError(f"score.also: no network has {name!r}; there are {', '.join(names_in(there[0][0]))}")
+            raise ConfigError(f"score: no network has {name!r}; there are {', '.join(names_in(there[0][0]))}")
 
 
 def _chosen(best: BestConfig, networks: Networks) -> str:
@@ -118,7 +142,7 @@ def _networks(config: ExperimentConfig, column: int, board: Board, out: Path) ->
     folders = {
         row: [cell_folder(config, Cell(row, column, seed), out) for seed in range(config.seeds)] for row in config.rows
     }
-    heads, also = (BASE, *config.heads), config.score.also
+    heads, also = (BASE, *config.heads), (*config.score.also, *config.score.predictors)
     found: Networks = {
         (row, head): [_network(folder, head, board, also) for folder in folders[row]]
         for row, head in product(folders, heads)
@@ -166,10 +190,7 @@ def _prediction(folder: Path, head: str, board: Board) -> NDArray[Any]:
 
 def _labellers(folder: Path) -> list[NDArray[Any]]:
     """Logits on test of the networks that labelled the last one of a cell."""
-    results = read_json(folder / RESULTS)
-    before = last_generation(results)["generation"] - 1
-    rows = [row for row in results["rows"] if row["generation"] == before and row["role"] in ("generation", "member")]
-    return [_stored(folder / row["path"], "logits") for row in rows]
+    return [_stored(folder / row["path"], "logits") for row in labellers_of(read_json(folder / RESULTS))]
 
 
 def _stored(network: Path, key: str) -> NDArray[Any]:
@@ -207,10 +228,10 @@ def _entries(
                 "head": head,
                 **({"chosen": chosen[row], "candidates": candidates[row]} if row in chosen else {}),
                 "metric": board.metric,
-                "select": _spread([network.select for network in own if network.select is not None]),
+                "select": spread([network.select for network in own if network.select is not None]),
                 **told,
-                "seconds": _spread([network.seconds for network in own if network.seconds is not None]),
-                "also": {name: _also([network.also[name] for network in own]) for name in own[0].also},
+                "seconds": spread([network.seconds for network in own if network.seconds is not None]),
+                "also": {name: by_seeds([network.also[name] for network in own]) for name in own[0].also},
                 "groups": dict(zip(board.groups, groups, strict=True)),
                 "categories": dict(zip(board.categories, categories, strict=True)),
             }
@@ -223,42 +244,5 @@ def _views(scores: list[Score], gains: dict[str, list[dict[str, Any]]]) -> list[
     found = []
     for view, by_seed in enumerate(np.stack([score.value for score in scores], axis=1).tolist()):
         own = {name: gain[view] for name, gain in gains.items()}
-        found.append({"test": _spread(by_seed), "by_seed": by_seed, **own})
+        found.append({"test": spread(by_seed), "by_seed": by_seed, **own})
     return found
-
-
-def _averages(config: ExperimentConfig, table: list[Entry]) -> list[Entry]:
-    """Means over the columns of an axis, seed by seed. Columns are not independent, so there is no interval."""
-    found = []
-    for axis in range(len(config.axis)):
-        names = dict.fromkeys((entry["row"], entry["head"]) for entry in table if entry["axis"] == axis)
-        for row, head in names:
-            own = [entry for entry in table if (entry["axis"], entry["row"], entry["head"]) == (axis, row, head)]
-            by_seed = np.mean([entry["by_seed"] for entry in own], axis=0).tolist()
-            entry = {"column": None, "axis": axis, "value": "mean", "row": row, "head": head}
-            entry |= {"metric": own[0]["metric"], "test": _spread(by_seed), "by_seed": by_seed}
-            entry["also"] = {}
-            for name in own[0]["also"]:
-                by_column = [of["also"][name]["by_seed"] for of in own]
-                entry["also"][name] = _also([_mean(values) for values in zip(*by_column, strict=True)])
-            found.append(entry)
-    return found
-
-
-def _also(by_seed: list[float | None]) -> Entry:
-    """Mean and deviation over the seeds that have the score."""
-    known = [value for value in by_seed if value is not None]
-    return {**(_spread(known) or {"mean": None, "std": None}), "by_seed": by_seed}
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """None unless all are there: a mean over some columns is not one over all."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None
-
-
-def _spread(values: list[float]) -> dict[str, float | None] | None:
-    """Mean and sample standard deviation."""
-    if not values:
-        return None
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}

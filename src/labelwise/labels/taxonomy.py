@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.errors import ConfigError, DataError
+from labelwise.textfile import read_text
 
 _WNID = re.compile(r"(n\d{8})(?![0-9A-Za-z])")
 _HYPERNYM = ("@", "@i")
@@ -152,17 +153,8 @@ def _check(distance: NDArray[np.int64]) -> None:
         raise DataError("taxonomy: distances must be 0 on the diagonal and at least 1 elsewhere")
 
 
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as text ({error})") from None
-
-
 def _read_json(file: Path) -> _Graph:
-    text = _read_text(file)
+    text = read_text(file)
     if not text.strip():
         raise DataError(f"{file}: empty, it has no classes")
     try:
@@ -191,7 +183,7 @@ def _read_json(file: Path) -> _Graph:
 
 
 def _read_csv(file: Path) -> _Graph:
-    reader = csv.DictReader(io.StringIO(_read_text(file), newline=""), restval="")
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), restval="")
     columns = reader.fieldnames or []
     if missing := [column for column in ("child", "parent") if column not in columns]:
         raise DataError(f"{file}: no column {' or '.join(missing)}, it has {', '.join(columns) or 'nothing'}")
@@ -221,7 +213,7 @@ def _read_csv(file: Path) -> _Graph:
 
 def _read_wordnet(file: Path) -> _Graph:
     graph = _Graph()
-    for number, line in enumerate(_read_text(file).splitlines(), start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         if line.startswith("  "):  # the licence
             continue
         # offset, file number, n, words (hex), each word and its number, pointers, each of four fields

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelwise.config import LabelsConfig, ModelConfig, Recipe, RefinedConfig, TrainConfig
+from labelwise.config import LabelsConfig, ModelConfig, Recipe, RefinedConfig, TrainConfig, ViewConfig
 from labelwise.data.dataset import Dataset
 from labelwise.data.folds import folds_of
-from labelwise.data.loaders import ViewLoader
+from labelwise.data.loaders import ViewLoader, make_loader
 from labelwise.data.philox import generator
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec
@@ -51,7 +52,8 @@ class Node:
 
     ``labels`` says what becomes of unknown labels of multi-label data where that is not what the recipe says, and
     ``refined`` what becomes of the refinery's answer for single-label data. ``start`` is a network whose weights it
-    begins with; ``without`` the fold that it does not see. ``stream`` names the randomness of weights, order and
+    begins with; ``without`` the fold that it does not see; ``views`` what it trains on where that is not what the
+    recipe says. ``stream`` names the randomness of weights, order and
     views; networks that share it differ by their labels alone.
     """
 
@@ -66,6 +68,7 @@ class Node:
     refined: RefinedConfig | None = None
     start: Parent | None = None
     without: int | None = None
+    views: ViewConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,19 @@ class Bench:
     quiet: bool = False
     shared: Path | None = None
 
+    @cached_property
+    def folds(self) -> NDArray[np.int64]:
+        """The fold (N,) of every fit sample of this seed, see :func:`labelwise.data.folds.folds_of`."""
+        return folds_of(self.dataset, self.recipe.chain.folds, self.seed)
+
+    def with_views(self, views: ViewConfig | None) -> Bench:
+        """The same for a network that trains on other views."""
+        if views is None or views == self.recipe.views:
+            return self
+        recipe = self.recipe.model_copy(update={"views": views})
+        loader = make_loader(self.dataset, views, self.runtime.device, recipe.data.workers)
+        return replace(self, recipe=recipe, loader=loader)
+
 
 def changed(options: Section, without: set[str] | None = None) -> dict[str, Any]:
     """The options that are not at their default: what is said about a network does not change when a later version
@@ -142,11 +158,6 @@ def load_parent(name: str, path: Path, unseen: int | None = None) -> Parent:
     """A finished checkpoint as a refinery."""
     card = read_json(path / checkpoint.CARD)
     return Parent(name, path, str(card["weights_hash"]), unseen)
-
-
-def folds(bench: Bench) -> NDArray[np.int64]:
-    """The fold (N,) of every fit sample of this seed, see :func:`labelwise.data.folds.folds_of`."""
-    return folds_of(bench.dataset, bench.recipe.chain.folds, bench.seed)
 
 
 def fit_sample(dataset: Dataset) -> NDArray[np.int64]:

@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import labelwise
-from labelwise.config import ChainConfig, ModelConfig, Recipe, RefinedConfig, TrainConfig, merge_refined, merge_train
+from labelwise.config import (
+    ChainConfig,
+    ModelConfig,
+    Recipe,
+    RefinedConfig,
+    TrainConfig,
+    ViewConfig,
+    merge_refined,
+    merge_train,
+    merge_views,
+)
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.data.missingness import in_words, only_positives_known
@@ -115,33 +125,26 @@ def _run_chain(bench: Bench) -> list[Row]:
     chain, rows = bench.recipe.chain, []
     outside = tuple(external.open_refinery(p, bench.folder.parent, bench.dataset.classes) for p in chain.refinery)
     labellers = [outside]  # of generation 1, then the networks of every generation
-    networks: list[Parent] = []
+    trained: list[tuple[Parent, ...]] = []  # of every generation the network and, if anybody asks them, the others
+    asked = _asked(bench.recipe)
     previous: Row | None = None
     for generation in range(1, chain.generations + 1):
         step = _step(bench.recipe, generation)
-        by = generation - 1 if step.labelled_by is None else step.labelled_by
-        start = None if step.start_from is None else networks[step.start_from - 1]
-        name = f"generation-{generation}"
-        node = Node(
-            name, "generation", step.model, step.train, generation, labellers[by], refined=step.refined, start=start
-        )
+        starts = () if step.start_from is None else trained[step.start_from - 1]
+        name, by = f"generation-{generation}", labellers[_labelled_by(step, generation)]
+        node = Node(name, "generation", step.model, step.train, generation, by, refined=step.refined, views=step.views)
         if generation == 1 and chain.first == "early_stop":
-            chosen = controls.early_stop(bench, step.model, step.train)
+            chosen = controls.early_stop(bench.with_views(step.views), step.model, step.train)
             node = replace(node, train=controls.shortened(step.train, chosen["epochs"]))
             row = chosen | {"name": name, "role": "generation", "generation": 1}
         else:
-            row = run_node(bench, node)
-        rows.append(row)
-        networks.append(_as_parent(bench, row))
-        ours: tuple[Parent, ...] = (networks[-1],)
-        if generation < chain.generations:  # the last one labels nothing, so only the network itself is trained
-            members = [run_node(bench, member) for member in _members(chain, node)]
-            rows += members
-            if chain.folds > 1:
-                ours = tuple(_as_parent(bench, member, fold) for fold, member in enumerate(members))
-            else:
-                ours += tuple(_as_parent(bench, member) for member in members)
-        labellers.append(ours)
+            row = run_node(bench, replace(node, start=starts[0] if starts else None))
+        network = _as_parent(bench, row)
+        members = [run_node(bench, member) for member in _members(chain, node, starts)] if generation in asked else []
+        rows += [row, *members]
+        others = tuple(_as_parent(bench, row, i if chain.folds > 1 else None) for i, row in enumerate(members))
+        trained.append((network, *others))
+        labellers.append(others if chain.folds > 1 else trained[-1])
         if previous is not None and chain.min_gain is not None:
             metric = bench.goal.metric
             if row["select"][metric] - previous["select"][metric] < chain.min_gain:
@@ -150,14 +153,29 @@ def _run_chain(bench: Bench) -> list[Row]:
     return rows
 
 
-def _members(chain: ChainConfig, node: Node) -> list[Node]:
-    """What is trained beside the network of a generation so that several label the next one."""
+def _asked(recipe: Recipe) -> set[int]:
+    """Generations whose members or fold networks are trained: those that label a later generation, and those that such
+    networks of a later one start from."""
+    found: set[int] = set()
+    for generation in range(recipe.chain.generations, 0, -1):  # all that a generation is asked for comes after it
+        step = _step(recipe, generation)
+        if generation in found and step.start_from is not None:
+            found.add(step.start_from)
+        found.add(_labelled_by(step, generation))
+    return found
+
+
+def _members(chain: ChainConfig, node: Node, starts: tuple[Parent, ...]) -> list[Node]:
+    """What is trained beside the network of a generation so that several label a later one.
+
+    Each starts from the one of its number, so that a fold network has still not seen its fold.
+    """
     if chain.folds > 1:
-        return [
-            replace(node, name=f"{node.name}-fold-{fold + 1}", role="member", without=fold)
-            for fold in range(chain.folds)
-        ]
-    return [replace(node, name=f"{node.name}-member-{i}", role="member") for i in range(2, chain.members + 1)]
+        nodes = [replace(node, name=f"{node.name}-fold-{fold + 1}", without=fold) for fold in range(chain.folds)]
+    else:
+        nodes = [replace(node, name=f"{node.name}-member-{number}") for number in range(2, chain.members + 1)]
+    own = starts[1:] or [None] * len(nodes)
+    return [replace(member, role="member", start=start) for member, start in zip(nodes, own, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -166,6 +184,7 @@ class _Step:
 
     model: ModelConfig
     train: TrainConfig
+    views: ViewConfig
     refined: RefinedConfig
     labelled_by: int | None = None
     start_from: int | None = None
@@ -175,16 +194,22 @@ def _step(recipe: Recipe, generation: int) -> _Step:
     """Network, training and labels of a generation; the last step of ``chain.networks`` is repeated."""
     chain = recipe.chain
     if not chain.networks:
-        return _Step(recipe.model, recipe.train, chain.refined)
+        return _Step(recipe.model, recipe.train, recipe.views, chain.refined)
     number = min(generation, len(chain.networks)) - 1
     step = chain.networks[number]
     return _Step(
-        step.model,
+        step.model or recipe.model,
         merge_train(recipe.train, step.train, f"chain.networks.{number}.train"),
+        merge_views(recipe.views, step.views, f"chain.networks.{number}.views"),
         merge_refined(chain.refined, step.refined, f"chain.networks.{number}.refined"),
         step.labelled_by,
         step.start_from,
     )
+
+
+def _labelled_by(step: _Step, generation: int) -> int:
+    """The generation that labels this one; 0: as generation 1."""
+    return generation - 1 if step.labelled_by is None else step.labelled_by
 
 
 def _as_parent(bench: Bench, row: Row, unseen: int | None = None) -> Parent:
@@ -195,7 +220,7 @@ def _run_controls(bench: Bench, chain: list[Row]) -> list[Row]:
     """Controls for the network that the chain ends with."""
     kinds, rows = bench.recipe.baselines.kinds, []
     step = _step(bench.recipe, bench.recipe.chain.generations)
-    model, train = step.model, step.train
+    bench, model, train = bench.with_views(step.views), step.model, step.train
     if "long" in kinds:
         rows.append(controls.long(bench, model, train, sum(row["epochs"] for row in chain)))
     if "early_stop" in kinds:

@@ -50,26 +50,34 @@ class AdversarialJitter:
         self._temperature, self._autocast = temperature, autocast
 
     def __call__(self, batch: Batch) -> tuple[Batch, Tensor]:
-        """The moved views, and KL (2, B) in nats before and after, both of the student in eval mode."""
+        """The moved views, and KL (B,) in nats of the refinery's answer from the student's before the move."""
         size, options = self._student.spec.size, self._options
         pixels = batch.inputs[size].detach().requires_grad_()
         with evaluating(self._student), torch.enable_grad():
-            before = self._divergence(batch, pixels)
+            here = at(batch, size, pixels)
+            with torch.set_grad_enabled(options.path == "both"):
+                q = tempered(self._refinery.answer(here), self._temperature)
+            before = self._from_student(q, pixels)
             # The sum: a mean would make the step depend on how many views there are.
             (gradient,) = torch.autograd.grad(before.sum(), pixels)
-            moved = (pixels.detach() + move(gradient, options.norm, options.step / 255)).clamp(0, 1)
-            with torch.no_grad():
-                after = self._divergence(batch, moved)
-        return at(batch, size, moved), torch.stack([before.detach(), after])
+        moved = (pixels.detach() + move(gradient, options.norm, options.step / 255)).clamp(0, 1)
+        return at(batch, size, moved), before.detach()
 
-    def _divergence(self, batch: Batch, pixels: Tensor) -> Tensor:
-        """KL (B,) of the refinery's answer from the student's."""
-        here = at(batch, self._student.spec.size, pixels)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self._options.path == "both"):
-            q = tempered(self._refinery.answer(here), self._temperature)
+    @torch.no_grad()
+    def divergence(self, batch: Batch, answer: Tensor) -> Tensor:
+        """KL (B,) of the refinery's ``answer`` (B, K), at its temperature, to these views from the student's.
+
+        An answer that depends on the rest of its batch is asked for anew, of the same views as before the move.
+        """
+        if self._refinery.batch_statistics:
+            answer = tempered(self._refinery(batch), self._temperature)
+        with evaluating(self._student):
+            return self._from_student(answer, batch.inputs[self._student.spec.size])
+
+    def _from_student(self, answer: Tensor, pixels: Tensor) -> Tensor:
         with self._autocast():
             logits = self._student(pixels)
-        return kl_divergence(q, logits)
+        return kl_divergence(answer, logits)
 
 
 def move(gradient: Tensor, norm: str, step: float) -> Tensor:

@@ -83,7 +83,7 @@ class RefineryLabels:
     ) -> None:
         self._orders = [class_order(m, classes, n) for m, n in zip(models, names, strict=True)]
         self._refineries = [Frozen(m, batch_statistics).to(device) for m in models]
-        self._unseen = unseen
+        self._unseen, self.batch_statistics = unseen, batch_statistics
         self._names = tuple(names)
         self._device, self._autocast, self._probability = device, autocast, probability
         self.sizes = tuple(sorted({m.spec.size for m in models}))

@@ -18,7 +18,7 @@ from labelwise.data.philox import derive_seed
 from labelwise.errors import ModelError, RunError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.refine.bench import PREDICTIONS, Bench, Node, Plan, changed, folds
+from labelwise.refine.bench import PREDICTIONS, Bench, Node, Plan, changed
 from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, read_json, write_json
 from labelwise.train.evaluate import predict_logits
 from labelwise.train.fit import FitInput, FitResult, fit
@@ -39,6 +39,7 @@ def run_node(bench: Bench, node: Node) -> dict[str, Any]:
     RunError
         If the folder holds a network of other settings, data or refineries.
     """
+    bench = bench.with_views(node.views)
     folder = bench.folder / node.name
     lineage = _lineage(bench, node)
     mark = fingerprint(lineage)
@@ -126,7 +127,7 @@ def _train(bench: Bench, node: Node, folder: Path, mark: str) -> dict[str, Any]:
     checkpoint.initialise(model, node.model.init if node.start is None else str(node.start.path))
     rows = dataset.rows("fit")
     if node.without is not None:
-        rows = rows[folds(bench)[rows] != node.without]
+        rows = rows[bench.folds[rows] != node.without]
     plan = bench.goal.plan(bench, node, model, _load_parents(bench, node))
     select_rows = dataset.rows("select")
 
@@ -193,6 +194,7 @@ def _row(bench: Bench, node: Node, model: Classifier, labels: str, result: FitRe
         "seed": bench.seed,
         "model": node.model.name,
         "labels": labels,
+        "refineries": [parent.name for parent in node.parents],
         "epochs": node.train.epochs,
         "kept_epoch": result.kept_epoch,
         "fit": goal.fit_scores(bench, model),

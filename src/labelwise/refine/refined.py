@@ -1,4 +1,7 @@
-"""From ``chain.refined`` to who labels a view and how the student is held to it, for single-label data."""
+"""The refineries of a network as one labeller, and what ``chain.refined`` makes of their answers.
+
+The labeller and its answers on centre views serve multi-label data too; ``chain.refined`` is for single-label data.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ from labelwise.data.jobs import fixed_jobs
 from labelwise.errors import ConfigError
 from labelwise.losses import distillation, logit_squared_error, reverse_kl, squared_error, symmetric_kl
 from labelwise.models.classifier import Classifier
-from labelwise.refine.bench import SCORE_VIEW, Bench, Node, changed, folds
+from labelwise.refine.bench import SCORE_VIEW, Bench, Node, changed
 from labelwise.refine.jitter import AdversarialJitter
 from labelwise.refine.labellers import RefineryLabels, softmax
 from labelwise.train.evaluate import EVAL_BATCH
-from labelwise.train.labeller import CategoryLabels, Hardened, ImageLabels, Labeller, Tempered
+from labelwise.train.labeller import Labeller, StoredLabels, Tempered
 from labelwise.train.task import Jitter, Loss
 
 
@@ -37,7 +40,7 @@ def refinery_labels(
     if _only_unseen(bench, node):
         if bench.recipe.views.mixup > 0 or bench.recipe.views.cutmix > 0:
             raise ConfigError("chain.fold_labels unseen: a mixed view is of two samples; set mixup and cutmix to 0")
-        unseen = folds(bench)
+        unseen = bench.folds
     return RefineryLabels(
         refineries,
         bench.dataset.classes,
@@ -67,14 +70,14 @@ def options_of(bench: Bench, node: Node) -> RefinedConfig:
 
 
 def labeller_of(bench: Bench, refinery: RefineryLabels, options: RefinedConfig) -> Labeller:
-    """Temperature first, then the mean over crops where labels are per category, then the likeliest class."""
+    """Temperature first, then the mean over crops where labels are per category. Soft: the task makes them hard."""
     answer: Labeller = refinery if options.temperature == 1 else Tempered(refinery, options.temperature)
     if options.per == "image":
         table = torch.from_numpy(centre_answers(bench, answer)).to(bench.runtime.device)
-        answer = ImageLabels(table, answer.describe())
-    elif options.per == "category":
-        answer = CategoryLabels(category_means(bench, answer, options.crops), answer.describe())
-    return answer if options.kind == "soft" else Hardened(answer)
+        return StoredLabels(table, "row", answer.describe())
+    if options.per == "category":
+        return StoredLabels(category_means(bench, answer, options.crops), "class", answer.describe())
+    return answer
 
 
 def loss_of(options: RefinedConfig) -> Loss | None:

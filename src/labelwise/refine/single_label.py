@@ -32,7 +32,7 @@ from labelwise.refine.refined import (
     refinery_labels,
 )
 from labelwise.train.evaluate import predict_logits
-from labelwise.train.labeller import CategoryLabels, GivenLabels, Labeller
+from labelwise.train.labeller import GivenLabels, Labeller, StoredLabels
 from labelwise.train.task import SoftLabelTask
 
 
@@ -56,6 +56,7 @@ class SingleLabel:
             labeller_of(bench, refinery, options),
             size,
             weight,
+            hard=options.kind == "hard",
             loss=loss_of(options),
             given=(_given_labels(dataset, node.train), options.given) if options.given > 0 else None,
             jitter=jitter_of(bench, model, refinery, options),
@@ -113,7 +114,7 @@ def _given_labels(dataset: Dataset, train: TrainConfig) -> Labeller:
     temperature = taxonomy.temperature_of(distance, train.taxonomy.mass)
     labels = taxonomy.soft_labels(distance, temperature=temperature)
     words = f"given, by taxonomy (mean mass {train.taxonomy.mass:g})"
-    return CategoryLabels(torch.from_numpy(labels), words)
+    return StoredLabels(torch.from_numpy(labels), "class", words)
 
 
 def _balance(

@@ -105,12 +105,14 @@ def experiment_lines(results: dict[str, Any]) -> list[str]:
         lines.append(f"Highest{', ' if column.title else ''}{column.title}: {name}, {score_cell(best)}.")
     for best in results["best"]:
         for column in columns_of(results):
-            if (entry := column.entry(best["name"])) and not column.is_mean:
-                lines.append(
-                    f"{', '.join(filter(None, [best['name'], column.title]))}: {entry['chosen']} (chosen on select, of"
-                    f" {entry['candidates']}), {score_cell(entry)}, points over {best['reference']}:"
-                    f" {gain_cell(entry['over_reference'])}."
-                )
+            entry = column.entry(best["name"])
+            if entry is None or "over_reference" not in entry:
+                continue
+            of = "" if column.is_mean else f"{entry['chosen']} (chosen on select, of {entry['candidates']}), "
+            lines.append(
+                f"{', '.join(filter(None, [best['name'], column.title]))}: {of}{score_cell(entry)}, points over"
+                f" {best['reference']}: {gain_cell(entry['over_reference'])}."
+            )
     return [*lines, f"It took {duration(results['seconds'])}."]
 
 

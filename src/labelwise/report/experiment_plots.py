@@ -17,6 +17,9 @@ from labelwise.report.svg import COLOURS, svg_element
 ACROSS = 3
 """Panels side by side, unless there are more heads."""
 
+LONG = 6
+"""Letters of a column's name from which on they would run into each other."""
+
 Stat = dict[str, Any] | None
 
 
@@ -89,7 +92,10 @@ def _draw(
             linewidth=1.4,
             elinewidth=0.8,
         )
-    panel.set_xticks(range(len(columns)), [column.value or column.title for column in columns])
+    names = [column.value or column.title for column in columns]
+    panel.set_xticks(range(len(columns)), names)
+    if len(names) > 1 and max(map(len, names)) > LONG:
+        panel.set_xticks(range(len(columns)), names, rotation=25, ha="right")
     panel.tick_params(colors=COLOURS["ink"])
     margin = 0.2 if len(columns) > 1 else 0.5
     panel.set_xlim(-margin, len(columns) - 1 + margin)

@@ -32,10 +32,15 @@ class Column:
     """A column, or the mean over those of an axis, with its entries by row and head."""
 
     axis: int
+    number: int | None
     title: str
     value: str
-    is_mean: bool
     entries: dict[tuple[str, str], Entry]
+
+    @property
+    def is_mean(self) -> bool:
+        """Over the columns of its axis."""
+        return self.number is None
 
     def entry(self, row: str, head: str = BASE) -> Entry | None:
         """None for a head that an ensemble or a choice does not have."""
@@ -58,9 +63,12 @@ def experiment_tables(results: dict[str, Any]) -> list[Table]:
         if results[kind]
         for table in _parts(results, column, kind)
     ]
-    choices = [_choices(results, singles)] if results["best"] else []
+    choices = [_choices(results, columns)] if results["best"] else []
+    compared = [_compared(results, columns)] if results["compared"] else []
+    predicted = [_predicted(results, singles)] if results["predicted"] else []
     further = _further_scores(results, columns)
-    return [*_scores(results, columns), *choices, _differences(results, singles), *further, *parts]
+    differences = [_differences(results, columns), *compared]
+    return [*_scores(results, columns), *choices, *differences, *predicted, *further, *parts]
 
 
 def columns_of(results: dict[str, Any]) -> list[Column]:
@@ -74,11 +82,11 @@ def columns_of(results: dict[str, Any]) -> list[Column]:
         for column, entries in own:
             value = next(iter(entries.values()))["value"]
             if column is None and len(own) > 2:
-                title = f"mean over {axis['title'] or axis['key']}"
-                found.append(Column(number, title, "mean", True, entries))
+                title = f"mean over {axis['title'] or axis['key'] or 'columns'}"
+                found.append(Column(number, None, title, "mean", entries))
             elif column is not None:
-                shown = "" if axis["key"] is None else f"{value:g}" if isinstance(value, float) else str(value)
-                found.append(Column(number, results["columns"][column], shown, False, entries))
+                shown = "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+                found.append(Column(number, column, results["columns"][column], shown, entries))
     return found
 
 
@@ -185,7 +193,12 @@ def _choices(results: dict[str, Any], columns: list[Column]) -> Table:
         for column in columns:
             entry = column.entry(name)
             assert entry is not None  # of every column something is chosen
-            cells = [entry["chosen"], str(entry["candidates"]), _cell(entry["select"], True), score_cell(entry)]
+            if column.is_mean and "over_reference" not in entry:
+                continue
+            chosen = [NOTHING] * 3
+            if not column.is_mean:
+                chosen = [entry["chosen"], str(entry["candidates"]), _cell(entry["select"], True)]
+            cells = [*chosen, score_cell(entry)]
             rows.append(
                 (", ".join(filter(None, [name, column.title])), [*cells, gain_cell(entry["over_reference"]), over])
             )
@@ -210,6 +223,31 @@ def _differences(results: dict[str, Any], columns: list[Column]) -> Table:
         f" seeds){brackets if own else ''}."
     )
     return Table("Differences on test", [column.title or "points" for column in columns], rows, before)
+
+
+def _compared(results: dict[str, Any], columns: list[Column]) -> Table:
+    """The differences that were asked for beside those over the reference row."""
+    found = {(entry["row"], entry["over"], entry["axis"], entry["column"]): entry for entry in results["compared"]}
+    pairs = dict.fromkeys((row, over) for row, over, _, _ in found)
+    rows = []
+    for row, over in pairs:
+        entries = [found.get((row, over, column.axis, column.number)) for column in columns]
+        rows.append((f"{row}, over {over}", ["" if entry is None else gain_cell(entry) for entry in entries]))
+    return Table("Compared", [column.title or "points" for column in columns], rows)
+
+
+def _predicted(results: dict[str, Any], columns: list[Column]) -> Table:
+    """Which numbers go with the score over the rows."""
+    found = {(entry["name"], entry["column"]): entry for entry in results["predicted"]}
+    rows = []
+    for name in dict.fromkeys(name for name, _ in found):
+        entries = [found[name, column.number] for column in columns]
+        rows.append((name, [f"{_cell(entry['correlation'], False)} ({entry['rows']} rows)" for entry in entries]))
+    before = (
+        f"Spearman's rank correlation with {metric_of(results)} on test over the rows that have the number, in each"
+        " seed alone: mean ± sample standard deviation over the seeds."
+    )
+    return Table("What goes with the score", [column.title or "correlation" for column in columns], rows, before)
 
 
 def _names(results: dict[str, Any]) -> list[tuple[str, str, str]]:

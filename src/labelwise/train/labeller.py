@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -55,44 +55,25 @@ class GivenLabels:
         return "given" if self._smoothing == 0 else f"given, smoothed {self._smoothing:g}"
 
 
-class CategoryLabels:
-    """One label for all views of all images of a given class.
+class StoredLabels:
+    """Labels that were made beforehand: one for all views of an image, or of all images of a given class.
 
     Parameters
     ----------
-    table : (K, K) float32, row k is the label of the given class k; rows sum to one
+    table : (N, K) float32 by row of the data set, or (K, K) by given class; rows sum to one
+    by : what the rows of ``table`` are
     words : what the labels are called in tables
     """
 
     sizes: tuple[int, ...] = ()
 
-    def __init__(self, table: Tensor, words: str) -> None:
-        self._table, self._words = table, words
+    def __init__(self, table: Tensor, by: Literal["row", "class"], words: str) -> None:
+        self._table, self._by, self._words = table, by, words
 
     def __call__(self, batch: Batch) -> Tensor:
-        return batch.mixed(self._table.to(batch.given.device)[batch.given])
-
-    def describe(self) -> str:
-        return self._words
-
-
-class ImageLabels:
-    """One label for all views of an image.
-
-    Parameters
-    ----------
-    table : (N, K) float32, by row of the data set
-    words : what the labels are called in tables
-    """
-
-    sizes: tuple[int, ...] = ()
-
-    def __init__(self, table: Tensor, words: str) -> None:
-        self._table, self._words = table, words
-
-    def __call__(self, batch: Batch) -> Tensor:
-        rows = torch.from_numpy(batch.rows).to(self._table.device)
-        return batch.mixed(self._table.index_select(0, rows))
+        table = self._table.to(batch.given.device)
+        index = batch.given if self._by == "class" else torch.from_numpy(batch.rows).to(table.device)
+        return batch.mixed(table.index_select(0, index))
 
     def describe(self) -> str:
         return self._words
@@ -112,16 +93,6 @@ class Tempered:
         return f"{self._labeller.describe()} at temperature {self._temperature:g}"
 
 
-class Hardened:
-    """One-hot at the likeliest class of another labeller's answer; the first of equals."""
-
-    def __init__(self, labeller: Labeller) -> None:
-        self._labeller = labeller
-        self.sizes = labeller.sizes
-
-    def __call__(self, batch: Batch) -> Tensor:
-        answer = self._labeller(batch)
-        return torch.nn.functional.one_hot(answer.argmax(1), answer.shape[1]).float()
-
-    def describe(self) -> str:
-        return f"{self._labeller.describe()}, likeliest class"
+def hardened(answer: Tensor) -> Tensor:
+    """One-hot (B, K) at the likeliest class of an answer (B, K); the first of equals."""
+    return torch.nn.functional.one_hot(answer.argmax(1), answer.shape[1]).float()

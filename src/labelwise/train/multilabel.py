@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labelwise.config import PseudoConfig
-from labelwise.data.jobs import REPEAT_SHIFT
 from labelwise.data.loaders import Batch
 from labelwise.errors import DataError
 from labelwise.labels.strategies import train_targets
@@ -100,9 +99,7 @@ class MultiLabelTask:
         if self._refined is not None:
             target = torch.where(target.isnan(), answers(self._refined, batch), target)
         logits = model(batch.inputs[self._size])
-        # Views of an epoch carry its number; a view drawn again within it carries more, above REPEAT_SHIFT.
-        epoch = 0 if batch.numbers is None else int(batch.numbers[0]) & ((1 << REPEAT_SHIFT) - 1)
-        loss = self._scheme(logits, target, weight, unknown, rows, epoch)
+        loss = self._scheme(logits, target, weight, unknown, rows, batch.epoch)
         total = loss.sum() / self._per_sample
         return Output(total / len(batch), total.detach()[None])
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from labelwise.data.loaders import Batch
 from labelwise.losses import entropy, soft_cross_entropy
-from labelwise.train.labeller import Labeller
+from labelwise.train.labeller import Labeller, hardened
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,23 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Of logits (B, K) and targets (B, K), per sample (B,)."""
 
 
+class Mover(Protocol):
+    """Moves views to where student and refinery differ more, as :class:`labelwise.refine.jitter.AdversarialJitter`."""
+
+    def __call__(self, batch: Batch) -> tuple[Batch, Tensor]:
+        """The moved views, and KL (B,) of the refinery's answer from the student's before they were moved."""
+        ...
+
+    def divergence(self, batch: Batch, answer: Tensor) -> Tensor:
+        """The same KL (B,) for views that the refinery has given its ``answer`` (B, K) to."""
+        ...
+
+
 @dataclass(frozen=True)
 class Jitter:
-    """Views are moved by ``move``, which tells the KL (2, B) before and after, and labelled anew.
+    """Views are moved and labelled anew; ``policy`` and ``share`` as in :class:`labelwise.config.JitterConfig`."""
 
-    ``policy`` and ``share`` as in :class:`labelwise.config.JitterConfig`.
-    """
-
-    move: Callable[[Batch], tuple[Batch, Tensor]]
+    mover: Mover
     policy: Literal["views", "batches", "beside"]
     share: float
 
@@ -66,9 +75,10 @@ class SoftLabelTask:
 
     Parameters
     ----------
-    labeller : gives q for every view
+    labeller : gives q for every view, once
     size : the model's input size
     class_weight : (K,), optional; weights the terms of the cross-entropies, of the default loss and of the given label
+    hard : learn q's likeliest class in place of q
     loss : another one than the default
     given : who tells the given label, and the weight of the cross-entropy with it; the loss has the rest
     jitter : moves views where student and refinery differ more
@@ -80,12 +90,13 @@ class SoftLabelTask:
         size: int,
         class_weight: Tensor | None = None,
         *,
+        hard: bool = False,
         loss: Loss | None = None,
         given: tuple[Labeller, float] | None = None,
         jitter: Jitter | None = None,
     ) -> None:
         self._labeller, self._size, self._class_weight = labeller, size, class_weight
-        self._loss, self._given, self._jitter = loss, given, jitter
+        self._hard, self._loss, self._given, self._jitter = hard, loss, given, jitter
         # `rose` is the share of all views that were moved and whose KL rose.
         moved = () if jitter is None else ("moved", "rose", "kl_before", "kl_after")
         self.names = ("ce", "kl", "entropy", "top1", "loss", *moved)
@@ -95,20 +106,29 @@ class SoftLabelTask:
         return tuple(sorted({self._size, *self._labeller.sizes}))
 
     def __call__(self, model: nn.Module, batch: Batch) -> Output:
-        if self._jitter is None:
-            loss, sums = self._learn(model, batch)
-            return Output(loss.mean(), sums)
-        views, divergence, beside = self._moved(self._jitter, batch)
-        loss, sums = self._learn(model, views)
-        if beside is not None:
-            loss = loss + self._learn(model, beside)[0]
-        before, after = divergence
+        if self._jitter is not None and (count := _count(self._jitter, len(batch))) > 0:
+            return self._learn_moved(self._jitter, model, batch, count)
+        loss, sums = self._learn(model, batch, self._labeller(batch))
+        return Output(loss.mean(), torch.cat([sums, sums.new_zeros(len(self.names) - len(sums))]))
+
+    def _learn_moved(self, jitter: Jitter, model: nn.Module, batch: Batch, count: int) -> Output:
+        """The first ``count`` views are moved: the order within a batch is random, so they are any."""
+        moved, before = jitter.mover(batch.first(count))
+        inputs = {size: torch.cat([moved.inputs[size], x[count:]]) for size, x in batch.inputs.items()}
+        views = replace(batch, inputs=inputs)
+        answer = self._labeller(views)
+        after = jitter.mover.divergence(moved, answer[:count])
         told = torch.stack([torch.ones_like(before), (after > before).float(), before, after]).sum(1)
+        if jitter.policy == "beside":
+            loss, sums = self._learn(model, batch, self._labeller(batch))
+            loss = loss + self._learn(model, views, answer)[0]
+        else:
+            loss, sums = self._learn(model, views, answer)
         return Output(loss.mean(), torch.cat([sums, told]))
 
-    def _learn(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _learn(self, model: nn.Module, batch: Batch, answer: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (B,) and the sums of what is told of it."""
-        target = self._labeller(batch)
+        target = hardened(answer) if self._hard else answer
         logits = model(batch.inputs[self._size])
         ce = soft_cross_entropy(logits, target, self._class_weight)
         loss = ce if self._loss is None else self._loss(logits, target)
@@ -123,23 +143,17 @@ class SoftLabelTask:
             told = [plain.sum(), (plain - h).sum(), h.sum(), correct.sum().float(), loss.sum()]
         return loss, torch.stack(told)
 
-    def _moved(self, jitter: Jitter, batch: Batch) -> tuple[Batch, Tensor, Batch | None]:
-        """What is learnt, KL (2, M) of the M views that were moved, and what is learnt besides."""
-        if jitter.policy == "beside":
-            moved, divergence = jitter.move(batch)
-            return batch, divergence, moved
-        if jitter.policy == "batches":  # the step's own randomness decides
-            count = len(batch) if torch.rand(()).item() < jitter.share else 0
-        else:  # the order within a batch is random, so its first views are any
-            count = min(len(batch), 2 * round(jitter.share * len(batch) / 2))  # mixed pairs stay together
-        if count == 0:
-            return batch, batch.inputs[self._size].new_zeros(2, 0), None
-        moved, divergence = jitter.move(batch.first(count))
-        inputs = {size: torch.cat([moved.inputs[size], x[count:]]) for size, x in batch.inputs.items()}
-        return replace(batch, inputs=inputs), divergence, None
-
     def state_dict(self) -> dict[str, Tensor]:
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Nothing to take up."""
+
+
+def _count(jitter: Jitter, views: int) -> int:
+    """How many of a batch's views are moved."""
+    if jitter.policy == "beside":
+        return views
+    if jitter.policy == "batches":  # the step's own randomness decides
+        return views if torch.rand(()).item() < jitter.share else 0
+    return min(views, 2 * round(jitter.share * views / 2))  # mixed pairs stay together

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Samples
-from labelwise.data.files import read_text, refuse_repeated
+from labelwise.data.files import refuse_repeated
 from labelwise.data.readers.table import image_files
 from labelwise.errors import DataError
 from labelwise.labels.table import GIVEN, UNCERTAIN, UNKNOWN, LabelTable
+from labelwise.textfile import read_text
 
 _PARTS = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 _VERSIONS = ("", "oidv6-", "oidv7-")

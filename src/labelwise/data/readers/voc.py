@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Samples
-from labelwise.data.files import read_text, refuse_repeated
+from labelwise.data.files import refuse_repeated
 from labelwise.data.readers.table import image_files
 from labelwise.errors import DataError
 from labelwise.labels.table import LabelTable
+from labelwise.textfile import read_text
 
 CATEGORIES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
