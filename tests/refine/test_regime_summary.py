@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
-from labelwise.config import RefinedConfig
 from labelwise.data.dataset import Dataset, Features
 from labelwise.refine.bench import PREDICTIONS
 from labelwise.refine.regime import OVERFIT_GAP, UNDERFIT_GAP, judge, judge_stopped
@@ -47,10 +44,6 @@ def test_regime_of_a_stopped_first_generation(crop, state):
 def test_every_advice_says_what_to_change():
     assert "train longer" in judge(0.5, 0.5)["advice"] and "views.scale" in judge(0.5, 0.5)["advice"]
     assert "chain.refinery" in judge(0.7, 0.55)["advice"]
-    for found in (judge(0.5, 0.5), judge_stopped(0.5, 0.5)):
-        assert "clean" in found["advice"]
-        named = yaml.safe_load(re.findall(r"chain\.refined: (\{.*\})", found["advice"])[0])
-        assert RefinedConfig(**named).loss == "kd"  # what it names can be set
     assert "early" in judge(0.9, 0.5)["advice"]
     assert UNDERFIT_GAP < OVERFIT_GAP
 

@@ -10,11 +10,6 @@ from typing import Any
 
 UNDERFIT_GAP, OVERFIT_GAP = 0.10, 0.20
 
-STRONGER = (
-    "let a stronger network label (chain.refinery), where labels are clean with "
-    "chain.refined: {loss: kd, temperature: 4, given: 0.1}"
-)
-
 
 def judge(crop_top1: float, select_top1: float) -> dict[str, Any]:
     """State and advice from generation 1, trained on the given labels to the end.
@@ -31,7 +26,7 @@ def judge(crop_top1: float, select_top1: float) -> dict[str, Any]:
     seen = f"Generation 1 is right on {crop_top1:.1%} of its training crops and {select_top1:.1%} of select"
     advice = {
         "underfit": f"{seen}, so it has memorised little and refining itself will probably cost accuracy; train "
-        f"longer, use milder crops (views.scale), or {STRONGER}.",
+        "longer, use milder crops (views.scale), or let a stronger network label (chain.refinery).",
         "balanced": f"{seen}; expect little from refining the same network, watch select, and try a stronger refinery "
         "(chain.refinery or chain.networks) first.",
         "overfit": f"{seen}, so it memorises its labels and refinement should help, most where they are wrong; compare "
@@ -46,7 +41,7 @@ def judge_stopped(crop_top1: float, select_top1: float) -> dict[str, Any]:
     start = "Generation 1 was stopped early on select;"
     advice = {
         "underfit": f"{start} {seen}, so there was little to stop and refining it will probably cost accuracy; train "
-        f"longer, or {STRONGER}.",
+        "longer, or let a stronger network label (chain.refinery).",
         "balanced": f"{start} {seen}; expect little more from refinement than from stopping, and watch select.",
         "overfit": f"{start} {seen}, so it memorises its labels; refining the stopped network should add a little to "
         "what stopping alone gains, several of them more (chain.members).",
