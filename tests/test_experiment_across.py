@@ -18,6 +18,7 @@ from labelwise.experiment.across import predictions, rank_correlation
 from labelwise.experiment.also import mean_row
 from labelwise.experiment.config import Cell, cell_folder, cell_recipe
 from labelwise.report.experiment import experiment_lines, write_tables
+from labelwise.report.experiment_plots import experiment_picture
 from labelwise.runs import read_json
 
 STUDENTS = {"narrow": ["model.args={hidden: 8}"], "wide": ["model.args={hidden: 32}", "train.lr=0.02"]}
@@ -131,6 +132,18 @@ def test_two_rows_are_compared(told: tuple[ExperimentConfig, Path, dict[str, Any
     assert "| hard, over soft |" in text and "Compared" in page.read_text()
     assert any(line.startswith("best, mean over student: ") for line in experiment_lines(results))
     assert "| best, mean over student | – | – | – |" in text
+
+
+def test_columns_without_an_order_are_dots_row_by_row(
+    told: tuple[ExperimentConfig, Path, dict[str, Any]],
+) -> None:
+    _, _, results = told
+    dots = experiment_picture(results).decode()
+    for text in ("student: narrow", "student: wide", "mean over student", *results["rows"]):
+        assert f">{text}</text>" in dots
+    numbered = {"key": "train.lr", "values": [0.1, 0.2], "columns": {}, "title": "rate", "overrides": []}
+    lines = experiment_picture(results | {"axis": [numbered]}).decode()
+    assert ">rate</text>" in lines and ">mean over student</text>" not in lines
 
 
 def test_what_goes_with_the_score(told: tuple[ExperimentConfig, Path, dict[str, Any]]) -> None:

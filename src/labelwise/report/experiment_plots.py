@@ -1,4 +1,4 @@
-"""The picture of an experiment: its scores over the columns."""
+"""The picture of an experiment: lines over columns that are numbers, dots row by row where they are not."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from labelwise.report.svg import COLOURS, svg_element
 ACROSS = 3
 """Panels side by side, unless there are more heads."""
 
-LONG = 6
-"""Letters of a column's name from which on they would run into each other."""
+DOTS_ACROSS = 4
+"""The same of pictures with names on the left."""
 
 Stat = dict[str, Any] | None
 
@@ -37,6 +37,15 @@ def experiment_svg(results: dict[str, Any]) -> str:
 
 
 def _figure(results: dict[str, Any]) -> Figure:
+    """Lines need columns that have an order: those of a key with numbers."""
+    values = [value for axis in results["axis"] for value in axis["values"]]
+    ordered = all(len(axis["values"]) > 1 for axis in results["axis"])
+    if ordered and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return _lines(results)
+    return _dots(results)
+
+
+def _lines(results: dict[str, Any]) -> Figure:
     """The score of every row over the columns: of an axis a panel a head, on one scale, and one a further score."""
     heads, axes = results["heads"], results["axis"]
     kinds = [*heads, *results["also"]]
@@ -49,7 +58,7 @@ def _figure(results: dict[str, Any]) -> Figure:
         columns = [column for column in columns_of(results) if column.axis == axis and not column.is_mean]
         for number, (panel, kind) in enumerate(zip(own, kinds, strict=False)):
             is_head = number < len(heads)
-            _draw(panel, columns, results["rows"], *(_of_head(kind) if is_head else _of_also(kind)))
+            _draw_lines(panel, columns, results["rows"], *(_of_head(kind) if is_head else _of_also(kind)))
             panel.set_xlabel(of_axis["title"] or of_axis["key"] or "", color=COLOURS["ink"])
             if is_head and number > 0:
                 panel.sharey(own[0])
@@ -71,17 +80,15 @@ def _of_also(name: str) -> tuple[str, Callable[[Entry], Stat], int]:
     return "base", lambda entry: entry["also"].get(name), 100 if is_percent(name) else 1
 
 
-def _draw(
+def _draw_lines(
     panel: Axes, columns: list[Column], rows: list[str], head: str, score: Callable[[Entry], Stat], factor: int
 ) -> None:
-    """Lines over several columns; of a single one, points side by side."""
     colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
     for i, row in enumerate(rows):
         entries = [(x, entry) for x, column in enumerate(columns) if (entry := column.entry(row, head))]
         found = [(x, stat) for x, entry in entries if (stat := score(entry)) and stat["mean"] is not None]
-        shift = 0.0 if len(columns) > 1 else (i - (len(rows) - 1) / 2) / len(rows)
         panel.errorbar(
-            [x + shift for x, _ in found],
+            [x for x, _ in found],
             [factor * stat["mean"] for _, stat in found],
             [factor * (stat["std"] or 0) for _, stat in found],
             label=row,
@@ -92,14 +99,60 @@ def _draw(
             linewidth=1.4,
             elinewidth=0.8,
         )
-    names = [column.value or column.title for column in columns]
-    panel.set_xticks(range(len(columns)), names)
-    if len(names) > 1 and max(map(len, names)) > LONG:
-        panel.set_xticks(range(len(columns)), names, rotation=25, ha="right")
+    panel.set_xticks(range(len(columns)), [column.value or column.title for column in columns])
     panel.tick_params(colors=COLOURS["ink"])
-    margin = 0.2 if len(columns) > 1 else 0.5
-    panel.set_xlim(-margin, len(columns) - 1 + margin)
+    panel.set_xlim(-0.2, len(columns) - 0.8)
     panel.grid(axis="y", color=COLOURS["grid"], alpha=0.3, linewidth=0.8)
-    for side in panel.spines.values():
-        side.set_color(COLOURS["grid"])
+
+
+def _dots(results: dict[str, Any]) -> Figure:
+    """A line a row, a panel a column; of a single column one a further score, too. Heads share a panel."""
+    columns = columns_of(results)
+    panels: list[tuple[str, Column, str]] = [(column.title, column, "") for column in columns]
+    if len(columns) == 1:
+        panels = [("", columns[0], ""), *((also_title(name), columns[0], name) for name in results["also"])]
+    down = math.ceil(len(panels) / DOTS_ACROSS)
+    across = math.ceil(len(panels) / down)
+    high = 0.17 * len(results["rows"]) * max(1, 0.6 * len(results["heads"])) + 0.8
+    figure = Figure(figsize=(2.3 * across + 2.4, high * down), layout="constrained")
+    grid = figure.subplots(down, across, squeeze=False, sharey=True).ravel().tolist()
+    for panel, (title, column, also) in zip(grid, panels, strict=False):
+        _draw_dots(panel, results, column, also)
+        panel.set_title(title, fontsize=8, color=COLOURS["ink"])
+        if not also:
+            panel.set_xlabel(f"{metric_of(results)} on test, %", fontsize=8, color=COLOURS["ink"])
+    for panel in grid[len(panels) :]:
+        panel.set_visible(False)
+    if len(results["heads"]) > 1:
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", fontsize=8, frameon=False, labelcolor=COLOURS["ink"])
+    return figure
+
+
+def _draw_dots(panel: Axes, results: dict[str, Any], column: Column, also: str) -> None:
+    """Rows from above; the thin line is where the reference row is."""
+    rows, heads = results["rows"], ["base"] if also else results["heads"]
+    colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    for i, head in enumerate(heads):
+        name, score, factor = _of_also(also) if also else _of_head(head)
+        entries = [(y, entry) for y, row in enumerate(rows) if (entry := column.entry(row, name))]
+        found = [(y, stat) for y, entry in entries if (stat := score(entry)) and stat["mean"] is not None]
+        shift = (i - (len(heads) - 1) / 2) * 0.8 / len(heads)
+        panel.errorbar(
+            [factor * stat["mean"] for _, stat in found],
+            [y + shift for y, _ in found],
+            xerr=[factor * (stat["std"] or 0) for _, stat in found],
+            label=head,
+            color=colours[i % len(colours)],
+            fmt="o",
+            markersize=4,
+            elinewidth=1.0,
+        )
+        if i == 0 and (own := [stat for y, stat in found if rows[y] == results["reference"]]):
+            panel.axvline(factor * own[0]["mean"], color=COLOURS["ink"], linewidth=0.8, alpha=0.6)
+    panel.set_yticks(range(len(rows)), rows)
+    panel.set_ylim(len(rows) - 0.4, -0.6)
+    panel.tick_params(colors=COLOURS["ink"], labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["left", "bottom"]].set_color(COLOURS["ink"])
+    panel.grid(color=COLOURS["grid"], alpha=0.3, linewidth=0.8)
