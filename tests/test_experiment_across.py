@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,20 @@ def test_two_rows_are_compared(told: tuple[ExperimentConfig, Path, dict[str, Any
     assert "| hard, over soft |" in text and "Compared" in page.read_text()
     assert any(line.startswith("best, mean over student: ") for line in experiment_lines(results))
     assert "| best, mean over student | – | – | – |" in text
+
+
+def test_report_tells_an_experiment_anew(
+    told: tuple[ExperimentConfig, Path, dict[str, Any]], labelwise: Callable[..., Any]
+) -> None:
+    _, out, results = told
+    pages = [path.read_bytes() for path in write_tables(results, out)]
+    for path in (out / "report.html", out / "table.md"):
+        path.write_text("old")
+    assert labelwise("report", out).code == 0
+    assert [(out / name).read_bytes() for name in ("table.md", "table.svg", "report.html")] == pages
+    assert labelwise("report", out, "--markdown").out == pages[0].decode()
+    refused = labelwise("report", out, out)
+    assert refused.code == 1 and "an experiment is a comparison itself" in refused.err[-1] and len(refused.err) == 1
 
 
 def test_columns_without_an_order_are_dots_row_by_row(

@@ -137,7 +137,7 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="Page for several runs.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables instead.")] = False,
 ) -> None:
-    """Make report.html of a run again, or one page that compares several."""
+    """Make report.html of a run or an experiment again, or one page that compares several runs."""
     if markdown:
         from labelwise.report.markdown import markdown_table
 

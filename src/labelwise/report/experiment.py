@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.table import Table as Terminal
 from rich.text import Text
 
+from labelwise.errors import RunError
 from labelwise.report.experiment_plots import experiment_picture, experiment_svg
 from labelwise.report.experiment_tables import (
     BASE,
@@ -22,11 +23,20 @@ from labelwise.report.experiment_tables import (
     rows_of,
     score_cell,
 )
-from labelwise.report.html import render
+from labelwise.report.page import render
 from labelwise.report.summary import duration
-from labelwise.runs import REPORT, RUN, atomic_write, read_json
+from labelwise.runs import REPORT, RESULTS, RUN, atomic_write, read_json
 
 MARKDOWN, PICTURE = "table.md", "table.svg"
+
+
+def read_experiment(folder: Path) -> dict[str, Any] | None:
+    """``results.json`` of a finished experiment; None for another kind of run, and for what cannot be read."""
+    try:
+        results = read_json(folder / RESULTS)
+    except (RunError, RecursionError):
+        return None
+    return results if isinstance(results, dict) and results.get("kind") == "experiment" else None
 
 
 def write_tables(results: dict[str, Any], out: Path) -> tuple[Path, Path, Path]:

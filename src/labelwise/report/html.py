@@ -4,21 +4,17 @@ Start at `write_report`.
 """
 
 import base64
-import contextlib
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from labelwise.errors import RunError
 from labelwise.report import figures, summary
 from labelwise.report.cft import cft_context
 from labelwise.report.cft_read import read_cft_run
 from labelwise.report.compare import compare_context
+from labelwise.report.experiment import read_experiment, write_tables
+from labelwise.report.page import render, write_page
 from labelwise.report.parts import facts_of, interval_picture, tiles_of, title_of
 from labelwise.report.read import GalleryItem, RunFolder, mapping, number, read_run, row_key, sequence, text
 
@@ -32,7 +28,7 @@ def write_report(run: Path) -> Path:
     Parameters
     ----------
     run : Path
-        Folder of a finished run; only ``results.json`` must be there.
+        Folder of a finished run, of which only ``results.json`` must be there, or of an experiment.
 
     Returns
     -------
@@ -45,9 +41,11 @@ def write_report(run: Path) -> Path:
         ``results.json`` is missing or broken, or the page cannot be written.
     """
     run = Path(run)
+    if (table := read_experiment(run)) is not None:
+        return write_tables(table, run)[-1]
     if (found := read_cft_run(run)) is not None:
-        return _write(run / "report.html", render("cft.html.j2", cft_context(found)))
-    return _write(run / "report.html", render("report.html.j2", _report_context(read_run(run))))
+        return write_page(run / "report.html", render("cft.html.j2", cft_context(found)))
+    return write_page(run / "report.html", render("report.html.j2", _report_context(read_run(run))))
 
 
 def compare_runs(runs: Sequence[Path], out: Path) -> Path:
@@ -56,52 +54,17 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
     Raises
     ------
     RunError
-        No run is named, a run is a category-wise fine-tuning, its ``results.json`` cannot be used, or the page cannot
-        be written.
+        No run is named, a run is an experiment or a category-wise fine-tuning, its ``results.json`` cannot be used, or
+        the page cannot be written.
     """
     if not runs:
         raise RunError("a comparison needs at least one run folder")
     for run in runs:
+        if read_experiment(Path(run)) is not None:
+            raise RunError(f"{run}: an experiment is a comparison itself; name one alone, or some of its cells")
         if read_cft_run(Path(run)) is not None:
             raise RunError(f"{run}: a run of `labelwise cft` has a report of its own and is not compared with others")
-    return _write(Path(out), render("compare.html.j2", compare_context([read_run(Path(run)) for run in runs])))
-
-
-def render(template: str, context: dict[str, Any]) -> str:
-    """A page of one of the templates beside this module."""
-    environment = Environment(
-        loader=PackageLoader("labelwise.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["svg"] = Markup
-    environment.filters["pct"] = lambda value: "–" if value is None else summary.percent(value)
-    environment.filters["points"] = lambda value: "–" if value is None else summary.points(value)
-    environment.globals["cell"] = summary.cell
-    environment.globals["parted"] = lambda stat, kind: summary.cell(stat, kind).partition(" ± ")
-    return environment.get_template(template).render(context)
-
-
-def _write(path: Path, page: str) -> Path:
-    """Write a page whole or not at all."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(page.encode("utf-8", errors="replace").decode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
-    return path
+    return write_page(Path(out), render("compare.html.j2", compare_context([read_run(Path(run)) for run in runs])))
 
 
 def _report_context(run: RunFolder) -> dict[str, Any]:

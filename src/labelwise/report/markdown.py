@@ -7,6 +7,7 @@ from typing import Any
 
 from labelwise.report.cft_markdown import cft_markdown
 from labelwise.report.cft_read import read_cft_run
+from labelwise.report.experiment import experiment_markdown, read_experiment
 from labelwise.runs import RESULTS, RUN, read_json
 
 COLUMNS = (
@@ -42,6 +43,8 @@ def markdown_table(run: Path) -> str:
     RunError
         If a file is missing or damaged.
     """
+    if (table := read_experiment(run)) is not None:
+        return experiment_markdown(table, read_json(run / RUN))
     if (found := read_cft_run(run)) is not None:
         return cft_markdown(found)
     results, about = read_json(run / RESULTS), read_json(run / RUN)
