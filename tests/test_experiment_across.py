@@ -161,6 +161,18 @@ def test_columns_without_an_order_are_dots_row_by_row(
     assert ">rate</text>" in lines and ">mean over student</text>" not in lines
 
 
+def test_networks_that_cells_share_are_counted_once(told: tuple[ExperimentConfig, Path, dict[str, Any]]) -> None:
+    config, out, results = told
+    rows = [read_json(path) for path in (out / "networks").glob("*/row.json")]
+    assert results["trained"] == {
+        "networks": len(rows),
+        "seconds": pytest.approx(sum(r["seconds"] for r in rows), abs=0.06),
+    }
+    assert len(rows) == 2 * config.seeds + 2 * config.seeds * len(config.rows)  # each student has one refinery a seed
+    text = write_tables(results, out)[0].read_text()
+    assert f"{len(rows)} networks, trained in" in text
+
+
 def test_what_goes_with_the_score(told: tuple[ExperimentConfig, Path, dict[str, Any]]) -> None:
     config, out, results = told
     by_place = {(found["name"], found["column"]): found for found in results["predicted"]}

@@ -68,7 +68,8 @@ def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
     -------
     ``groups`` and ``categories``, which have scores of their own beside that of all; ``table``: an entry for each
     column, row and head, then for each axis, row and head the mean over the columns of the axis (``column`` None);
-    ``compared`` and ``predicted``: see :func:`comparisons` and :func:`predictions`
+    ``compared`` and ``predicted``: see :func:`comparisons` and :func:`predictions`; ``trained``: how many ``networks``
+    all cells have, those that they share once, and the ``seconds`` of their training together
 
     Raises
     ------
@@ -91,7 +92,7 @@ def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
     means = mean_columns(columns)
     table = found + averages(config, found, means)
     compared, predicted = comparisons(config, [*columns, *means]), predictions(config, found)
-    return {**parts, "table": table, "compared": compared, "predicted": predicted}
+    return {**parts, "table": table, "compared": compared, "predicted": predicted, "trained": _trained(config, out)}
 
 
 def last_generation(results: dict[str, Any]) -> Entry:
@@ -125,6 +126,12 @@ def _refuse_unknown_scores(config: ExperimentConfig, out: Path) -> None:
     for name in wanted:
         if not any(name in found for _, found in there):
             raise ConfigError(f"score: no network has {name!r}; there are {', '.join(names_in(there[0][0]))}")
+
+
+def _trained(config: ExperimentConfig, out: Path) -> Entry:
+    rows = (row for cell in all_cells(config) for row in read_json(cell_folder(config, cell, out) / RESULTS)["rows"])
+    seconds = {row["weights_hash"]: row["seconds"] for row in rows}
+    return {"networks": len(seconds), "seconds": round(sum(seconds.values()), 1)}
 
 
 def _chosen(best: BestConfig, networks: Networks) -> str:

@@ -135,7 +135,8 @@ def _how(results: dict[str, Any], run: dict[str, Any]) -> str:
     return (
         f"torch {machine['torch']}, {machine['device']}, {machine['cores']} cores, {run['jobs']} at once."
         f" {metric_of(results)} on test in %, mean ± sample standard deviation over {results['seeds']} seed(s); select"
-        " chose, test is only reported."
+        f" chose, test is only reported. {results['trained']['networks']} networks, trained in"
+        f" {duration(results['trained']['seconds'])} of wall time together."
     )
 
 
