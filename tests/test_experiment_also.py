@@ -87,8 +87,9 @@ def pretend(recipe: Recipe, folder: Path, **_: Any) -> dict[str, Any]:
         "select": {"top1": rng.random()},
         "test": {"top1": correct.mean(), "nll": noise + rng.random()},
         "seconds": 60 * rng.random(),
+        "weights_hash": str(folder),
     }
-    refinery = {"role": "generation", "path": "nowhere", "seconds": 7.0}
+    refinery = {"role": "generation", "path": "nowhere", "seconds": 7.0, "weights_hash": "refinery"}
     results = {"task": "single-label", "rows": [refinery, row]}
     write_json(folder / "results.json", results)
     (folder / "network").mkdir(exist_ok=True)
