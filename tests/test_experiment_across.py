@@ -18,7 +18,7 @@ from labelwise.experiment import ExperimentConfig, load_experiment, run_experime
 from labelwise.experiment.across import predictions, rank_correlation
 from labelwise.experiment.also import mean_row
 from labelwise.experiment.config import Cell, cell_folder, cell_recipe
-from labelwise.report.experiment import experiment_lines, write_tables
+from labelwise.report.experiment import experiment_lines, experiment_markdown, write_tables
 from labelwise.report.experiment_plots import experiment_picture
 from labelwise.runs import read_json
 
@@ -133,6 +133,14 @@ def test_two_rows_are_compared(told: tuple[ExperimentConfig, Path, dict[str, Any
     assert "| hard, over soft |" in text and "Compared" in page.read_text()
     assert any(line.startswith("best, mean over student: ") for line in experiment_lines(results))
     assert "| best, mean over student | – | – | – |" in text
+
+
+def test_a_bar_in_a_name_ends_no_cell(told: tuple[ExperimentConfig, Path, dict[str, Any]]) -> None:
+    _, out, results = told
+    named = json.loads(json.dumps(results).replace('"softer"', '"KL(p||q)"'))
+    lines = experiment_markdown(named, read_json(out / "run.json")).splitlines()
+    found = [line for line in lines if line.startswith(r"| KL(p\|\|q) |")]
+    assert found and all(line.replace(r"\|", "").count("|") == 5 for line in found)
 
 
 def test_report_tells_an_experiment_anew(

@@ -143,5 +143,10 @@ def _how(results: dict[str, Any], run: dict[str, Any]) -> str:
 def _markdown(table: Table) -> list[str]:
     lines = [f"**{table.title}**", ""] if table.title else []
     lines += [table.before, ""] if table.before else []
-    lines += ["| " + " | ".join(["", *table.heads]) + " |", "|---|" + "--:|" * len(table.heads)]
-    return lines + [f"| {name} | " + " | ".join(cells) + " |" for name, cells in table.rows]
+    lines += [_line("", table.heads), "|---|" + "--:|" * len(table.heads)]
+    return lines + [_line(name, cells) for name, cells in table.rows]
+
+
+def _line(name: str, cells: list[str]) -> str:
+    """A row's name may have a bar, as KL(p||q)."""
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in [name, *cells]) + " |"
