@@ -157,6 +157,23 @@ def test_report_tells_an_experiment_anew(
     assert refused.code == 1 and "an experiment is a comparison itself" in refused.err[-1] and len(refused.err) == 1
 
 
+@pytest.mark.parametrize("missing", ["trained", "table", "claim"])
+def test_results_that_are_not_whole(
+    missing: str,
+    told: tuple[ExperimentConfig, Path, dict[str, Any]],
+    labelwise: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    _, _, results = told
+    (tmp_path / "results.json").write_text(json.dumps({k: v for k, v in results.items() if k != missing}))
+    (tmp_path / "report.html").write_text("old")
+    for options in ([], ["--markdown"]):
+        refused = labelwise("report", tmp_path, *options)
+        assert refused.code == 1 and len(refused.err) == 1
+        assert f"lacks '{missing}', so another version wrote it" in refused.err[0]
+    assert (tmp_path / "report.html").read_text() == "old"
+
+
 def test_columns_without_an_order_are_dots_row_by_row(
     told: tuple[ExperimentConfig, Path, dict[str, Any]],
 ) -> None:

@@ -29,14 +29,43 @@ from labelwise.runs import REPORT, RESULTS, RUN, atomic_write, read_json
 
 MARKDOWN, PICTURE = "table.md", "table.svg"
 
+NEEDED = {
+    "name",
+    "description",
+    "claim",
+    "axis",
+    "columns",
+    "rows",
+    "heads",
+    "best",
+    "also",
+    "reference",
+    "seeds",
+    "metric",
+}
+NEEDED |= {"unit", "groups", "categories", "table", "compared", "predicted", "trained", "seconds"}
+"""Of ``results.json``."""
+
 
 def read_experiment(folder: Path) -> dict[str, Any] | None:
-    """``results.json`` of a finished experiment; None for another kind of run, and for what cannot be read."""
+    """``results.json`` of a finished experiment; None for another kind of run, and for what cannot be read.
+
+    Raises
+    ------
+    RunError
+        If it is an experiment, but of another version or not whole.
+    """
     try:
         results = read_json(folder / RESULTS)
     except (RunError, RecursionError):
         return None
-    return results if isinstance(results, dict) and results.get("kind") == "experiment" else None
+    if not isinstance(results, dict) or results.get("kind") != "experiment":
+        return None
+    if missing := sorted(NEEDED - results.keys()):
+        raise RunError(
+            f"{folder / RESULTS}: lacks {missing[0]!r}, so another version wrote it; run the experiment again"
+        )
+    return results
 
 
 def write_tables(results: dict[str, Any], out: Path) -> tuple[Path, Path, Path]:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from labelwise.errors import RunError
 from labelwise.report import summary
+from labelwise.runs import atomic_write
 
 
 def render(template: str, context: dict[str, Any]) -> str:
@@ -33,20 +30,12 @@ def render(template: str, context: dict[str, Any]) -> str:
 
 
 def write_page(path: Path, page: str) -> Path:
-    """Write a page whole or not at all."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(page.encode("utf-8", errors="replace").decode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        raise RunError(f"{path}: cannot be written ({error.strerror or error})") from None
+    """Write a page whole or not at all; what cannot be encoded, such as half a character in a name, is replaced.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written.
+    """
+    atomic_write(path, page.encode("utf-8", errors="replace"))
     return path
