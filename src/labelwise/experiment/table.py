@@ -77,7 +77,8 @@ def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
         As :func:`board_of`, if a row has other test samples than the reference row, or if no network has a score of
         ``score.also``.
     """
-    _refuse_unknown_scores(config, out)
+    runs = [read_json(cell_folder(config, cell, out) / RESULTS) for cell in all_cells(config)]
+    _refuse_unknown_scores(config, runs)
     found: list[Entry] = []
     columns: list[ColumnScores] = []
     for column in range(len(config.columns)):
@@ -92,7 +93,7 @@ def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
     means = mean_columns(columns)
     table = found + averages(config, found, means)
     compared, predicted = comparisons(config, [*columns, *means]), predictions(config, found)
-    return {**parts, "table": table, "compared": compared, "predicted": predicted, "trained": _trained(config, out)}
+    return {**parts, "table": table, "compared": compared, "predicted": predicted, "trained": _trained(runs)}
 
 
 def last_generation(results: dict[str, Any]) -> Entry:
@@ -118,19 +119,18 @@ def scored_row(results: dict[str, Any]) -> Entry:
 # What the cells hold
 
 
-def _refuse_unknown_scores(config: ExperimentConfig, out: Path) -> None:
+def _refuse_unknown_scores(config: ExperimentConfig, runs: list[Entry]) -> None:
     """A score that some networks lack is a gap in the table, such as the noise found in a column without any."""
     wanted = (*config.score.also, *config.score.predictors)
-    rows = (scored_row(read_json(cell_folder(config, cell, out) / RESULTS)) for cell in all_cells(config))
+    rows = [scored_row(run) for run in runs]
     there = [(row, {name for name in wanted if score_of(row, name) is not None}) for row in rows]
     for name in wanted:
         if not any(name in found for _, found in there):
             raise ConfigError(f"score: no network has {name!r}; there are {', '.join(names_in(there[0][0]))}")
 
 
-def _trained(config: ExperimentConfig, out: Path) -> Entry:
-    rows = (row for cell in all_cells(config) for row in read_json(cell_folder(config, cell, out) / RESULTS)["rows"])
-    seconds = {row["weights_hash"]: row["seconds"] for row in rows}
+def _trained(runs: list[Entry]) -> Entry:
+    seconds = {row["weights_hash"]: row["seconds"] for run in runs for row in run["rows"]}
     return {"networks": len(seconds), "seconds": round(sum(seconds.values()), 1)}
 
 
