@@ -193,6 +193,32 @@ def test_mistakes_are_found_before_anything_runs(
     assert "\n" not in str(error.value)
 
 
+COLUMNS = "name: t\nrecipe: {chain: {generations: 1}}\nrows: {a: [], b: [train.lr=0.1]}\n"
+COLUMNS += "axis: {key: data.known, values: [{share: 0.1}, {share: 0.2}]}\n"
+
+
+@pytest.mark.parametrize(
+    "override", ["recipe.data.known={share: 0.5}", "recipe.data.known.share=0.5", "recipe.seeds=2"]
+)
+def test_an_override_that_every_cell_overrides_again_is_refused(override: str, tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(COLUMNS)
+    with pytest.raises(ConfigError, match=r"^--set recipe\..*has no effect") as error:
+        load_experiment(tmp_path / "t.yaml", [override])
+    assert "\n" not in str(error.value)
+
+
+def test_an_override_that_some_cell_heeds_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(COLUMNS)
+    found = load_experiment(tmp_path / "t.yaml", ["recipe.train.lr=0.5", "seeds=1"])
+    assert [cell_recipe(found, Cell(row, 0, 0)).train.lr for row in "ab"] == [0.5, 0.1]
+
+
+def test_a_mistake_in_a_whole_table_is_not_called_a_recipe_s(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(f"{COLUMNS}reference: nobody\n")
+    with pytest.raises(ConfigError, match=r"^reference: 'nobody' is not one of the rows a, b$"):
+        load_experiment(tmp_path / "t.yaml")
+
+
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
 def test_tables_of_the_repository_can_be_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = re.match(r"# (LABELWISE_\w+)=DIR labelwise experiment recipes/tables/(\S+) --out ", path.read_text())

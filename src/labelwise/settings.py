@@ -142,14 +142,14 @@ def _describe(error: ValidationError, root: type[Section], prefix: str) -> str:
     problems = error.errors(include_url=False)
     first = problems[0]
     keys = [str(part) for part in first["loc"]]
-    key = ".".join(filter(None, [prefix, *keys])) or "recipe"
+    key = ".".join(filter(None, [prefix, *keys]))
     if first["type"] == "extra_forbidden":
         allowed = _fields_at(root, keys[:-1])
         close = difflib.get_close_matches(keys[-1], allowed, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         text = f"unknown key {key!r} (value {first['input']!r}).{hint} Allowed: {', '.join(allowed)}"
     elif first["type"] == "value_error":
-        text = f"{key}: {first['ctx']['error']}"
+        text = ": ".join(filter(None, [key, str(first["ctx"]["error"])]))
     else:
         text = f"{key}: {first['input']!r} is not allowed: {first['msg'].removeprefix('Input ')}"
     more = len(problems) - 1

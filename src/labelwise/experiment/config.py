@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -257,9 +258,11 @@ def load_experiment(path: Path, overrides: list[str] | None = None) -> Experimen
     Raises
     ------
     ConfigError
-        With the key's full name.
+        With the key's full name; also for an override that every row or column overrides again.
     """
     config = resolve(ExperimentConfig, read_mapping(path), overrides or [])
+    for override in overrides or ():
+        _refuse_without_effect(config, override)
     for cell in all_cells(config):
         cell_recipe(config, cell)
     for head, options in config.heads.items():
@@ -303,6 +306,20 @@ def cell_folder(config: ExperimentConfig, cell: Cell, out: Path) -> Path:
     axis = (column.axis.name,) if len(config.axis) > 1 else ()
     value = (str(column.value),) if column.axis.is_varied else ()
     return out.joinpath("cells", *axis, *value, cell.row, f"seed-{cell.seed}")
+
+
+def _refuse_without_effect(config: ExperimentConfig, override: str) -> None:
+    """What the shared recipe says of a key does not count where each cell says it anew."""
+    section, _, key = override.partition("=")[0].partition(".")
+    if section != "recipe" or not key:
+        return
+    for row, column in product(config.rows.values(), config.columns):
+        own = [one.partition("=")[0] for one in (*row, *column.overrides, "seeds=")]
+        if not any(f"{key}.".startswith(f"{name}.") for name in own):
+            return
+    raise ConfigError(
+        f"--set {override}: has no effect, as every row or column sets it itself; change rows, axis or seeds"
+    )
 
 
 def _whole_number(recipe: Recipe, key: str) -> int:

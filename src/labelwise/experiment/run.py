@@ -16,6 +16,7 @@ from labelwise.cft.run import CftConfig, run_cft
 from labelwise.errors import LabelwiseError, RunError
 from labelwise.experiment.also import score_of
 from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
+from labelwise.experiment.results import ExperimentResults
 from labelwise.experiment.table import board_of, make_table, scored_row
 from labelwise.refine.chain import refine
 from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
@@ -63,7 +64,7 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
             print(f"{done} of {len(cells)}: {place}: {words}", file=sys.stderr, flush=True)
     if not quiet:
         print("all cells are finished; intervals of their differences on test ...", file=sys.stderr, flush=True)
-    results = {
+    results: ExperimentResults = {
         "schema": SCHEMA,
         "kind": "experiment",
         "name": config.name,

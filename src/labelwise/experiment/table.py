@@ -26,6 +26,7 @@ from labelwise.experiment.across import (
 )
 from labelwise.experiment.also import mean_row, names_in, score_of
 from labelwise.experiment.config import BASE, BestConfig, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
+from labelwise.experiment.results import TableResults
 from labelwise.experiment.score import Board, Score, mean_of
 from labelwise.refine.bench import PREDICTIONS
 from labelwise.runs import RESULTS, read_json
@@ -61,15 +62,8 @@ def board_of(config: ExperimentConfig, column: int) -> Board:
     return Board(load_dataset(recipe.data.model_copy(update={"memory": "no"})), recipe.data, config)
 
 
-def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
+def make_table(config: ExperimentConfig, out: Path) -> TableResults:
     """Score every network of a finished experiment in ``out``.
-
-    Returns
-    -------
-    ``groups`` and ``categories``, which have scores of their own beside that of all; ``table``: an entry for each
-    column, row and head, then for each axis, row and head the mean over the columns of the axis (``column`` None);
-    ``compared`` and ``predicted``: see :func:`comparisons` and :func:`predictions`; ``trained``: how many ``networks``
-    all cells have, those that they share once, and the ``seconds`` of their training together
 
     Raises
     ------
@@ -89,11 +83,15 @@ def make_table(config: ExperimentConfig, out: Path) -> dict[str, Any]:
         found += _entries(config, column, board, networks, chosen)
         scores = {key: [network.score.over_all() for network in own] for key, own in networks.items()}
         columns.append(ColumnScores(column, config.columns[column].number, board, scores))
-    parts = {kind: list(found[0][kind]) for kind in ("groups", "categories")}
     means = mean_columns(columns)
-    table = found + averages(config, found, means)
-    compared, predicted = comparisons(config, [*columns, *means]), predictions(config, found)
-    return {**parts, "table": table, "compared": compared, "predicted": predicted, "trained": _trained(runs)}
+    return {
+        "groups": list(found[0]["groups"]),
+        "categories": list(found[0]["categories"]),
+        "table": found + averages(config, found, means),
+        "compared": comparisons(config, [*columns, *means]),
+        "predicted": predictions(config, found),
+        "trained": _trained(runs),
+    }
 
 
 def last_generation(results: dict[str, Any]) -> Entry:

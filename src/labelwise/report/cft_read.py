@@ -6,8 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.errors import RunError
-from labelwise.report.read import SCHEMA, RunFolder, mapping, number, sequence, text
-from labelwise.runs import CONFIG, RESULTS, RUN, finite, read_json
+from labelwise.report.read import (
+    RunFolder,
+    check_schema,
+    mapping,
+    number,
+    read_about,
+    results_of_kind,
+    sequence,
+    text,
+)
+from labelwise.runs import RESULTS
 
 METRICS = {"ap": ("AP", "mAP"), "auc": ("AUC", "mean AUC")}
 STATUSES = ("improved", "unchanged", "not_fitted")
@@ -183,31 +192,14 @@ def read_cft_run(run: Path) -> RunFolder | None:
     RunError
         The results are of kind ``cft`` but of a schema that this version does not know, or name no categories.
     """
-    try:
-        results = finite(read_json(run / RESULTS))
-    except (RunError, RecursionError):
+    results = results_of_kind(run, "cft")
+    if results is None:
         return None
-    if not isinstance(results, dict) or results.get("kind") != "cft":
-        return None
-    if results.get("schema", SCHEMA) != SCHEMA:
-        raise RunError(
-            f"{run / RESULTS}: has schema {results['schema']!r}, this version of labelwise reads schema {SCHEMA}"
-        )
+    check_schema(run / RESULTS, results)
     if not isinstance(results.get("categories"), list):
         raise RunError(f"{run / RESULTS}: has no list of 'categories', so it is no result of `labelwise cft`")
     notes: list[str] = []
-    about: dict[str, Any] = {}
-    config = ""
-    try:
-        about = mapping(finite(read_json(run / RUN))) if (run / RUN).exists() else {}
-    except (RunError, RecursionError):
-        notes.append(f"{RUN} is there but could not be read; the report does without it.")
-    try:
-        config = (run / CONFIG).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        notes.append(f"{CONFIG} could not be read ({error.strerror or error}).")
+    about, config = read_about(run, notes)
     return RunFolder(run, results, run=about, config=config, notes=tuple(notes))
 
 

@@ -11,6 +11,7 @@ from rich.table import Table as Terminal
 from rich.text import Text
 
 from labelwise.errors import RunError
+from labelwise.experiment.results import ExperimentResults
 from labelwise.report.experiment_plots import experiment_picture, experiment_svg
 from labelwise.report.experiment_tables import (
     BASE,
@@ -24,27 +25,11 @@ from labelwise.report.experiment_tables import (
     score_cell,
 )
 from labelwise.report.page import render
+from labelwise.report.read import results_of_kind
 from labelwise.report.summary import duration
 from labelwise.runs import REPORT, RESULTS, RUN, atomic_write, read_json
 
 MARKDOWN, PICTURE = "table.md", "table.svg"
-
-NEEDED = {
-    "name",
-    "description",
-    "claim",
-    "axis",
-    "columns",
-    "rows",
-    "heads",
-    "best",
-    "also",
-    "reference",
-    "seeds",
-    "metric",
-}
-NEEDED |= {"unit", "groups", "categories", "table", "compared", "predicted", "trained", "seconds"}
-"""Of ``results.json``."""
 
 
 def read_experiment(folder: Path) -> dict[str, Any] | None:
@@ -55,13 +40,10 @@ def read_experiment(folder: Path) -> dict[str, Any] | None:
     RunError
         If it is an experiment, but of another version or not whole.
     """
-    try:
-        results = read_json(folder / RESULTS)
-    except (RunError, RecursionError):
+    results = results_of_kind(folder, "experiment")
+    if results is None:
         return None
-    if not isinstance(results, dict) or results.get("kind") != "experiment":
-        return None
-    if missing := sorted(NEEDED - results.keys()):
+    if missing := sorted(ExperimentResults.__required_keys__ - results.keys()):
         raise RunError(
             f"{folder / RESULTS}: lacks {missing[0]!r}, so another version wrote it; run the experiment again"
         )

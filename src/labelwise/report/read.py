@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.errors import RunError
+from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, finite, read_json
 
-SCHEMA = 1
 MAX_PICTURE_BYTES = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -90,19 +90,8 @@ def text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _finite(value: Any) -> Any:
-    """Replace every NaN and infinity inside a JSON value by None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return value
-
-
 def _parse(raw: str) -> Any:
-    return _finite(json.loads(raw))
+    return finite(json.loads(raw))
 
 
 def read_results(run: Path) -> dict[str, Any]:
@@ -113,7 +102,7 @@ def read_results(run: Path) -> dict[str, Any]:
     RunError
         The file is missing, is not JSON, has no rows, or is of a schema that this version does not know.
     """
-    path = run / "results.json"
+    path = run / RESULTS
     try:
         found = _parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -125,10 +114,43 @@ def read_results(run: Path) -> dict[str, Any]:
         raise RunError(f"{path}: is not valid JSON ({' '.join(str(error).split())})") from None
     if not isinstance(found, dict) or not isinstance(found.get("rows"), list):
         raise RunError(f"{path}: has no list of 'rows', so it is no result of `labelwise refine` or `labelwise train`")
-    if found.get("schema", SCHEMA) != SCHEMA:
-        raise RunError(f"{path}: has schema {found['schema']!r}, this version of labelwise reads schema {SCHEMA}")
+    check_schema(path, found)
     found["rows"] = [row for row in found["rows"] if isinstance(row, dict)]
     return found
+
+
+def results_of_kind(run: Path, kind: str) -> dict[str, Any] | None:
+    """Return ``results.json`` of a run folder if it is of ``kind``; None for any other, and for what cannot be read."""
+    try:
+        found = finite(read_json(run / RESULTS))
+    except (RunError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and found.get("kind") == kind else None
+
+
+def check_schema(path: Path, results: dict[str, Any]) -> None:
+    """Refuse results that another version wrote.
+
+    Raises
+    ------
+    RunError
+        They are of a schema that this version does not know.
+    """
+    if results.get("schema", SCHEMA) != SCHEMA:
+        raise RunError(f"{path}: has schema {results['schema']!r}, this version of labelwise reads schema {SCHEMA}")
+
+
+def read_about(run: Path, notes: list[str]) -> tuple[dict[str, Any], str]:
+    """Return ``run.json`` and the text of ``config.yaml``, each empty where it is not there; one that is there but
+    cannot be read becomes a note."""
+    facts = _optional_json(run / RUN, notes)
+    try:
+        return facts, (run / CONFIG).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return facts, ""
+    except OSError as error:
+        notes.append(f"{CONFIG} could not be read ({error.strerror or error}).")
+        return facts, ""
 
 
 def read_run(run: Path) -> RunFolder:
@@ -141,14 +163,7 @@ def read_run(run: Path) -> RunFolder:
     """
     results = read_results(run)
     notes: list[str] = []
-    facts = _optional_json(run / "run.json", notes)
-    config = ""
-    try:
-        config = (run / "config.yaml").read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        notes.append(f"config.yaml could not be read ({error.strerror or error}).")
+    facts, config = read_about(run, notes)
     curves = {}
     for row in results["rows"]:
         epochs = list(_epochs(_row_folder(run, row) / "metrics.jsonl"))
