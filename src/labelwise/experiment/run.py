@@ -16,6 +16,7 @@ from labelwise.cft.run import CftConfig, run_cft
 from labelwise.errors import LabelwiseError, RunError
 from labelwise.experiment.also import score_of
 from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
+from labelwise.experiment.progress import CellProgress
 from labelwise.experiment.results import ExperimentResults
 from labelwise.experiment.table import board_of, make_table, scored_row
 from labelwise.refine.chain import refine
@@ -58,10 +59,11 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
     atomic_write(out / CONFIG, dump_yaml(config).encode())
     cells = list(all_cells(config))
     started = time.monotonic()
-    for done, (cell, words) in enumerate(_run_all(config, cells, out, jobs), start=1):
-        if not quiet:
+    before = {cell for cell in cells if (cell_folder(config, cell, out) / RESULTS).exists()}
+    with CellProgress(len(cells), len(before), quiet) as progress:
+        for cell, words in _run_all(config, cells, out, jobs):
             place = ", ".join(filter(None, [config.columns[cell.column].title, cell.row, f"seed {cell.seed}"]))
-            print(f"{done} of {len(cells)}: {place}: {words}", file=sys.stderr, flush=True)
+            progress.show(f"{place}: {words}", trained=cell not in before)
     if not quiet:
         print("all cells are finished; intervals of their differences on test ...", file=sys.stderr, flush=True)
     results: ExperimentResults = {

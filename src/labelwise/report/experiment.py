@@ -96,22 +96,18 @@ def experiment_page(results: dict[str, Any], run: dict[str, Any]) -> str:
 
 def experiment_table(results: dict[str, Any]) -> Group:
     """A table for a terminal, without further scores: of every axis the means over its columns, or its only column."""
-    tables = []
+    tables: list[Text | Terminal] = []
     for axis in range(len(results["axis"])):
         column = [column for column in columns_of(results) if column.axis == axis][-1]
         title = ", ".join(filter(None, [f"{metric_of(results)} on test in %", column.title]))
-        table = Terminal(
-            title=Text(f"{title}, {results['seeds']} seed(s)"),
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            show_edge=False,
-        )
+        table = Terminal(box=box.SIMPLE_HEAD, show_edge=False)
         table.add_column("")
         for head in heads_of(results):
             table.add_column(head, justify="right")
         for row in rows_of(results):
             table.add_row(Text(row), *(score_cell(column.entry(row, head)) for head in results["heads"]))
-        tables.append(table)
+        # Not the table's own title, which would be cut to the width of a narrow table.
+        tables += [Text(f"{title}, {results['seeds']} seed(s)", style="italic"), table]
     return Group(*tables)
 
 
