@@ -121,7 +121,7 @@ def predict(
     model: ModelArgument,
     folder: Annotated[Path, typer.Argument(help="Folder of images, or an .npz of images or embeddings.")],
     out: Annotated[Path, typer.Option("--out", help="A .csv or .json file.")] = Path("predictions.csv"),
-    top: Annotated[int, typer.Option(help="How many classes to name per image.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name per image.")] = 3,
     unreadable: Annotated[str, typer.Option(help="fail, or skip and list.")] = "fail",
 ) -> None:
     """Name the likeliest classes of every image; of a multi-label checkpoint also all that are likelier than not."""

@@ -126,7 +126,10 @@ def test_fixed_jobs_cover_rows_in_order(world):
     rows = np.array([5, 3, 9, 1, 7, 2, 8])
     jobs = [job for rank in range(world) for job in fixed_jobs(rows, 2, Shard(rank, world))]
     np.testing.assert_array_equal(np.concatenate([job.rows for job in jobs]), rows)
-    assert all(job.numbers is None and len(job.rows) <= 2 for job in jobs)
+    # A last one alone joins the batch before.
+    expected = {1: [2, 2, 3], 2: [2, 2, 3], 3: [2, 2, 3]}
+    assert all(job.numbers is None for job in jobs) and [len(job.rows) for job in jobs] == expected[world]
     jobs = fixed_jobs(rows, 4, Shard(), number=2**31)
     assert [job.numbers.tolist() for job in jobs] == [[2**31] * 4, [2**31] * 3]
+    assert [len(job.rows) for job in fixed_jobs(rows[:1], 2, Shard())] == [1]
     assert fixed_jobs(rows[:0], 2, Shard()) == []

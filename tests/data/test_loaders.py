@@ -148,7 +148,7 @@ def test_parts_of_a_batch_weigh_their_samples(parts):
     job = train_jobs(ROWS, N, views, 0, 0, Shard())[0]
     (batch,) = memory(views).stream([job], (8,), 0)
     pieces: list[Batch] = batch.split(parts)
-    assert len(pieces) == min(parts, 6)
+    assert len(pieces) == min(parts, N // 2) and min(map(len, pieces)) >= 2
     assert sum(p.weight for p in pieces) == pytest.approx(len(pieces))
     assert torch.equal(torch.cat([p.inputs[8] for p in pieces]), batch.inputs[8])
     value = torch.rand(N)

@@ -16,7 +16,8 @@ from labelwise.data.folds import folds_of
 from labelwise.errors import ConfigError
 from labelwise.refine import bench as bench_module
 from labelwise.refine import nodes
-from labelwise.refine.chain import _asked, _step, refine
+from labelwise.refine.chain import _asked, refine
+from labelwise.refine.steps import step_of
 
 BASE = ("model.name=mlp", "train={epochs: 1, batch_size: 32, warmup_epochs: 0}")
 N = 90
@@ -141,7 +142,7 @@ def test_folds_are_drawn_once_for_all_networks_of_a_seed(tmp_path: Path, monkeyp
 
 def test_a_step_without_a_model_is_the_recipe_s() -> None:
     options = recipe("model.name=small-resnet", "chain={generations: 3, networks: [{model: {name: small-wide}}, {}]}")
-    names = [_step(options, generation).model.name for generation in (1, 2, 3)]
+    names = [step_of(options, generation).model.name for generation in (1, 2, 3)]
     assert names == ["small-wide", "small-resnet", "small-resnet"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from labelwise.config import ChainConfig, RefinedConfig, load_recipe
 from labelwise.data.folds import folds_of
 from labelwise.data.jobs import Job
+from labelwise.data.loaders import Mix
 from labelwise.data.readers import load_dataset
 from labelwise.errors import ConfigError, LabelwiseError
 from labelwise.models import checkpoint
@@ -146,6 +148,13 @@ def test_what_the_answer_becomes(folded: Path) -> None:
     same = one.given[:, None] == one.given[None]
     gaps = (category[:, None] - category[None]).abs().amax(-1)
     assert gaps[same].max() == 0 and gaps[~same].min() > 0
+
+    mixed = replace(one, mix=Mix(torch.arange(len(one)).flip(0), torch.full((len(one),), 0.6)))
+    for per in ("image", "category"):  # each sample's own label is hard, that of a mixed view is of both
+        own = labeller_of(bench, refinery, RefinedConfig(kind="hard", per=per))(one)
+        assert set(own.unique().tolist()) == {0.0, 1.0}
+        both = labeller_of(bench, refinery, RefinedConfig(kind="hard", per=per))(mixed)
+        torch.testing.assert_close(both, 0.6 * own + 0.4 * own.flip(0))
 
     soft = labeller_of(bench, refinery, RefinedConfig(temperature=3))(one)
     torch.testing.assert_close(soft, torch.softmax(q.log() / 3, 1), atol=1e-6, rtol=1e-4)
@@ -297,6 +306,14 @@ def test_a_taxonomy_spreads_the_given_labels(tmp_path: Path) -> None:
     tree.write_text(json.dumps({"even": ["0", "2", "4", "6", "8"], "odd": ["1", "3", "5", "7", "9"]}))
     rows = run(tmp_path / "run", "chain.generations=1", f"train.taxonomy={{file: {tree}, mass: 0.8}}")
     assert rows[0]["labels"] == "given, by taxonomy (mean mass 0.8)"
+    changes = [
+        *BASE,
+        "chain.generations=1",
+        "baselines.kinds=[smoothing]",
+        f"train.taxonomy={{file: {tree}, mass: 0.8}}",
+    ]
+    results = refine(load_recipe(None, changes), tmp_path / "run", baselines=True, quiet=True)
+    assert results["rows"][-1]["labels"].startswith("given, smoothed")  # the control is smoothed in its place
     record = json.loads((tmp_path / "run/seed-0/generation-1/metrics.jsonl").read_text().splitlines()[0])
     assert 0.6 < record["train"]["entropy"] < 1.6
 

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from labelwise.config import load_recipe
+from labelwise.refine.inference import evaluate_checkpoint
+
 RECIPES = {"plain": "{}", "mixup": "{mixup: 0.4, scale: [0.5, 1.0]}"}
 STEPS = 50
 RECIPE = """
@@ -36,8 +39,11 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     worker = str(Path(__file__).with_name("ddp_worker.py"))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+    # Where norms take statistics of each rank's part of a batch, two ranks are another training.
+    norm = folder / "norm.yaml"
+    norm.write_text(RECIPE.format(name="norm", views="{}").replace("norm: group", "norm: batch"))
     # A process group ends with its run, so every chain of two ranks is launched by itself.
-    runs = [("one", [], recipes), *(("two", torchrun, [recipe]) for recipe in recipes)]
+    runs = [("one", [], recipes), *(("two", torchrun, [recipe]) for recipe in (*recipes, str(norm)))]
     for out, launcher, chosen in runs:
         command = [sys.executable, *launcher, worker, str(folder / out), *chosen]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
@@ -92,3 +98,12 @@ def test_weights_scores_and_metrics_agree(name: str, outputs: tuple[Path, Path])
     for a, b in zip(*rows, strict=True):
         assert a["test"]["top1"] == b["test"]["top1"] and a["kept_epoch"] == b["kept_epoch"]
         assert b["test"]["nll"] == pytest.approx(a["test"]["nll"], rel=1e-3)
+
+
+def test_what_is_scored_is_what_is_saved(outputs: tuple[Path, Path]) -> None:
+    """Each rank scores its part of the samples, all with the norms' statistics that the checkpoint has."""
+    out = outputs[1] / "norm"
+    for row in json.loads((out / "results.json").read_text())["rows"]:
+        for split in ("select", "test"):
+            found = evaluate_checkpoint(out / row["path"], load_recipe(out / "config.yaml"), split)
+            assert found["nll"] == pytest.approx(row[split]["nll"], rel=1e-5)

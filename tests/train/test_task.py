@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from labelwise.data.loaders import Batch, Mix
 from labelwise.train.labeller import GivenLabels, StoredLabels
-from labelwise.train.task import SoftLabelTask
+from labelwise.train.task import Jitter, SoftLabelTask, _count
 
 B, K, S = 6, 4, 8
 
@@ -136,3 +136,13 @@ def test_the_given_label_has_its_share_of_the_loss_smoothed_as_it_is_told():
     mixed = SoftLabelTask(q, S, given=(own, 0.3))(net, batch())
     torch.testing.assert_close(mixed.loss, 0.7 * plain.loss + 0.3 * given.loss)
     torch.testing.assert_close(mixed.sums[0], plain.sums[0])  # ce is told against the labeller's answer
+
+
+@pytest.mark.parametrize(
+    ("share", "views"), [(0.5, 2), (0.1, 8), (0.015, 64), (0.3, 11), (0.5, 64), (1.0, 7), (0.0, 8)]
+)
+def test_small_shares_are_kept_on_average_and_pairs_together(share: float, views: int) -> None:
+    torch.manual_seed(0)
+    counts = [_count(Jitter(None, "views", share), views) for _ in range(2000)]  # type: ignore[arg-type]
+    assert np.mean(counts) == pytest.approx(share * views, abs=0.1)
+    assert all(count % 2 == 0 or count == views for count in counts)

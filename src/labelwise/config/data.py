@@ -143,6 +143,6 @@ def merge_views(base: ViewConfig, changes: dict[str, Any], where: str = "views")
     ConfigError
         If a key is unknown, a value is not allowed, or a key says how networks are evaluated, which is shared.
     """
-    if shared := [key for key in ("size", "eval_crop") if key in changes]:
+    if shared := [key for key in ("size", "eval_crop", "interpolation") if key in changes]:
         raise ConfigError(f"{where}.{shared[0]}: all networks of a chain are evaluated alike; set views.{shared[0]}")
     return resolve(ViewConfig, base.model_dump() | changes, prefix=where) if changes else base

@@ -35,6 +35,10 @@ class Recipe(Section):
     def _consistent(self) -> Recipe:
         for i, step in enumerate(self.chain.networks):
             merge_train(self.train, step.train, f"chain.networks.{i}.train")
+            if shared := [key for key in ("precision", "trackers") if key in step.train]:
+                raise ValueError(
+                    f"chain.networks.{i}.train.{shared[0]}: all networks of a run have the same; set train.{shared[0]}"
+                )
             merge_views(self.views, step.views, f"chain.networks.{i}.views")
             merge_refined(self.chain.refined, step.refined, f"chain.networks.{i}.refined")
             if step.start_from is not None:

@@ -202,6 +202,11 @@ class Dataset:
     def is_features(self) -> bool:
         return isinstance(self.source, Features)
 
+    @property
+    def in_files(self) -> bool:
+        """Whether the images are decoded as they are asked for."""
+        return not isinstance(self.source, Features | PixelArray)
+
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of ``fit``, ``select`` or ``test``."""
         return np.flatnonzero(self.split == split).astype(np.int64)

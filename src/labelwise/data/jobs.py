@@ -5,6 +5,7 @@ Jobs depend on (seed, epoch) and not on the number of ranks: every rank takes it
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,9 +110,13 @@ def steps_per_epoch(n: int, batch_size: int, shard: Shard) -> int:
 
 
 def fixed_jobs(rows: NDArray[np.int64], batch_size: int, shard: Shard, number: int | None = None) -> list[Job]:
-    """This rank's part of ``rows`` in order: centre views, or view ``number`` of each."""
+    """This rank's part of ``rows`` in order: centre views, or view ``number`` of each.
+
+    A last one alone joins the batch before, for networks that normalise by the batch.
+    """
     own = rows[shard.part(len(rows))]
-    parts = [own[start : start + batch_size] for start in range(0, len(own), batch_size)]
+    starts = [start for start in range(0, len(own), batch_size) if start == 0 or len(own) - start > 1]
+    parts = [own[start:end] for start, end in itertools.pairwise([*starts, len(own)])]
     return [Job(p, None if number is None else np.full(len(p), number, dtype=np.int64)) for p in parts]
 
 

@@ -62,9 +62,12 @@ class Batch:
         return share * target + (1 - share) * target[self.mix.partner]
 
     def split(self, parts: int) -> list[Batch]:
-        """Consecutive parts of equal size up to a pair; their weights sum to ``parts`` x this batch's."""
-        pairs = -(-len(self) // 2)
-        edges = [min(len(self), 2 * (pairs * i // parts)) for i in range(parts + 1)]
+        """Consecutive parts of equal size up to a pair; their weights sum to ``parts`` x this batch's.
+
+        Of an odd number the last part has three: batch normalisation cannot train on one sample.
+        """
+        pairs = max(1, len(self) // 2)
+        edges = [2 * (pairs * i // parts) for i in range(parts)] + [len(self)]
         slices = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
         return [self._part(s, self.weight * (s.stop - s.start) * len(slices) / len(self)) for s in slices]
 

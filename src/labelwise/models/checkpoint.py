@@ -119,6 +119,23 @@ def load_weights(net: nn.Module, state: dict[str, Tensor], source: str) -> None:
     net.load_state_dict(state)
 
 
+def file_hash(init: str) -> str:
+    """Hash of the weights that ``model.init`` names as a path.
+
+    Raises
+    ------
+    ModelError
+        If there are none.
+    """
+    path = Path(init)
+    file = path / WEIGHTS if path.is_dir() else path
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
+
+
 def initialise(model: Classifier, init: str) -> None:
     """Apply ``model.init`` when it is a path: a labelwise checkpoint folder or a file of weights.
 

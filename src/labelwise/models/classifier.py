@@ -39,6 +39,22 @@ class InputSpec:
         return InputSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
+def check_input(name: str, network: InputSpec, data: InputSpec) -> None:
+    """Refuse data that a finished network cannot see; grey images may be seen by one of three channels.
+
+    Raises
+    ------
+    ModelError
+        If they are of another kind, length or number of channels.
+    """
+    if network.kind != data.kind:
+        raise ModelError(f"{name} takes {network.kind}, the data are of kind {data.kind}")
+    if network.kind == "features" and network.size != data.size:
+        raise ModelError(f"{name} takes {network.size} features, the data have {data.size}")
+    if network.kind == "image" and network.channels not in (data.channels, 3):
+        raise ModelError(f"{name} takes {network.channels} channel, the data have {data.channels}")
+
+
 class Classifier(nn.Module):
     """``net`` behind its normalisation: takes views in [0, 1] (or raw embeddings), gives logits (B, K).
 

@@ -11,6 +11,7 @@ import timm
 import torch
 import torchvision
 from timm.data.config import resolve_model_data_config
+from timm.models import load_model_config_from_hf
 from torch import Tensor, nn
 
 from labelwise.config import ModelConfig
@@ -54,6 +55,7 @@ def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -
         If the name is unknown, an argument is refused, pretrained weights cannot be had, or the network has nothing to
         boost (``boost`` above 1) or no form for small images (``small_images``).
     """
+    refuse_unknown(config.name)
     pretrained = config.init == "pretrained"
     features = data_spec.kind == "features"
     if config.name != "mlp" and features and not _is_import_path(config.name):
@@ -150,11 +152,6 @@ def _import(module: str, attribute: str) -> Callable[..., nn.Module]:
 
 def _timm(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) -> tuple[nn.Module, InputSpec]:
     name = config.name
-    if not name.startswith("hf-hub:") and not timm.is_model(name.split(".")[0]):
-        known = [*OWN, *timm.list_models()]
-        close = timm.list_models(f"*{name.split('.')[0]}*")[:5] or difflib.get_close_matches(name, known, 3)
-        hint = f"; did you mean {', '.join(close)}?" if close else ""
-        raise ModelError(f"model.name: no network called {name!r}{hint}")
     try:
         net = timm.create_model(name, pretrained=pretrained, num_classes=classes, in_chans=data.channels, **config.args)
     except TypeError as error:
@@ -175,11 +172,6 @@ def _timm(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) 
 
 def _torchvision(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) -> tuple[nn.Module, InputSpec]:
     name = config.name.removeprefix("torchvision/")
-    known = torchvision.models.list_models()
-    if name not in known:
-        close = difflib.get_close_matches(name, known, 3)
-        hint = f"; did you mean {', '.join(close)}?" if close else ""
-        raise ModelError(f"model.name: torchvision has no model {name!r}{hint}")
     if data.channels != 3:
         raise ModelError(f"{config.name} takes RGB images; set data.channels=3")
     try:
@@ -193,6 +185,57 @@ def _torchvision(config: ModelConfig, classes: int, data: InputSpec, pretrained:
         raise ModelError(_no_weights(config.name, "download.pytorch.org", error)) from None
     _replace_last_layer(net, classes)
     return net, InputSpec("image", data.size, 3, IMAGENET_MEAN, IMAGENET_STD, data.interpolation)
+
+
+def pretrained_classes(name: str) -> int:
+    """How many classes the published weights of a timm name or ``torchvision/NAME`` tell apart; 0 if none.
+
+    Raises
+    ------
+    ModelError
+        If there is no such network, or no such weights, or the hub that describes them cannot be reached.
+    """
+    refuse_unknown(name)
+    if name.startswith("torchvision/"):
+        weights = torchvision.models.get_model_weights(name.removeprefix("torchvision/"))
+        return len(weights["DEFAULT"].meta.get("categories", ()))
+    if name.startswith("hf-hub:"):
+        try:
+            return int(load_model_config_from_hf(name.removeprefix("hf-hub:"))[0].get("num_classes", 0))
+        except Exception as error:  # the hub client raises a dozen unrelated types
+            raise ModelError(_no_weights(name, "the Hugging Face hub", error)) from None
+    published = timm.get_pretrained_cfg(name)
+    if published is None or not published.has_weights:
+        raise ModelError(f"model.name: there are no pretrained weights of {name}")
+    return int(published.num_classes)
+
+
+def refuse_unknown(name: str) -> None:
+    """Nothing is built, so that a chain can ask for all its networks before the first is trained.
+
+    Raises
+    ------
+    ModelError
+        If no network is called ``name``, with those that are called alike.
+    """
+    if name in OWN:
+        return
+    if name.startswith("torchvision/"):
+        known = torchvision.models.list_models()
+        if (short := name.removeprefix("torchvision/")) not in known:
+            raise ModelError(f"model.name: torchvision has no model {short!r}{_alike(short, known)}")
+    elif _is_import_path(name):
+        module, _, attribute = name.partition(":")
+        _import(module, attribute)
+    elif not name.startswith("hf-hub:") and not timm.is_model(name.split(".")[0]):
+        close = timm.list_models(f"*{name.split('.')[0]}*")[:5]
+        hint = f"; did you mean {', '.join(close)}?" if close else _alike(name, [*OWN, *timm.list_models()])
+        raise ModelError(f"model.name: no network called {name!r}{hint}")
+
+
+def _alike(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 3)
+    return f"; did you mean {', '.join(close)}?" if close else ""
 
 
 def _replace_last_layer(net: nn.Module, classes: int) -> None:

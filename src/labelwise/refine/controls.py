@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from labelwise.config import ModelConfig, TrainConfig, merge_train
-from labelwise.refine.bench import Bench, Node
+from labelwise.refine.bench import Bench, Node, changed
 from labelwise.refine.nodes import run_node
-from labelwise.runs import METRICS, read_lines
+from labelwise.runs import METRICS, fingerprint, read_lines
 
 
 def early_stop(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
@@ -19,7 +20,8 @@ def early_stop(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str
     lengths = bench.recipe.baselines.early_stop_epochs
     lengths = lengths or tuple(sorted({max(1, train.epochs // divisor) for divisor in (1, 2, 4, 8)}))
     # In a chain of several networks both the first and the last may be stopped early.
-    suffix = f"-{model.name.replace('/', '_')}" if bench.recipe.chain.networks else ""
+    network = fingerprint([changed(one) for one in (model, shortened(train, 1), bench.recipe.views)])[:6]
+    suffix = f"-{model.name.replace('/', '_')}-{network}" if bench.recipe.chain.networks else ""
     nodes = [Node(f"given-{n}-epochs{suffix}", "candidate", model, shortened(train, n)) for n in lengths]
     best = _best(bench, [run_node(bench, node) for node in nodes], "early-stop")
     longest = max(nodes, key=lambda node: node.train.epochs)
@@ -30,8 +32,8 @@ def smoothing(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str,
     """Label smoothing of several strengths, in each the best epoch: the best of all on select."""
     nodes = []
     for strength in bench.recipe.baselines.smoothing:
-        changed = merge_train(train, {"label_smoothing": strength, "keep": "best"})
-        nodes.append(Node(f"smoothing-{strength:g}", "candidate", model, changed))
+        smoothed = merge_train(train, {"label_smoothing": strength, "taxonomy": None, "keep": "best"})
+        nodes.append(Node(f"smoothing-{strength:g}", "candidate", model, smoothed))
     return _best(bench, [run_node(bench, node) for node in nodes], "smoothing")
 
 
@@ -46,9 +48,15 @@ def _best(bench: Bench, candidates: list[dict[str, Any]], name: str) -> dict[str
     if any("select" not in row for row in candidates):
         best = candidates[-1]
     else:
-        best = max(candidates, key=lambda row: (row["select"][bench.goal.metric], -row["select"]["nll"]))
+        best = max(candidates, key=lambda row: _rank(row["select"], bench.goal.metric))
     seconds = round(sum(row["seconds"] for row in candidates), 3)
     return best | {"name": name, "role": "control", "seconds": seconds, "chosen": best["name"]}
+
+
+def _rank(select: dict[str, Any], metric: str) -> tuple[float, float]:
+    """Higher is better; a score that is not defined, such as the AP of a split without positives, is the lowest."""
+    score, nll = select[metric], select["nll"]
+    return -math.inf if score is None else score, -math.inf if nll is None else -nll
 
 
 def shortened(train: TrainConfig, epochs: int) -> TrainConfig:

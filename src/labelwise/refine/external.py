@@ -42,6 +42,8 @@ def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Parent:
     if not (folder / checkpoint.CARD).exists():
         habits = InputSpec("image", PRETRAINED_SIZE, 3, IMAGENET_MEAN, IMAGENET_STD)
         network = name if library == "timm" else f"torchvision/{name}"
+        if (own := zoo.pretrained_classes(network)) != len(classes):
+            raise ModelError(f"chain.refinery: {source} has other classes than the data ({own} against {len(classes)})")
         model = zoo.build(ModelConfig(name=network, init="pretrained"), classes, habits)
         checkpoint.save(folder, model, {"labels": "pretrained", "source": source})
     return load_parent(source, folder)

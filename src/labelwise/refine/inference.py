@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, Recipe, ViewConfig
-from labelwise.data.dataset import SPLITS, Dataset
+from labelwise.data.dataset import SPLITS, Dataset, Features
 from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset, studies_of
 from labelwise.data.readers.chexpert import COMPETITION
@@ -29,7 +29,7 @@ from labelwise.metrics.multilabel import decision_scores, hard_labels, multilabe
 from labelwise.metrics.operating import ThresholdRule, threshold_for
 from labelwise.metrics.study import study_labels, study_scores
 from labelwise.models import checkpoint
-from labelwise.models.classifier import Classifier
+from labelwise.models.classifier import Classifier, InputSpec, check_input
 from labelwise.refine.labellers import class_order
 from labelwise.runs import atomic_write, finite
 from labelwise.train.evaluate import evaluate_rows, predict_logits
@@ -149,11 +149,17 @@ def _by_study(logits: torch.Tensor, table: LabelTable, study: NDArray[np.str_]) 
 
 
 def _ready(model: Classifier, card: dict[str, Any], dataset: Dataset, data: DataConfig) -> tuple[Runtime, Any]:
-    if dataset.is_features != (model.spec.kind == "features"):
-        raise ModelError(f"the checkpoint takes {model.spec.kind}, {dataset.name} holds something else")
+    check_input("the checkpoint", model.spec, _shape_of(dataset))
     runtime = start_runtime(Recipe())
     views = ViewConfig(eval_crop=card.get("eval_crop", 1.0), interpolation=model.spec.interpolation)
     return runtime, make_loader(dataset, views, runtime.device, data.workers)
+
+
+def _shape_of(dataset: Dataset) -> InputSpec:
+    """Kind, length and channels of the data, by its first sample; not its normalisation."""
+    if isinstance(dataset.source, Features):
+        return InputSpec("features", dataset.source.values.shape[1], 1, (), ())
+    return InputSpec("image", 0, dataset.source.read(0).shape[2], (), ())
 
 
 def _in_order_of(model: Classifier, classes: tuple[str, ...], name: str) -> Classifier:

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 from labelwise.data.philox import derive_seed
 from labelwise.errors import ModelError, RunError
 from labelwise.models import checkpoint, zoo
-from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.models.classifier import Classifier, check_input
+from labelwise.models.head import evaluating, probe
 from labelwise.refine.bench import PREDICTIONS, Bench, Node, Plan, changed
-from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, read_json, write_json
+from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, finite, read_json, write_json
+from labelwise.textfile import read_text
 from labelwise.train.evaluate import predict_logits
 from labelwise.train.fit import FitInput, FitResult, fit
 from labelwise.train.progress import Progress
@@ -62,14 +64,14 @@ def run_node(bench: Bench, node: Node) -> dict[str, Any]:
     if bench.runtime.is_main:
         for stale in folder.glob(".*.tmp"):  # left by a kill in the middle of a write
             stale.unlink()
-    row = _train(bench, node, folder, mark)
+    row = finite(_train(bench, node, folder, mark))  # as it will be read
     if bench.runtime.is_main:
         write_json(folder / ROW, row)
         (folder / RESUME).unlink(missing_ok=True)
         if shelf is not None:
             _put(folder, shelf)
     bench.runtime.accelerator.wait_for_everyone()
-    return row
+    return dict(row)
 
 
 def _put(folder: Path, shelf: Path) -> None:
@@ -102,6 +104,12 @@ def _lineage(bench: Bench, node: Node) -> dict[str, Any]:
     more: dict[str, Any] = {}
     if node.start is not None:
         more["start"] = node.start.weights_hash
+    elif node.model.init not in ("random", "pretrained"):
+        more["init"] = checkpoint.file_hash(node.model.init)
+    if node.train.taxonomy is not None:
+        more["taxonomy"] = fingerprint(read_text(Path(node.train.taxonomy.file)))
+    if bench.dataset.in_files:  # whose fingerprint does not know the pixels
+        more["normalisation"] = [bench.data_spec.channels, *bench.data_spec.mean, *bench.data_spec.std]
     if node.without is not None:
         more |= {"folds": bench.recipe.chain.folds, "without": node.without}
     return {
@@ -125,6 +133,7 @@ def _train(bench: Bench, node: Node, folder: Path, mark: str) -> dict[str, Any]:
     torch.manual_seed(derive_seed(seed, "weights"))
     model = zoo.build(node.model, dataset.classes, bench.data_spec)
     checkpoint.initialise(model, node.model.init if node.start is None else str(node.start.path))
+    _try_once(model)
     rows = dataset.rows("fit")
     if node.without is not None:
         rows = rows[bench.folds[rows] != node.without]
@@ -164,6 +173,19 @@ def _train(bench: Bench, node: Node, folder: Path, mark: str) -> dict[str, Any]:
     return row
 
 
+@torch.no_grad()
+def _try_once(model: Classifier) -> None:
+    """A network that cannot take such images says so in one line, such as one whose pooling leaves nothing of 28 px."""
+    try:
+        with evaluating(model):
+            model(probe(model, model.spec))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        what = "embeddings" if model.spec.kind == "features" else "px"
+        raise ModelError(
+            f"model.name: {model.name} cannot take {model.spec.size} {what} ({' '.join(str(error).split())[:120]})"
+        ) from None
+
+
 def _of_rows(plan: Plan, all_rows: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
     return None if plan.sample_weight is None else plan.sample_weight[np.isin(all_rows, rows)]
 
@@ -171,17 +193,8 @@ def _of_rows(plan: Plan, all_rows: NDArray[np.int64], rows: NDArray[np.int64]) -
 def _load_parents(bench: Bench, node: Node) -> list[Classifier]:
     models = [checkpoint.load(parent.path)[0] for parent in node.parents]
     for parent, model in zip(node.parents, models, strict=True):
-        _check_input(parent.name, model.spec, bench.data_spec)
+        check_input(f"refinery {parent.name}", model.spec, bench.data_spec)
     return models
-
-
-def _check_input(name: str, refinery: InputSpec, data: InputSpec) -> None:
-    if refinery.kind != data.kind:
-        raise ModelError(f"refinery {name} takes {refinery.kind}, the data are of kind {data.kind}")
-    if refinery.kind == "features" and refinery.size != data.size:
-        raise ModelError(f"refinery {name} takes {refinery.size} features, the data have {data.size}")
-    if refinery.kind == "image" and refinery.channels not in (data.channels, 3):
-        raise ModelError(f"refinery {name} takes {refinery.channels} channel, the data have {data.channels}")
 
 
 def _row(bench: Bench, node: Node, model: Classifier, labels: str, result: FitResult, folder: Path) -> dict[str, Any]:
@@ -193,6 +206,7 @@ def _row(bench: Bench, node: Node, model: Classifier, labels: str, result: FitRe
         "generation": node.generation,
         "seed": bench.seed,
         "model": node.model.name,
+        "network": model.network,
         "labels": labels,
         "refineries": [parent.name for parent in node.parents],
         "epochs": node.train.epochs,

@@ -16,14 +16,13 @@ from torch import Tensor
 
 from labelwise.config import RefinedConfig
 from labelwise.data.jobs import fixed_jobs
-from labelwise.errors import ConfigError
 from labelwise.losses import distillation, logit_squared_error, reverse_kl, squared_error, symmetric_kl
 from labelwise.models.classifier import Classifier
 from labelwise.refine.bench import SCORE_VIEW, Bench, Node, changed
 from labelwise.refine.jitter import AdversarialJitter
 from labelwise.refine.labellers import RefineryLabels, softmax
 from labelwise.train.evaluate import EVAL_BATCH
-from labelwise.train.labeller import Labeller, StoredLabels, Tempered
+from labelwise.train.labeller import Labeller, StoredLabels, Tempered, hardened
 from labelwise.train.task import Jitter, Loss
 
 
@@ -38,8 +37,6 @@ def refinery_labels(
     """The parents of ``node`` as one labeller, all of them or, of each sample, the one that has not seen it."""
     unseen = None
     if _only_unseen(bench, node):
-        if bench.recipe.views.mixup > 0 or bench.recipe.views.cutmix > 0:
-            raise ConfigError("chain.fold_labels unseen: a mixed view is of two samples; set mixup and cutmix to 0")
         unseen = bench.folds
     return RefineryLabels(
         refineries,
@@ -70,13 +67,17 @@ def options_of(bench: Bench, node: Node) -> RefinedConfig:
 
 
 def labeller_of(bench: Bench, refinery: RefineryLabels, options: RefinedConfig) -> Labeller:
-    """Temperature first, then the mean over crops where labels are per category. Soft: the task makes them hard."""
+    """Temperature first, then the mean over crops where labels are per category.
+
+    Labels that are stored are made hard before they are mixed; those of views are soft, for the task to make hard.
+    """
     answer: Labeller = refinery if options.temperature == 1 else Tempered(refinery, options.temperature)
     if options.per == "image":
         table = torch.from_numpy(centre_answers(bench, answer)).to(bench.runtime.device)
-        return StoredLabels(table, "row", answer.describe())
+        return StoredLabels(hardened(table) if options.kind == "hard" else table, "row", answer.describe())
     if options.per == "category":
-        return StoredLabels(category_means(bench, answer, options.crops), "class", answer.describe())
+        table = category_means(bench, answer, options.crops)
+        return StoredLabels(hardened(table) if options.kind == "hard" else table, "class", answer.describe())
     return answer
 
 
@@ -102,8 +103,6 @@ def jitter_of(bench: Bench, model: Classifier, refinery: RefineryLabels, options
     jitter = options.jitter
     if jitter.step == 0:
         return None
-    if model.spec.kind == "features":
-        raise ConfigError("chain.refined.jitter: it moves pixels, the data are embeddings; leave it out")
     move = AdversarialJitter(model, refinery, jitter, options.temperature, bench.runtime.accelerator.autocast)
     return Jitter(move, jitter.policy, jitter.share)
 

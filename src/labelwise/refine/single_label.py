@@ -14,7 +14,6 @@ from torch import Tensor
 
 from labelwise.config import TrainConfig
 from labelwise.data.dataset import Dataset
-from labelwise.errors import ConfigError
 from labelwise.labels import taxonomy
 from labelwise.losses import entropy
 from labelwise.metrics import classification
@@ -49,14 +48,12 @@ class SingleLabel:
             given = _given_labels(dataset, node.train)
             return Plan(SoftLabelTask(given, size, weight), given.describe(), sample_weight)
         options = options_of(bench, node)
-        if weight is not None and options.loss != "kl":
-            raise ConfigError(f"train.balance class_weights: it weights the terms of kl; {options.loss} has none")
         refinery = refinery_labels(bench, node, refineries, batch_statistics=options.norm == "batch")
         task = SoftLabelTask(
             labeller_of(bench, refinery, options),
             size,
             weight,
-            hard=options.kind == "hard",
+            hard=options.kind == "hard" and options.per == "view",
             loss=loss_of(options),
             given=(_given_labels(dataset, node.train), options.given) if options.given > 0 else None,
             jitter=jitter_of(bench, model, refinery, options),

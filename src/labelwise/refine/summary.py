@@ -76,7 +76,7 @@ def compare(
         return None
     # In a chain of several networks only the one that is kept at its end competes, not its larger refineries; and a
     # generation that only some seeds reached (chain.min_gain) is not compared with a mean over all of them.
-    kept = {row["name"] for row in generations if row["model"] == generations[-1]["model"]}
+    kept = {row["name"] for row in generations if _network(row) == _network(generations[-1])}
     seeds = max(entry["seeds"] for entry in summary)
     entries = [s for s in summary if s["role"] == "generation" and s["name"] in kept and s["seeds"] == seeds]
     metric, title = ("top1", "top-1") if dataset.table is None else ("map", "mAP")
@@ -109,6 +109,11 @@ def compare(
         "seeds": len(shared),
         "sentence": sentence,
     }
+
+
+def _network(row: dict[str, Any]) -> Any:
+    """Two of one name may differ in width; runs of before say the name alone."""
+    return row.get("network", row["model"])
 
 
 def _best_on_select(entries: Sequence[dict[str, Any]], metric: str) -> dict[str, Any] | None:

@@ -38,8 +38,8 @@ def predict_logits(
     was_training = model.training
     model.eval()
     parts = [torch.empty(0, len(model.classes), device=runtime.device)]
-    with runtime.accelerator.autocast():
-        for batch in loader.stream(fixed_jobs(rows, EVAL_BATCH, runtime.shard, view), (model.spec.size,), seed):
+    for batch in loader.stream(fixed_jobs(rows, EVAL_BATCH, runtime.shard, view), (model.spec.size,), seed):
+        with runtime.accelerator.autocast():  # not around the stream: views are drawn in float32, as in training
             parts.append(model(batch.inputs[model.spec.size]).float())
     model.train(was_training)
     return runtime.gather(torch.cat(parts)).cpu()

@@ -78,7 +78,7 @@ class SoftLabelTask:
     labeller : gives q for every view, once
     size : the model's input size
     class_weight : (K,), optional; weights the terms of the cross-entropies, of the default loss and of the given label
-    hard : learn q's likeliest class in place of q
+    hard : learn q's likeliest class in place of q, where q is the answer for the view itself
     loss : another one than the default
     given : who tells the given label, and the weight of the cross-entropy with it; the loss has the rest
     jitter : moves views where student and refinery differ more
@@ -152,8 +152,11 @@ class SoftLabelTask:
 
 def _count(jitter: Jitter, views: int) -> int:
     """How many of a batch's views are moved."""
-    if jitter.policy == "beside":
+    if jitter.policy == "beside" or jitter.share == 1:
         return views
     if jitter.policy == "batches":  # the step's own randomness decides
         return views if torch.rand(()).item() < jitter.share else 0
-    return min(views, 2 * round(jitter.share * views / 2))  # mixed pairs stay together
+    pairs = jitter.share * views / 2  # mixed ones stay together; a part of a pair is a chance of one
+    if pairs != int(pairs):
+        pairs = int(pairs) + (torch.rand(()).item() < pairs - int(pairs))
+    return min(views, 2 * int(pairs))
