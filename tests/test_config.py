@@ -228,3 +228,26 @@ def test_the_demo_is_a_recipe():
     [path] = [path for path in RECIPES if path.match("digits/noise40.yaml")]
     demo = demo_recipe().model_dump(exclude={"name", "description"})
     assert demo == load_recipe(path).model_dump(exclude={"name", "description"})
+
+
+@pytest.mark.parametrize("text", ["2024-13-45", "0x_", "&a [*a]", "[", "2001-01-01t00:00:00+99:99"])
+def test_values_that_are_no_yaml_are_told_in_one_line(text: str) -> None:
+    with pytest.raises(ConfigError, match="the value is not valid YAML") as error:
+        load_recipe(None, [f"name={text}"])
+    assert "\n" not in str(error.value)
+
+
+def test_an_override_changes_no_other_place_of_an_alias(tmp_path: Path) -> None:
+    text = "train: &t {lr: 0.1}\nchain: {networks: [{train: *t}, {}]}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    recipe = load_recipe(tmp_path / "r.yaml", ["train.lr=0.7"])
+    assert recipe.train.lr == 0.7 and recipe.chain.networks[0].train == {"lr": 0.1}
+
+
+def test_merged_mappings_and_keys_that_stand_twice(tmp_path: Path) -> None:
+    text = "train: &a {lr: 0.1}\nchain: {networks: [{train: &b {<<: *a, lr: 0.2}}, {train: {<<: *b, epochs: 3}}]}\n"
+    (tmp_path / "r.yaml").write_text(text)
+    assert load_recipe(tmp_path / "r.yaml").chain.networks[1].train == {"lr": 0.2, "epochs": 3}
+    (tmp_path / "r.yaml").write_text("train: {lr: 0.1, lr: 0.2}\n")
+    with pytest.raises(ConfigError, match="the key 'lr' stands twice"):
+        load_recipe(tmp_path / "r.yaml")

@@ -23,7 +23,8 @@ from labelwise.experiment import Cell, ExperimentConfig, cell_recipe
 from labelwise.labels.table import GIVEN, UNKNOWN, LabelTable
 from labelwise.models import zoo
 from labelwise.refine.bench import Bench, Node, Parent, changed
-from labelwise.refine.chain import _step, make_bench
+from labelwise.refine.chain import make_bench
+from labelwise.refine.steps import step_of
 from labelwise.settings import read_mapping, resolve
 from labelwise.train.runtime import start_runtime
 
@@ -104,7 +105,7 @@ def tree_at_hand(recipe: Recipe, folder: Path) -> Recipe:
 
 def one_step(bench: Bench, generation: int, tried: set[str]) -> None:
     """Build the network of a generation and those that label it, and train it on one batch."""
-    recipe, step = bench.recipe, _step(bench.recipe, generation)
+    recipe, step = bench.recipe, step_of(bench.recipe, generation)
     by = generation - 1 if step.labelled_by is None else step.labelled_by
     count = 0 if by == 0 and not recipe.chain.refinery else max(recipe.chain.folds, recipe.chain.members)
     train = step.train.model_copy(update={"epochs": 1})

@@ -276,8 +276,10 @@ def experiment(
     console = Console()
     console.print(experiment_table(results))
     for line in experiment_lines(results):
-        console.print(line, soft_wrap=True)
-    console.print("table: {}, picture: {}, page: {}".format(*write_tables(results, folder)), soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False, emoji=False)
+    console.print(
+        "table: {}, picture: {}, page: {}".format(*write_tables(results, folder)), soft_wrap=True, markup=False
+    )
 
 
 @app.command(epilog="Example: labelwise export runs/cft --model resnet50.a1_in1k --pretrained --out exported")
@@ -338,8 +340,8 @@ def _show(results: dict[str, object], folder: Path) -> None:
     else:
         console.print(results_table(results))
     for line in cft_summary_lines(results) if multi_label else summary_lines(results):
-        console.print(line, soft_wrap=True)
-    console.print(f"report: {page}", soft_wrap=True)
+        console.print(line, soft_wrap=True, markup=False, emoji=False)
+    console.print(f"report: {page}", soft_wrap=True, markup=False)
 
 
 def main() -> None:

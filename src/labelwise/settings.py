@@ -51,7 +51,8 @@ def read_mapping(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
+        values = _copied(values)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     if values is None:
         return {}
@@ -60,18 +61,26 @@ def read_mapping(file: Path) -> dict[str, Any]:
     return values
 
 
-def resolve(root: type[S], values: dict[str, Any], overrides: Sequence[str] = (), prefix: str = "") -> S:
-    """Apply ``key.sub=value`` overrides, put in environment variables, validate.
+def resolve(
+    root: type[S],
+    values: dict[str, Any],
+    overrides: Sequence[str] = (),
+    prefix: str = "",
+    verbatim: Sequence[str] = (),
+) -> S:
+    """Apply ``key.sub=value`` overrides, put in environment variables (but under the keys ``verbatim``), validate.
 
     Raises
     ------
     ConfigError
         With the key's full name (after ``prefix``), its value and what is allowed.
     """
+    values = _copied(values)
     for override in overrides:
         _apply_override(values, override)
+    expanded = _expand({key: value for key, value in values.items() if key not in verbatim}, prefix)
     try:
-        return root.model_validate(_expand(values, prefix))
+        return root.model_validate(expanded | {key: values[key] for key in verbatim if key in values})
     except ValidationError as error:
         raise ConfigError(_describe(error, root, prefix)) from None
 
@@ -87,12 +96,14 @@ class _Loader(yaml.SafeLoader):
     Otherwise the last of two equal keys would win in silence, and ``memory: no`` would not be the word "no".
     """
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Before ``<<`` merges other mappings in, whose keys may stand here, too."""
+        node = super().compose_mapping_node(anchor)
         keys = [key.value for key, _ in node.value]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
             raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 _BOOLEAN = "tag:yaml.org,2002:bool"
@@ -101,6 +112,13 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+def _copied(value: Any) -> Any:
+    """A copy in which no two places share a mapping, as those of a YAML alias do: an override changes one alone."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _expand(value: Any, key: str) -> Any:
@@ -123,7 +141,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: write it as section.key=value")
     try:
         value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+        value = _copied(value)
+    except (yaml.YAMLError, ValueError, RecursionError):  # such as a date that is none, or a list in itself
         raise ConfigError(f"--set {override}: the value is not valid YAML") from None
     *parents, last = key.split(".")
     node = values

@@ -160,16 +160,22 @@ class ExperimentConfig(Section):
             raise ValueError(f"reference: {self.reference!r} is not one of the rows {', '.join(self.rows)}")
         if BASE in self.heads:
             raise ValueError(f"heads: {BASE!r} is the network itself; choose another name")
-        objectives = {options.get("objective", "ap") for options in self.heads.values()}
+        objectives = {str(options.get("objective", "ap")) for options in self.heads.values()}
         if len(objectives) > 1 and self.score.metric is None:
             raise ValueError("heads: one table has one metric; give all heads the same objective, or say score.metric")
         names = [axis.name for axis in self.axis]
         if len(names) > 1 and len(set(names) - {""}) < len(names):
             raise ValueError("axis: several need a title each, and no two the same")
         columns = [name for axis in self.axis for name in axis.columns]
+        values = [str(value) for axis in self.axis for value in axis.values]
         for what, found in (("rows", self.rows), ("heads", self.heads), ("axis.title", names), ("columns", columns)):
-            if bad := [name for name in found if "/" in name]:
+            if bad := [name for name in found if "/" in name or name in (".", "..")]:
                 raise ValueError(f"{what}: {bad[0]!r} becomes the name of a folder; leave the / out")
+        if bad := [value for value in values if "/" in value or value in ("", ".", "..")]:
+            raise ValueError(f"axis: the value {bad[0]!r} becomes the name of a folder; give columns, which have names")
+        for axis in self.axis:
+            if len({str(value) for value in axis.values}) < len(axis.values):
+                raise ValueError(f"axis: {axis.name} has a value twice")
         return self
 
     @model_validator(mode="after")
@@ -216,7 +222,7 @@ class ExperimentConfig(Section):
     @property
     def metric(self) -> Metric:
         """Of multi-label data."""
-        objectives = {options.get("objective", "ap") for options in self.heads.values()}
+        objectives = {str(options.get("objective", "ap")) for options in self.heads.values()}
         return self.score.metric or ("auc" if objectives == {"auc"} else "ap")
 
 
@@ -231,7 +237,8 @@ class Column:
     @property
     def overrides(self) -> tuple[str, ...]:
         """What is set in its recipes."""
-        own = () if self.axis.key is None else (f"{self.axis.key}={json.dumps(self.value)}",)
+        text = json.dumps(self.value, ensure_ascii=False, default=str)
+        own = () if self.axis.key is None else (f"{self.axis.key}={text}",)
         return (*self.axis.overrides, *self.axis.columns.get(str(self.value), own))
 
     @property
@@ -260,7 +267,9 @@ def load_experiment(path: Path, overrides: list[str] | None = None) -> Experimen
     ConfigError
         With the key's full name; also for an override that every row or column overrides again.
     """
-    config = resolve(ExperimentConfig, read_mapping(path), overrides or [])
+    # Recipes are made of these first, and environment variables are put in then: their values are no YAML.
+    parts = ("recipe", "rows", "axis")
+    config = resolve(ExperimentConfig, read_mapping(path), overrides or [], verbatim=parts)
     for override in overrides or ():
         _refuse_without_effect(config, override)
     for cell in all_cells(config):

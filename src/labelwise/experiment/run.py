@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import labelwise
 from labelwise.cft.extract import extract_features
 from labelwise.cft.run import CftConfig, run_cft
-from labelwise.errors import LabelwiseError, RunError
+from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.also import score_of
 from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
 from labelwise.experiment.progress import CellProgress
@@ -49,7 +53,7 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
         Of the first cell that fails; the others' results stay. Before anything runs, if the data of the first column
         lacks what is to be scored.
     """
-    mark = fingerprint(config.model_dump(mode="json", exclude=OF_THE_TABLE_ALONE, exclude_defaults=True))
+    mark = _mark(config)
     if (out / RUN).exists() and read_json(out / RUN).get("fingerprint") != mark:
         raise RunError(f"{out}: holds another experiment; give another --out or delete it")
     board = board_of(config, 0)
@@ -60,10 +64,12 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
     cells = list(all_cells(config))
     started = time.monotonic()
     before = {cell for cell in cells if (cell_folder(config, cell, out) / RESULTS).exists()}
+    samples: dict[int, str] = {}
     with CellProgress(len(cells), len(before), quiet) as progress:
         for cell, words in _run_all(config, cells, out, jobs):
             place = ", ".join(filter(None, [config.columns[cell.column].title, cell.row, f"seed {cell.seed}"]))
             progress.show(f"{place}: {words}", trained=cell not in before)
+            _refuse_other_samples(scored_row(read_json(cell_folder(config, cell, out) / RESULTS)), cell, samples, place)
     if not quiet:
         print("all cells are finished; intervals of their differences on test ...", file=sys.stderr, flush=True)
     results: ExperimentResults = {
@@ -92,6 +98,15 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
     return dict(read_json(out / RESULTS))
 
 
+def _mark(config: ExperimentConfig) -> str:
+    """Of all that cells depend on; not of where the data are (``${NAME}`` stays as it is) and how they are read."""
+    values = config.model_dump(mode="json", exclude=OF_THE_TABLE_ALONE, exclude_defaults=True)
+    recipe = {key: value for key, value in values.get("recipe", {}).items() if key != "threads"}
+    if isinstance(recipe.get("data"), dict):
+        recipe["data"] = {key: value for key, value in recipe["data"].items() if key not in ("workers", "memory")}
+    return fingerprint(values | {"recipe": recipe})
+
+
 def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
     """Train, then fine-tune in every way; what is finished is only read. Returns the scores on test in words."""
     folder = cell_folder(config, cell, out)
@@ -111,17 +126,50 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
     return ", ".join(words)
 
 
+def _refuse_other_samples(row: dict[str, Any], cell: Cell, samples: dict[int, str], place: str) -> None:
+    """All cells of a column are scored on the same test samples, or no difference of two would mean anything."""
+    own = row.get("test_samples")
+    if own is not None and samples.setdefault(cell.column, own) != own:
+        raise ConfigError(
+            f"{place}: has other test samples than the cells before it; no row and no seed may change them, as"
+            " data.split_seed does"
+        )
+
+
 def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
     if jobs == 1:
         for cell in cells:
             yield cell, run_cell(config, cell, out)
         return
     # A fresh interpreter for each worker: torch's threads do not survive a fork.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(run_cell, config, cell, out): cell for cell in cells}
-        try:
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        except LabelwiseError:
-            pool.shutdown(cancel_futures=True)
-            raise
+    spawn = multiprocessing.get_context("spawn")
+    todo = iter(cells)
+    running: dict[Future[str], Cell] = {}
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool:
+        while True:
+            # No cell waits in the pool: when one fails or the user stops, those that run are the last.
+            for cell in itertools.islice(todo, jobs - len(running)):
+                running[pool.submit(run_cell, config, cell, out)] = cell
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                cell = running.pop(future)
+                try:
+                    yield cell, future.result()
+                except BrokenProcessPool:
+                    raise RunError(
+                        "a process ended without a word; is there enough memory for so many --jobs? The same command"
+                        " goes on where this one was"
+                    ) from None
+
+
+def _end_with_parent() -> None:
+    """In a worker: a run that is killed leaves nobody behind who trains on in its folder."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -221,7 +221,9 @@ def _row(bench: Bench, node: Node, model: Classifier, labels: str, result: FitRe
         row[split] = goal.scores(dataset, logits, rows)
         if split == "select":
             row[split] = {name: score for name, score in row[split].items() if isinstance(score, int | float)}
-        elif runtime.is_main:
+            continue
+        row["test_samples"] = fingerprint(dataset.ids[rows].tolist())  # tables compare networks on the same ones alone
+        if runtime.is_main:
             buffer = io.BytesIO()
             kept: dict[str, Any] = {"rows": rows, **goal.predictions(dataset, logits, rows)}
             np.savez_compressed(buffer, **kept)

@@ -103,7 +103,7 @@ def experiment_table(results: dict[str, Any]) -> Group:
         table = Terminal(box=box.SIMPLE_HEAD, show_edge=False)
         table.add_column("")
         for head in heads_of(results):
-            table.add_column(head, justify="right")
+            table.add_column(Text(head), justify="right")
         for row in rows_of(results):
             table.add_row(Text(row), *(score_cell(column.entry(row, head)) for head in results["heads"]))
         # Not the table's own title, which would be cut to the width of a narrow table.

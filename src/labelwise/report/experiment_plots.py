@@ -26,14 +26,15 @@ Stat = dict[str, Any] | None
 def experiment_picture(results: dict[str, Any]) -> bytes:
     """An SVG file of its own."""
     buffer = io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "labelwise", "svg.fonttype": "none"}):
+    with mpl.rc_context({"svg.hashsalt": "labelwise", "svg.fonttype": "none", "text.parse_math": False}):
         _figure(results).savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
 def experiment_svg(results: dict[str, Any]) -> str:
     """The same as an element of a page."""
-    return svg_element(_figure(results), "scores", f"{metric_of(results)} of every row over the columns")
+    with mpl.rc_context({"text.parse_math": False}):  # a row may be called anything, with dollars too
+        return svg_element(_figure(results), "scores", f"{metric_of(results)} of every row over the columns")
 
 
 def _figure(results: dict[str, Any]) -> Figure:

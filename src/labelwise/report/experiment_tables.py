@@ -167,7 +167,7 @@ def _one_score(
 def _parts(results: dict[str, Any], column: Column, kind: str) -> list[Table]:
     """Scores, and points over the reference row, by group or by category."""
     entries = [(name, column.entry(row, head)) for name, row, head in _names(results)]
-    named = results[kind]
+    named = next(iter(list(entry[kind]) for _, entry in entries if entry), [])  # another column may have others
     scores = [
         (name, [*(score_cell(entry[kind][part]) for part in named), score_cell(entry)])
         for name, entry in entries
