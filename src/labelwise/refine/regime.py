@@ -1,7 +1,7 @@
 """Will refinement help here? What the given labels' own training tells about it, in one line.
 
-Refinement hurts while a network underfits its crops and helps where it has begun to memorise labels that are wrong or
-partial; docs/results/refine.md has the measurements behind the thresholds.
+Refinement hurts while a network underfits its crops and helps where it has begun to memorise labels that are wrong;
+docs/results/refine.md has the measurements behind the thresholds, and where they failed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ def judge(crop_top1: float, select_top1: float) -> dict[str, Any]:
     advice = {
         "underfit": f"{seen}, so it has memorised little and refining itself will probably cost accuracy; train "
         "longer, use milder crops (views.scale), or let a stronger network label (chain.refinery).",
-        "balanced": f"{seen}; expect little from refining the same network, watch select, and try a stronger refinery "
-        "(chain.refinery or chain.networks) first.",
-        "overfit": f"{seen}, so it memorises its labels and refinement should help, most where they are wrong; compare "
-        "with early stopping (--baselines), or start from it (chain.first=early_stop).",
+        "balanced": f"{seen}; refining the same network costs a point or two about as often as not, so watch select, "
+        "and try a stronger refinery (chain.refinery or chain.networks) first.",
+        "overfit": f"{seen}, so it memorises its labels; refinement should help where they are wrong, and may not where "
+        "they are clean. Compare with the controls (--baselines), or start from early stopping "
+        "(chain.first=early_stop).",
     }
     return _judgement(crop_top1, select_top1, advice)
 
