@@ -15,6 +15,7 @@ from labelwise.models import checkpoint, zoo
 from labelwise.refine import nodes
 from labelwise.refine.chain import refine, train_one
 from labelwise.refine.external import open_refinery
+from labelwise.refine.inference import evaluate_checkpoint
 
 BASE = (
     "data={source: digits, train_limit: 90, test_limit: 40}",
@@ -77,6 +78,15 @@ def test_a_network_that_cannot_take_such_images_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.name: paper-vgg16 cannot take 8 px") as error:
         run(tmp_path / "run", "model={name: paper-vgg16, args: {width: 0.01}}")
     assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_for_other_embeddings(tmp_path: Path) -> None:
+    run(tmp_path / "run", "model={name: mlp}", features(tmp_path), "chain.generations=1")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "y.npz", features=rng.normal(size=(60, 7)).astype(np.float32), label=rng.integers(0, 2, 60))
+    other = load_recipe(None, [f"data={{source: {tmp_path / 'y.npz'}}}"])
+    with pytest.raises(ModelError, match="the checkpoint takes 4 features, the data have 7"):
+        evaluate_checkpoint(tmp_path / "run" / "seed-0" / "generation-1", other, "test")
 
 
 def test_a_refused_run_leaves_recipe_and_facts(tmp_path: Path) -> None:
