@@ -29,8 +29,8 @@ def judge(crop_top1: float, select_top1: float) -> dict[str, Any]:
         "longer, use milder crops (views.scale), or let a stronger network label (chain.refinery).",
         "balanced": f"{seen}; refining the same network costs a point or two about as often as not, so watch select, "
         "and try a stronger refinery (chain.refinery or chain.networks) first.",
-        "overfit": f"{seen}, so it memorises its labels; refinement should help where they are wrong, and may not where "
-        "they are clean. Compare with the controls (--baselines), or start from early stopping "
+        "overfit": f"{seen}, so it memorises its labels; refinement should help where they are wrong, and may not "
+        "where they are clean. Compare with the controls (--baselines), or start from early stopping "
         "(chain.first=early_stop).",
     }
     return _judgement(crop_top1, select_top1, advice)
