@@ -113,7 +113,7 @@ def evaluate(
     else:
         from labelwise.report.terminal import scores_table
 
-        Console().print(scores_table(scores))
+        _console().print(scores_table(scores))
 
 
 @app.command(epilog="Example: labelwise predict runs/digits/seed-0/generation-5 photos/ --out predictions.csv")
@@ -128,7 +128,7 @@ def predict(
     from labelwise.refine.inference import predict_folder
 
     count, skipped = predict_folder(model, folder, out, top, skip_unreadable=unreadable == "skip")
-    Console().print(f"{count} images -> {out}" + (f", {len(skipped)} unreadable skipped" if skipped else ""))
+    _console().print(f"{count} images -> {out}" + (f", {len(skipped)} unreadable skipped" if skipped else ""))
 
 
 @app.command(epilog="Example: labelwise report runs/digits        (several runs: one page that compares them)")
@@ -146,7 +146,7 @@ def report(
     from labelwise.report.html import compare_runs, write_report
 
     page = write_report(runs[0]) if len(runs) == 1 else compare_runs(runs, out or Path("comparison.html"))
-    Console().print(f"report: {page}")
+    _console().print(f"report: {page}")
 
 
 @app.command(epilog="Example: labelwise demo --out runs/demo")
@@ -160,10 +160,10 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path(
     from labelwise.refine.demo import DEMO_NOTE, demo_recipe
     from labelwise.runs import REPORT
 
-    console, second = Console(), out / "cft"
-    console.print(DEMO_NOTE)
+    console, second = _console(), out / "cft"
+    console.print(DEMO_NOTE, markup=True)
     _show(run(demo_recipe(), out, baselines=True), out)
-    console.print(f"\n{pipeline.DEMO_NOTE}")
+    console.print(f"\n{pipeline.DEMO_NOTE}", markup=True)
     results = pipeline.demo(second)
     _show(results, second)
     console.print(pipeline.control_line(results), soft_wrap=True)
@@ -202,7 +202,7 @@ def features(
     if not int(os.environ.get("RANK", "0")):
         head = "with its head" if found["head"] else "without a head"
         size = f"{found['rows']:,} x {found['dim']:,} features ({found['precision']}) {head}"
-        Console().print(f"{size}, {found['images_per_second']:.0f} a second -> {out}", soft_wrap=True, highlight=False)
+        _console().print(f"{size}, {found['images_per_second']:.0f} a second -> {out}", soft_wrap=True, highlight=False)
 
 
 @app.command(epilog="Example: labelwise cft features.npz --objective ap --out runs/cft   (no head: --base ignore)")
@@ -254,7 +254,7 @@ def ensemble(
     from labelwise.settings import resolve
 
     config = resolve(EnsembleConfig, {"how": how, "objective": objective})
-    Console().print(ensemble_table(run_ensemble(runs, out, config)))
+    _console().print(ensemble_table(run_ensemble(runs, out, config)))
 
 
 @app.command(epilog="Example: labelwise experiment recipes/tables/ucm_partial.yaml --out runs/ucm --jobs 2")
@@ -273,13 +273,11 @@ def experiment(
     config = load_experiment(table, [*(overrides or []), *([f"seeds={seeds}"] if seeds is not None else [])])
     folder = out or Path("runs") / config.name
     results = run_experiment(config, folder, jobs=jobs, quiet=quiet)
-    console = Console()
+    console = _console()
     console.print(experiment_table(results))
     for line in experiment_lines(results):
-        console.print(line, soft_wrap=True, markup=False, emoji=False)
-    console.print(
-        "table: {}, picture: {}, page: {}".format(*write_tables(results, folder)), soft_wrap=True, markup=False
-    )
+        console.print(line, soft_wrap=True)
+    console.print("table: {}, picture: {}, page: {}".format(*write_tables(results, folder)), soft_wrap=True)
 
 
 @app.command(epilog="Example: labelwise export runs/cft --model resnet50.a1_in1k --pretrained --out exported")
@@ -294,7 +292,7 @@ def export(
     from labelwise.export import export as write
 
     done = write(run, out, model=model, weights=weights, pretrained=pretrained)
-    console = Console()
+    console = _console()
     console.print(f"{len(done.categories):,} categories -> {done.folder}, checked", soft_wrap=True, highlight=False)
     if done.timm:
         console.print(f'timm.create_model("local-dir:{done.folder}", pretrained=True)', soft_wrap=True, highlight=False)
@@ -315,13 +313,18 @@ def data_stats(
     if as_json:
         sys.stdout.write(json.dumps(finite(stats), indent=1) + "\n")
     else:
-        Console().print(render_stats(stats))
+        _console().print(render_stats(stats))
 
 
 def _data_recipe(data: str, overrides: list[str] | None) -> Recipe:
     if data.endswith((".yaml", ".yml")):
         return load_recipe(Path(data), overrides or [])
     return load_recipe(None, [f"data.source={json.dumps(data)}", *(overrides or [])])
+
+
+def _console(width: int | None = None) -> Console:
+    """For what may hold names of the user's, in which brackets and colons are neither markup nor emoji."""
+    return Console(width=width, markup=False, emoji=False)
 
 
 def _show(results: dict[str, object], folder: Path) -> None:
@@ -333,15 +336,15 @@ def _show(results: dict[str, object], folder: Path) -> None:
     from labelwise.report.terminal import results_table, summary_lines
 
     page = write_report(folder)
-    console = Console()
+    console = _console()
     multi_label = results["kind"] == "cft"
     if multi_label:  # a narrower terminal folds its lines, which loses less than cutting columns off
-        Console(width=max(console.width, CFT_WIDTH)).print(cft_table(results))
+        _console(max(console.width, CFT_WIDTH)).print(cft_table(results))
     else:
         console.print(results_table(results))
     for line in cft_summary_lines(results) if multi_label else summary_lines(results):
-        console.print(line, soft_wrap=True, markup=False, emoji=False)
-    console.print(f"report: {page}", soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
+    console.print(f"report: {page}", soft_wrap=True)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -160,8 +159,7 @@ class ExperimentConfig(Section):
             raise ValueError(f"reference: {self.reference!r} is not one of the rows {', '.join(self.rows)}")
         if BASE in self.heads:
             raise ValueError(f"heads: {BASE!r} is the network itself; choose another name")
-        objectives = {str(options.get("objective", "ap")) for options in self.heads.values()}
-        if len(objectives) > 1 and self.score.metric is None:
+        if len(self._objectives) > 1 and self.score.metric is None:
             raise ValueError("heads: one table has one metric; give all heads the same objective, or say score.metric")
         names = [axis.name for axis in self.axis]
         if len(names) > 1 and len(set(names) - {""}) < len(names):
@@ -222,8 +220,12 @@ class ExperimentConfig(Section):
     @property
     def metric(self) -> Metric:
         """Of multi-label data."""
-        objectives = {str(options.get("objective", "ap")) for options in self.heads.values()}
-        return self.score.metric or ("auc" if objectives == {"auc"} else "ap")
+        return self.score.metric or ("auc" if self._objectives == {"auc"} else "ap")
+
+    @property
+    def _objectives(self) -> set[str]:
+        """Of all heads."""
+        return {str(options.get("objective", "ap")) for options in self.heads.values()}
 
 
 @dataclass(frozen=True)
@@ -304,9 +306,9 @@ def cell_recipe(config: ExperimentConfig, cell: Cell) -> Recipe:
         As :func:`labelwise.config.load_recipe`.
     """
     changes = [*config.rows[cell.row], *config.columns[cell.column].overrides]
-    shared = resolve(Recipe, copy.deepcopy(config.recipe), changes, prefix="recipe")
+    shared = resolve(Recipe, config.recipe, changes, prefix="recipe")
     seeds = [f"{key}={_whole_number(shared, key) + cell.seed}" for key in config.seed_keys]
-    return resolve(Recipe, copy.deepcopy(config.recipe), [*changes, *seeds, "seeds=1"], prefix="recipe")
+    return resolve(Recipe, config.recipe, [*changes, *seeds, "seeds=1"], prefix="recipe")
 
 
 def cell_folder(config: ExperimentConfig, cell: Cell, out: Path) -> Path:

@@ -147,7 +147,7 @@ def fit(
                 if runtime.is_main:
                     _store(folder / RESUME, mid, model, task, optimizer, average, accelerator.scaler)
                 saved = time.monotonic()
-        runtime.share_buffers(model, evaluated)  # what is scored and kept is one network
+        runtime.share_buffers(evaluated)  # what is scored and kept is one network
         state.seconds += time.monotonic() - started
         seen = min(len(data.rows), len(jobs) * config.batch_size)
         train_scores = dict(zip(task.names, (runtime.gather(sums[None]).sum(0) / seen).tolist(), strict=True))

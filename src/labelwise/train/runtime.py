@@ -32,12 +32,11 @@ class Runtime:
     def is_main(self) -> bool:
         return bool(self.accelerator.is_main_process)
 
-    def share_buffers(self, *modules: torch.nn.Module) -> None:
+    def share_buffers(self, module: torch.nn.Module) -> None:
         """Give every rank the buffers of the main one: norms' statistics, which each takes of its part of a batch."""
         if self.shard.world > 1:
-            for module in modules:
-                for buffer in module.buffers():
-                    torch.distributed.broadcast(buffer, 0)
+            for buffer in module.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def gather(self, value: Tensor) -> Tensor:
         """Concatenate (n_r, ...) tensors of all ranks, whose lengths may differ, in the order of the ranks."""
