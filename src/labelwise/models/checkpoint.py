@@ -119,6 +119,12 @@ def load_weights(net: nn.Module, state: dict[str, Tensor], source: str) -> None:
     net.load_state_dict(state)
 
 
+def _weights_file(init: str) -> Path:
+    """Of a checkpoint folder, or the file itself."""
+    path = Path(init)
+    return path / WEIGHTS if path.is_dir() else path
+
+
 def file_hash(init: str) -> str:
     """Hash of the weights that ``model.init`` names as a path.
 
@@ -127,8 +133,7 @@ def file_hash(init: str) -> str:
     ModelError
         If there are none.
     """
-    path = Path(init)
-    file = path / WEIGHTS if path.is_dir() else path
+    file = _weights_file(init)
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
@@ -148,8 +153,7 @@ def initialise(model: Classifier, init: str) -> None:
     """
     if init in ("random", "pretrained"):
         return
-    path = Path(init)
-    file = path / WEIGHTS if path.is_dir() else path
+    file = _weights_file(init)
     state, own = read_weights(file), model.net.state_dict()
     differing = {key for key in own if key not in state or state[key].shape[:1] != own[key].shape[:1]}
     if differing and all(key.endswith(("weight", "bias")) for key in differing):

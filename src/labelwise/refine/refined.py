@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -72,13 +72,14 @@ def labeller_of(bench: Bench, refinery: RefineryLabels, options: RefinedConfig) 
     Labels that are stored are made hard before they are mixed; those of views are soft, for the task to make hard.
     """
     answer: Labeller = refinery if options.temperature == 1 else Tempered(refinery, options.temperature)
+    if options.per == "view":
+        return answer
     if options.per == "image":
         table = torch.from_numpy(centre_answers(bench, answer)).to(bench.runtime.device)
-        return StoredLabels(hardened(table) if options.kind == "hard" else table, "row", answer.describe())
-    if options.per == "category":
+    else:
         table = category_means(bench, answer, options.crops)
-        return StoredLabels(hardened(table) if options.kind == "hard" else table, "class", answer.describe())
-    return answer
+    by: Literal["row", "class"] = "row" if options.per == "image" else "class"
+    return StoredLabels(hardened(table) if options.kind == "hard" else table, by, answer.describe())
 
 
 def loss_of(options: RefinedConfig) -> Loss | None:
