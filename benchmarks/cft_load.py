@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from labelwise.cft.features import write_arrays
 from labelwise.cft.run import CftConfig, run_cft
+from labelwise.features.file import write_arrays
 from labelwise.runs import read_json, write_json
 
 COCO_HELD, COCO_ROWS = 20_252, 82_081

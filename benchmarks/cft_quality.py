@@ -33,8 +33,8 @@ from cft_common import (
     write_result,
 )
 
-from labelwise.cft.base import fit_base
-from labelwise.cft.problem import Split
+from labelwise.cft.first_head import fit_base
+from labelwise.cft.solvers.inputs import Split
 from labelwise.metrics.paired import MeanRanking
 
 GATES = {10: (3.5, 4.5), 30: (2.8, 3.3), 50: (2.0, 2.5), 90: (0.6, 1.1)}

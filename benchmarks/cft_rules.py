@@ -12,11 +12,11 @@ import torch
 from cft_common import Cache, Part, Problem, code_mark, make_problem, read_cifar, read_ucm, spread, table, write_result
 from torch import Tensor
 
-from labelwise.cft.coordinates import principal_coordinates
-from labelwise.cft.known import blocks
-from labelwise.cft.logistic import fit_logistic
-from labelwise.cft.search import STEPS, THOROUGH
-from labelwise.cft.select import adopt_best, adopt_mean
+from labelwise.cft.adoption import adopt_best, adopt_mean
+from labelwise.cft.solvers.blocks import blocks
+from labelwise.cft.solvers.coordinates import principal_coordinates
+from labelwise.cft.solvers.grid import STEPS, THOROUGH
+from labelwise.cft.solvers.logistic import fit_logistic
 from labelwise.metrics.ranking import ranking
 
 TEN = 10

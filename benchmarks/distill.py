@@ -36,7 +36,7 @@ import labelwise
 from labelwise.config import load_recipe
 from labelwise.data.readers import load_dataset
 from labelwise.models import small
-from labelwise.refine.chain import train_one
+from labelwise.refinery.chain import train_one
 from labelwise.runs import environment, read_json, write_json
 
 HERE = Path(__file__).parent

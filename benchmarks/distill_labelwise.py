@@ -10,7 +10,7 @@ import numpy as np
 from peers.distill_job import Job, Trained, serve
 
 from labelwise.config import Recipe, load_recipe
-from labelwise.refine.chain import refine
+from labelwise.refinery.chain import refine
 
 
 def recipe(job: Job) -> Recipe:

@@ -33,13 +33,13 @@ from torchvision.transforms import v2
 
 from labelwise.config import ModelConfig, ViewConfig, load_recipe
 from labelwise.data.dataset import Dataset, PixelArray
-from labelwise.data.jobs import Shard, train_jobs
 from labelwise.data.loaders import MemoryLoader, ViewLoader
 from labelwise.data.readers import load_dataset
+from labelwise.data.sampling import Shard, train_jobs
 from labelwise.models import zoo
 from labelwise.models.classifier import InputSpec
 from labelwise.models.small import SmallConvNet
-from labelwise.refine.labellers import RefineryLabels
+from labelwise.refinery.labellers import RefineryLabels
 from labelwise.runs import environment, write_json
 from labelwise.train.labeller import GivenLabels, Labeller
 from labelwise.train.task import SoftLabelTask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+
+torch.set_num_threads(1)
 
 
 def pytest_collection_finish() -> None:
@@ -34,13 +36,19 @@ class Done(NamedTuple):
     err: list[str]
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """A recipe may set another number of threads for the whole process."""
+    yield
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def labelwise(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Call the entry point as the shell does."""
     from labelwise import cli
 
     monkeypatch.setenv("COLUMNS", "200")
-    torch.set_num_threads(1)
 
     def call(*arguments: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["labelwise", *map(str, arguments)])

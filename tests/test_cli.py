@@ -51,7 +51,7 @@ def truncate(image: Path) -> None:
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small finished run on the digits."""
-    from labelwise.refine.chain import refine
+    from labelwise.refinery.chain import refine
 
     out = tmp_path_factory.mktemp("cli") / "digits"
     changes = ["data={source: digits, train_limit: 100, test_limit: 50}", "chain.generations=2"]

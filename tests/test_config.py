@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from labelwise.config import Recipe, TrainConfig, load_recipe, merge_train, parse_lr_steps
 from labelwise.errors import ConfigError
-from labelwise.refine.demo import demo_recipe
+from labelwise.refinery.demo import demo_recipe
 from labelwise.settings import dump_yaml
 
 FOLDER = Path(__file__).parents[1] / "recipes"

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from labelwise import cli
 from labelwise import export as module
-from labelwise.cft.features import read_features
 from labelwise.config import ModelConfig
 from labelwise.errors import ConfigError, ModelError, RunError
 from labelwise.export import export
+from labelwise.features.file import read_features
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, InputSpec
 

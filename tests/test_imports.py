@@ -15,12 +15,13 @@ LAYERS = [
     ["labels", "losses", "metrics"],
     ["data", "models"],
     ["train"],
-    ["refine", "cft"],
+    ["features", "inference"],
+    ["refinery", "cft"],
     ["report", "audit", "pipeline", "experiment", "export"],
     ["cli"],
     ["__main__"],
 ]
-APART = [("data", "models"), ("models", "data"), ("refine", "cft"), ("cft", "refine")]
+APART = [("data", "models"), ("models", "data"), ("refinery", "cft"), ("cft", "refinery")]
 ROOT = "__init__"  # holds the version alone; everybody may ask for it
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names} | {ROOT: -1}
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -73,7 +74,7 @@ def test_the_check_sees_imports_of_every_form(tmp_path, monkeypatch):
     path = tmp_path / "data" / "readers" / "x.py"
     path.write_text(
         "import labelwise\nimport labelwise.train.fit\nfrom labelwise import models\nimport numpy\n"
-        "def f():\n    from labelwise.refine.chain import refine\n"
+        "def f():\n    from labelwise.refinery.chain import refine\n"
         "    from ..views import Boxes\n    from ...cli import main\n"
     )
-    assert imported(path) == {ROOT, "train", "models", "refine", "data", "cli"}
+    assert imported(path) == {ROOT, "train", "models", "refinery", "data", "cli"}

@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from labelwise import pipeline
-from labelwise.cft.features import read_features
 from labelwise.config import DataConfig, Recipe, load_recipe
 from labelwise.data.readers import load_dataset
 from labelwise.errors import DataError, RunError
+from labelwise.features.file import read_features
 from labelwise.models import checkpoint
-from labelwise.refine import nodes
-from labelwise.refine.bench import Bench, Node
-from labelwise.refine.nodes import NODE
+from labelwise.refinery import network as nodes
+from labelwise.refinery.context import Bench, Node
+from labelwise.refinery.network import NODE
 from labelwise.report.html import write_report
 
 

@@ -18,13 +18,13 @@ import torch
 
 from labelwise.config import ModelConfig, Recipe, load_recipe
 from labelwise.data.dataset import Dataset, Features, PixelArray
-from labelwise.data.jobs import train_jobs
+from labelwise.data.sampling import train_jobs
 from labelwise.experiment import Cell, ExperimentConfig, cell_recipe
 from labelwise.labels.table import GIVEN, UNKNOWN, LabelTable
 from labelwise.models import zoo
-from labelwise.refine.bench import Bench, Node, Parent, changed
-from labelwise.refine.chain import make_bench
-from labelwise.refine.steps import step_of
+from labelwise.refinery.chain import make_bench
+from labelwise.refinery.context import Bench, Node, Parent, changed
+from labelwise.refinery.generations import step_of
 from labelwise.settings import read_mapping, resolve
 from labelwise.train.runtime import start_runtime
 
@@ -37,7 +37,6 @@ FULL_SIZE = ("paper-alexnet",)  # without its form for small images it takes 224
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
     for file in FILES:
         for name in re.findall(r"\$\{(LABELWISE_\w+)\}", file.read_text()):
             monkeypatch.setenv(name, "stand-in")

@@ -62,7 +62,7 @@ def refine(
     if print_config:
         sys.stdout.write(dump_yaml(resolved))
         return
-    from labelwise.refine.chain import refine as run
+    from labelwise.refinery.chain import refine as run
 
     folder = out or Path("runs") / resolved.name
     results = run(resolved, folder, baselines=baselines, quiet=quiet)
@@ -83,7 +83,7 @@ def train(
     if print_config:
         sys.stdout.write(dump_yaml(resolved))
         return
-    from labelwise.refine.chain import train_one
+    from labelwise.refinery.chain import train_one
 
     folder = out or Path("runs") / resolved.name
     _show(train_one(resolved, folder, quiet=quiet), folder)
@@ -102,7 +102,7 @@ def evaluate(
 
     Multi-label: mAP, AUC, precision, recall and F1 at 0.5 and at thresholds tuned on select, over the known labels.
     """
-    from labelwise.refine.inference import evaluate_checkpoint
+    from labelwise.inference.evaluate import evaluate_checkpoint
     from labelwise.runs import finite, write_json
 
     scores = evaluate_checkpoint(model, _data_recipe(data, overrides), split)
@@ -125,7 +125,7 @@ def predict(
     unreadable: Annotated[str, typer.Option(help="fail, or skip and list.")] = "fail",
 ) -> None:
     """Name the likeliest classes of every image; of a multi-label checkpoint also all that are likelier than not."""
-    from labelwise.refine.inference import predict_folder
+    from labelwise.inference.evaluate import predict_folder
 
     count, skipped = predict_folder(model, folder, out, top, skip_unreadable=unreadable == "skip")
     _console().print(f"{count} images -> {out}" + (f", {len(skipped)} unreadable skipped" if skipped else ""))
@@ -156,8 +156,8 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path(
     Wrong labels: a chain of refiners. Hidden labels of many categories: fine-tuning of each category, in OUT/cft.
     """
     from labelwise import pipeline
-    from labelwise.refine.chain import refine as run
-    from labelwise.refine.demo import DEMO_NOTE, demo_recipe
+    from labelwise.refinery.chain import refine as run
+    from labelwise.refinery.demo import DEMO_NOTE, demo_recipe
     from labelwise.runs import REPORT
 
     console, second = _console(), out / "cft"
@@ -186,7 +186,7 @@ def features(
     quiet: QuietOption = False,
 ) -> None:
     """Penultimate features, labels and head of a network, once for all: what `labelwise cft` works on."""
-    from labelwise.cft.extract import extract_features
+    from labelwise.features.extract import extract_features
 
     recipe = _data_recipe(data, overrides)
     found = extract_features(

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.cft.extract import extract_features
 from labelwise.cft.run import CftConfig, run_cft
 from labelwise.config import DataConfig, ModelConfig, Recipe, TrainConfig, UnknownPolicy, ViewConfig
 from labelwise.data.dataset import PixelArray
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError
+from labelwise.features.extract import extract_features
 from labelwise.labels.protocols import keep_uniform
 from labelwise.labels.table import LabelTable
-from labelwise.refine.bench import Node
-from labelwise.refine.chain import make_bench
-from labelwise.refine.nodes import run_node
+from labelwise.refinery.chain import make_bench
+from labelwise.refinery.context import Node
+from labelwise.refinery.network import run_node
 from labelwise.runs import atomic_write
 from labelwise.train.runtime import start_runtime
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from labelwise.cft.adoption import adopt_mean
+from labelwise.cft.candidate_heads import Heads, Objective
 from labelwise.cft.crossfit import SPLITS, cross_fitted_gain
 from labelwise.cft.finetuner import CategoryWiseFineTuner
-from labelwise.cft.heads import Heads, Objective
-from labelwise.cft.select import adopt_mean
 
 DIM, CATEGORIES, COLUMNS = 6, 4, 3
 

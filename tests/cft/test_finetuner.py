@@ -14,8 +14,8 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from labelwise.cft import backprop, genetic, genetic_paper, greedy
 from labelwise.cft.finetuner import FEW_POSITIVES, CategoryWiseFineTuner
+from labelwise.cft.solvers import backprop, genetic, genetic_paper, greedy
 from labelwise.metrics.ranking import ranking
 
 Toy = Callable[..., Any]

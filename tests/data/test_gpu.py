@@ -6,8 +6,8 @@ import torch
 
 from labelwise.config import ViewConfig
 from labelwise.data.dataset import Dataset, PixelArray
-from labelwise.data.jobs import Shard, train_jobs
 from labelwise.data.loaders import MemoryLoader
+from labelwise.data.sampling import Shard, train_jobs
 
 
 @pytest.mark.gpu

@@ -12,8 +12,8 @@ from PIL import Image
 from labelwise.config import ViewConfig
 from labelwise.data.augment import _operations, augment
 from labelwise.data.dataset import Dataset, Features, ImageFiles, PixelArray
-from labelwise.data.jobs import Job, Shard, train_jobs
 from labelwise.data.loaders import Batch, FileLoader, MemoryLoader, make_loader
+from labelwise.data.sampling import Job, Shard, train_jobs
 
 CPU = torch.device("cpu")
 N, SIDE = 11, 20

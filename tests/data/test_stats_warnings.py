@@ -11,8 +11,10 @@ from rich.console import Console
 from scipy.stats import chi2, chi2_contingency, false_discovery_control
 
 from labelwise.config import DataConfig
-from labelwise.data import missingness
-from labelwise.data.missingness import (
+from labelwise.data.readers import load_dataset
+from labelwise.data.stats import dataset_stats, render_stats
+from labelwise.labels import missingness
+from labelwise.labels.missingness import (
     benjamini_hochberg,
     label_warnings,
     not_at_random,
@@ -21,8 +23,6 @@ from labelwise.data.missingness import (
     prevalence_shifts,
     too_few_to_choose,
 )
-from labelwise.data.readers import load_dataset
-from labelwise.data.stats import dataset_stats, render_stats
 from labelwise.labels.protocols import (
     drop_positives,
     keep_hcp,

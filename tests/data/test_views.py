@@ -15,8 +15,8 @@ from torchvision.transforms.v2 import functional as tv
 from labelwise.config import ViewConfig
 from labelwise.data import views as module
 from labelwise.data.dataset import Dataset, Features, PixelArray
-from labelwise.data.jobs import Job
 from labelwise.data.loaders import FeatureLoader, MemoryLoader
+from labelwise.data.sampling import Job
 from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render
 
 CPU = torch.device("cpu")

@@ -13,10 +13,10 @@ from labelwise import pipeline
 from labelwise.config import ModelConfig, Recipe, load_recipe
 from labelwise.errors import ModelError
 from labelwise.export import export
+from labelwise.inference.evaluate import evaluate_checkpoint
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.refine.chain import refine
-from labelwise.refine.inference import evaluate_checkpoint
+from labelwise.refinery.chain import refine
 from labelwise.runs import read_json, write_json
 
 SPEC = InputSpec("image", 24, 3, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3))

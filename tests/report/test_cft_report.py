@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from cft_run_factory import UCM, make_cft_run, write_json
-from test_report import EVIL, Page, edit, page_of
-
+from helpers.cft_run_factory import UCM, make_cft_run, write_json
+from helpers.pages import EVIL, Page, edit, page_of
 from labelwise.errors import RunError
 from labelwise.report.cft_plots import (
     Bins,

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 from labelwise.config import load_recipe
-from labelwise.refine.inference import evaluate_checkpoint
+from labelwise.inference.evaluate import evaluate_checkpoint
 
 RECIPES = {"plain": "{}", "mixup": "{mixup: 0.4, scale: [0.5, 1.0]}"}
 STEPS = 50
@@ -36,7 +36,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name, views in RECIPES.items():
         recipes.append(str(folder / f"{name}.yaml"))
         Path(recipes[-1]).write_text(RECIPE.format(name=name, views=views))
-    worker = str(Path(__file__).with_name("ddp_worker.py"))
+    worker = str(Path(__file__).parents[1] / "helpers" / "ddp_worker.py")
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
     # Where norms take statistics of each rank's part of a batch, two ranks are another training.

@@ -12,8 +12,8 @@ from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
 from labelwise.models.classifier import Classifier
 from labelwise.train.evaluate import predict_logits
+from labelwise.train.input_spec import data_spec
 from labelwise.train.runtime import start_runtime
-from labelwise.train.setup import data_spec
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-import resume_worker
+from helpers import resume_worker
 
 GENERATIONS = ("generation-1", "generation-2")
 # Forks of a server that has imported everything; a real process each, without its ten seconds of imports.
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["labelwise.cli", "labelwise.refine.chain", "labelwise.report.html", "sklearn.datasets"])
+context.set_forkserver_preload(
+    ["labelwise.cli", "labelwise.refinery.chain", "labelwise.report.html", "sklearn.datasets"]
+)
 
 
 def start(recipe: Path, out: Path, plan: tuple[str, str] | None = None) -> tuple[Any, Any]:

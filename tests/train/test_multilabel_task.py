@@ -23,11 +23,11 @@ from labelwise.losses import binary_cross_entropy
 from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
 from labelwise.train.fit import FitInput, fit
+from labelwise.train.input_spec import data_spec
 from labelwise.train.multilabel import MultiLabelTask, ranking_scores
 from labelwise.train.progress import Progress
 from labelwise.train.runtime import start_runtime
 from labelwise.train.schemes import Plain
-from labelwise.train.setup import data_spec
 
 N, B, C, S = 10, 6, 3, 4
 ROWS = np.array([7, 2, 0, 9, 4, 5])

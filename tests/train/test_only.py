@@ -12,14 +12,13 @@ from labelwise.config import ModelConfig, load_recipe
 from labelwise.errors import ModelError
 from labelwise.models import zoo
 from labelwise.models.classifier import InputSpec
-from labelwise.refine.chain import train_one
+from labelwise.refinery.chain import train_one
 
 SPEC = InputSpec("image", 8, 1, (0.3,), (0.3,))
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_only_the_named_layers_change(tmp_path: Path, ema: float) -> None:
-    torch.set_num_threads(1)
     start = zoo.build(ModelConfig(name="small-narrow"), tuple("0123456789"), SPEC).net.state_dict()
     torch.save(start, tmp_path / "start.pt")
     changes = [

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from labelwise.cft.heads import Heads, Objective, score_heads
-from labelwise.cft.known import count_rows
-from labelwise.cft.select import adopt_mean
+from labelwise.cft.adoption import adopt_mean
+from labelwise.cft.candidate_heads import Heads, Objective, score_heads
+from labelwise.cft.solvers.blocks import count_rows
 
 SPLITS = 5
 """Random halvings, at most."""
@@ -33,11 +33,11 @@ def cross_fitted_gain(
     budget: int,
     seed: int,
 ) -> float | None:
-    """Mean gain over the old heads of what :func:`labelwise.cft.select.adopt_mean` makes of ``heads``.
+    """Mean gain over the old heads of what :func:`labelwise.cft.adoption.adopt_mean` makes of ``heads``.
 
     Parameters
     ----------
-    x, labels, old, categories, budget : of ``select``, as in :func:`labelwise.cft.heads.score_heads`
+    x, labels, old, categories, budget : of ``select``, as in :func:`labelwise.cft.candidate_heads.score_heads`
     seed : draws the halves
 
     Returns

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labelwise.cft.candidate_heads import Objective
 from labelwise.cft.evidence import CategoryReport
-from labelwise.cft.features import FeatureSet
-from labelwise.cft.heads import Objective
-from labelwise.cft.problem import Rows, linear_logits
-from labelwise.cft.sharded import LABEL_BYTES, chunks
+from labelwise.cft.solvers.inputs import Rows, linear_logits
 from labelwise.data.dataset import SPLITS
+from labelwise.features.file import FeatureSet
+from labelwise.features.shards import LABEL_BYTES, chunks
 from labelwise.metrics.bootstrap import RankingGains, ranking_gain_intervals
 from labelwise.metrics.calibration import Reliability, binary_calibration_error, reliability
 from labelwise.metrics.operating import ThresholdRule, threshold_for

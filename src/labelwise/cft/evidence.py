@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from labelwise.cft.optimised import Optimised
+from labelwise.cft.solvers.iterate import Optimised
 
 Evidence = tuple[tuple[str, float, float], ...]
 """Candidates of one category: name, objective on ``select``, share in the adopted head."""

@@ -1,8 +1,8 @@
 """Category-wise fine-tuning as an estimator: re-fit every category's logistic regression on what is really known.
 
-Start at :meth:`CategoryWiseFineTuner.fit`. It checks its input, hands a :class:`~labelwise.cft.problem.Problem` to one
-solver for all categories at once, decides per category on ``select`` whether the new head stays, and gives it back a
-scale and a bias that make its probabilities mean something.
+Start at :meth:`CategoryWiseFineTuner.fit`. It checks its input, hands a
+:class:`~labelwise.cft.solvers.inputs.Problem` to one solver for all categories at once, decides per category on
+``select`` whether the new head stays, and gives it back a scale and a bias that make its probabilities mean something.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from labelwise.cft import backprop, genetic, genetic_paper
 from labelwise.cft.calibrate import known_entries, scale_and_bias
-from labelwise.cft.coordinates import Features
+from labelwise.cft.candidate_heads import Objective
 from labelwise.cft.evidence import CategoryReport, Evidence, Status, candidates_in_words, steps_in_words
-from labelwise.cft.greedy import fit_greedy
-from labelwise.cft.heads import Objective
-from labelwise.cft.optimised import Optimised
-from labelwise.cft.problem import Problem, Split, as_array, check_features, check_labels, hold_out, linear_logits
-from labelwise.cft.search import FAST, THOROUGH, search
+from labelwise.cft.solvers import backprop, genetic, genetic_paper
+from labelwise.cft.solvers.coordinates import Features
+from labelwise.cft.solvers.greedy import fit_greedy
+from labelwise.cft.solvers.grid import FAST, THOROUGH, search
+from labelwise.cft.solvers.inputs import Problem, Split, as_array, check_features, check_labels, hold_out, linear_logits
+from labelwise.cft.solvers.iterate import Optimised
 from labelwise.errors import ConfigError, DataError
 from labelwise.metrics.ranking import ranking
 
@@ -52,7 +52,7 @@ class _Solved:
     method: list[str]
     evidence: list[Evidence]
     expected_gain: float | None = None
-    """Cross-fitted, of method ``auto``; see `labelwise.cft.search.Found`."""
+    """Cross-fitted, of method ``auto``; see `labelwise.cft.solvers.grid.Found`."""
     fit_before: Tensor | None = None
     """(C,) what a genetic search starts from: the old head's objective on the known fit labels; see `Optimised`."""
 

@@ -20,14 +20,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import labelwise
 from labelwise.cft import evaluate
-from labelwise.cft.base import fit_base
 from labelwise.cft.ensemble import PREDICTIONS
-from labelwise.cft.features import FeatureSet, read_features
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
-from labelwise.cft.problem import Rows, Split, blank_uncertain, hold_out_rows
+from labelwise.cft.first_head import fit_base
+from labelwise.cft.solvers.inputs import Rows, Split, blank_uncertain, hold_out_rows
 from labelwise.config import UncertainPolicy
 from labelwise.data.dataset import sample_keys
 from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.features.file import FeatureSet, read_features
 from labelwise.labels import strategies
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.operating import parse_rule

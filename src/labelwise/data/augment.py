@@ -17,8 +17,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from labelwise.config import ViewConfig
-from labelwise.data.jobs import MixPlan
-from labelwise.data.philox import uniforms
+from labelwise.data.counter_rng import uniforms
+from labelwise.data.sampling import MixPlan
 
 Operation = Callable[[Tensor, float], Tensor]
 """Applied to (B, C, S, S) in [0, 1] with a signed strength in [-1, 1]."""

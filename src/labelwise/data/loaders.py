@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as tv
 from labelwise.config import ViewConfig
 from labelwise.data.augment import augment, mix_inputs
 from labelwise.data.dataset import Dataset, Features, ImageSource, PixelArray
-from labelwise.data.jobs import Job
+from labelwise.data.sampling import Job
 from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render
 from labelwise.errors import DataError
 

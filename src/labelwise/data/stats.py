@@ -13,7 +13,7 @@ from rich.text import Text
 
 from labelwise.data.dataset import SPLITS, Dataset, Features, ImageSource
 from labelwise.data.memory import survey
-from labelwise.data.missingness import label_warnings
+from labelwise.labels.missingness import label_warnings
 from labelwise.labels.table import CategoryCounts, LabelTable
 
 

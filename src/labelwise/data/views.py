@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labelwise.config import ViewConfig
-from labelwise.data.philox import random_words, uniforms
+from labelwise.data.counter_rng import random_words, uniforms
 
 ATTEMPTS = 10
 """Tries for a crop that fits, as in torchvision's RandomResizedCrop; then the largest centred one."""

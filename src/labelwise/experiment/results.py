@@ -8,11 +8,10 @@ from typing import Any, TypedDict
 class TableResults(TypedDict):
     """Scores and differences.
 
-    ``groups`` and ``categories`` have scores of their own beside that of all. ``table``: an entry for each column, row
-    and head, then for each axis, row and head the mean over the columns of the axis (``column`` None). ``compared`` and
-    ``predicted``: see :func:`labelwise.experiment.across.comparisons` and
-    :func:`labelwise.experiment.across.predictions`. ``trained``: how many ``networks`` all cells have, those that they
-    share once, and the ``seconds`` of their training together.
+    ``groups`` and ``categories`` have scores of their own beside that of all. ``table`` has an entry for each column,
+    row and head, then for each axis, row and head the mean over the columns of the axis (``column`` None). ``compared``
+    and ``predicted`` are explained in :mod:`labelwise.experiment.comparisons`. ``trained`` says how many ``networks``
+    all cells have, those that they share once, and the ``seconds`` of their training together.
     """
 
     groups: list[str]

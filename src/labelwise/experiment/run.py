@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import labelwise
-from labelwise.cft.extract import extract_features
 from labelwise.cft.run import CftConfig, run_cft
 from labelwise.errors import ConfigError, RunError
-from labelwise.experiment.also import score_of
 from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
 from labelwise.experiment.progress import CellProgress
 from labelwise.experiment.results import ExperimentResults
+from labelwise.experiment.row_scores import score_of
 from labelwise.experiment.table import board_of, make_table, scored_row
-from labelwise.refine.chain import refine
+from labelwise.features.extract import extract_features
+from labelwise.refinery.chain import refine
 from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
 from labelwise.settings import dump_yaml, resolve
 

@@ -14,7 +14,7 @@ from labelwise.cft.ensemble import PREDICTIONS as HEAD_PREDICTIONS
 from labelwise.cft.ensemble import combine
 from labelwise.data.readers import load_dataset
 from labelwise.errors import ConfigError
-from labelwise.experiment.across import (
+from labelwise.experiment.comparisons import (
     ColumnScores,
     Entry,
     averages,
@@ -24,11 +24,11 @@ from labelwise.experiment.across import (
     predictions,
     spread,
 )
-from labelwise.experiment.also import mean_row, names_in, score_of
 from labelwise.experiment.config import BASE, BestConfig, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
 from labelwise.experiment.results import TableResults
+from labelwise.experiment.row_scores import mean_row, names_in, score_of
 from labelwise.experiment.score import Board, Score, mean_of
-from labelwise.refine.bench import PREDICTIONS
+from labelwise.refinery.context import PREDICTIONS
 from labelwise.runs import RESULTS, read_json
 
 

@@ -144,3 +144,17 @@ class Classifier(nn.Module):
         for name in self._frozen:
             self.net.get_submodule(name).training = False
         return self
+
+
+def class_order(model: Classifier, classes: tuple[str, ...], name: str) -> Tensor | None:
+    """Columns of the refinery in the order of ``classes``; None where they already agree."""
+    if model.classes == classes:
+        return None
+    missing, extra = sorted(set(classes) - set(model.classes)), sorted(set(model.classes) - set(classes))
+    if missing or extra or len(model.classes) != len(classes):
+        example = f"it lacks {missing[0]!r}" if missing else f"it has {extra[0]!r}" if extra else "names repeat"
+        raise ModelError(
+            f"refinery {name} has other classes than the data ({len(model.classes)} against {len(classes)}; {example})"
+        )
+    position = {label: i for i, label in enumerate(model.classes)}
+    return torch.tensor([position[label] for label in classes])

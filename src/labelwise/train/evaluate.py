@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labelwise.data.dataset import Dataset
-from labelwise.data.jobs import fixed_jobs
 from labelwise.data.loaders import ViewLoader
+from labelwise.data.sampling import fixed_jobs
 from labelwise.metrics.classification import scores
 from labelwise.models.classifier import Classifier
 from labelwise.train.runtime import Runtime

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from labelwise.config import TrainConfig, ViewConfig
-from labelwise.data.jobs import steps_per_epoch, train_jobs
+from labelwise.data.counter_rng import derive_seed
 from labelwise.data.loaders import ViewLoader
-from labelwise.data.philox import derive_seed
+from labelwise.data.sampling import steps_per_epoch, train_jobs
 from labelwise.errors import ModelError, RunError
 from labelwise.models.classifier import Classifier
 from labelwise.runs import METRICS, RESUME, append_line, atomic_write, read_lines, write_lines

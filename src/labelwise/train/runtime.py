@@ -11,7 +11,7 @@ from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor
 
 from labelwise.config import Recipe
-from labelwise.data.jobs import Shard
+from labelwise.data.sampling import Shard
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Mover(Protocol):
-    """Moves views to where student and refinery differ more, as :class:`labelwise.refine.jitter.AdversarialJitter`."""
+    """Moves views to where student and refinery differ more, as
+    :class:`labelwise.refinery.jitter.AdversarialJitter`."""
 
     def __call__(self, batch: Batch) -> tuple[Batch, Tensor]:
         """The moved views, and KL (B,) of the refinery's answer from the student's before they were moved."""

@@ -1,0 +1,135 @@
+"""Principal coordinates of the features: what the solvers work in.
+
+A logistic problem is nearly diagonal in them, so solvers need few steps; and a prior over directions (how far may the
+logit move along the loud ones, how far along the quiet ones?) becomes one number per coordinate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labelwise.errors import DataError
+from labelwise.features.shards import FeatureArray
+
+Features = FeatureArray | Tensor
+"""(N, D) or (N, C, D): an array, a memory map, some rows of one, or a tensor."""
+
+SAMPLE_ROWS = 16_384
+"""Rows that the directions are found on, at most."""
+
+CHUNK_VALUES = 1 << 24
+"""Feature values converted to float32 at once (64 MB)."""
+
+_POWER_STEPS, _EXTRA = 2, 16
+_RESOLVED = 1e-6  # eigenvalues of a float32 Gram matrix, relative to the first, that are not rounding
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """``x = (z - centre) @ directions`` for features z; the variances of x over the sample sum to at most one.
+
+    Attributes
+    ----------
+    centre : (D,) float32
+    directions : (D, R) float32, orthogonal columns of one common length
+    deviation : (R,) float32, standard deviation of each coordinate, decreasing, above zero
+    """
+
+    centre: Tensor
+    directions: Tensor
+    deviation: Tensor
+
+    @property
+    def rank(self) -> int:
+        return self.directions.shape[1]
+
+    def transform(self, features: Features) -> Tensor:
+        """Coordinates (N, R) of features (N, D), or (N, C, R) of (N, C, D); a memory-mapped array is read in chunks."""
+        shape = features.shape
+        out = torch.empty((*shape[:-1], self.rank), device=self.centre.device)
+        step = max(1, CHUNK_VALUES // max(1, int(np.prod(shape[1:]))))
+        offset = self.centre @ self.directions
+        for start in range(0, shape[0], step):
+            part = as_float(features[start : start + step], self.centre.device)
+            out[start : start + step] = part @ self.directions - offset
+        return out
+
+    def to_features(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Heads (..., R) and biases (...) on coordinates as heads (..., D) and biases on features."""
+        full = weight @ self.directions.T
+        return full, bias - full @ self.centre
+
+
+def principal_coordinates(
+    features: Features, rank: int, *, seed: int = 0, device: torch.device | str = "cpu"
+) -> Coordinates:
+    """The leading ``rank`` principal directions of (a sample of) the rows.
+
+    Parameters
+    ----------
+    features : (N, D), or (N, C, D) whose N x C vectors share the directions
+    rank : at most so many; fewer where the sample spans fewer
+
+    Raises
+    ------
+    DataError
+        If all rows are equal.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.arange(len(features))
+    per_row = int(np.prod(features.shape[1:-1]))
+    if len(rows) * per_row > SAMPLE_ROWS:
+        rows = np.sort(rng.choice(rows, max(1, SAMPLE_ROWS // per_row), replace=False))
+        sample = as_float(features[rows], device)
+    else:
+        sample = as_float(features, device)
+    sample = sample.reshape(-1, sample.shape[-1])
+    centre = sample.mean(0)
+    sample = sample - centre
+    total = float((sample * sample).sum()) / len(sample)
+    if not total > 0:
+        raise DataError("the features of all fit rows are equal: nothing can be learnt from them")
+    rank = min(rank, *sample.shape)
+    directions, variance = _leading(sample, rank, rng)
+    kept = variance > 1e-10 * variance[0]
+    scale = total**-0.5
+    return Coordinates(centre, directions[:, kept] * scale, variance[kept].sqrt() * scale)
+
+
+def _leading(sample: Tensor, rank: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Principal directions (D, rank) and variances (rank,) of centred rows.
+
+    Exact from the Gram matrix where most directions are wanted; else by subspace iteration (Halko et al. 2011,
+    algorithm 4.4), which costs a few products with a thin matrix.
+    """
+    n, dim = sample.shape
+    if 3 * rank >= min(n, dim):
+        gram = sample.T @ sample if dim <= n else sample @ sample.T
+        values, vectors = torch.linalg.eigh(gram)
+        values, vectors = values.flip(0)[:rank].clamp_min(0), vectors.flip(1)[:, :rank]
+        if dim > n:
+            # Rows span fewer directions than there are columns; what float32 makes of the others is no direction.
+            values = torch.where(values > _RESOLVED * values[0], values, 0.0)
+            vectors = sample.T @ (vectors / values.sqrt().clamp_min(1e-12))
+        return vectors, values / n
+    start = torch.from_numpy(rng.standard_normal((dim, min(rank + _EXTRA, n, dim)), dtype=np.float32))
+    basis = start.to(sample.device)
+    for _ in range(_POWER_STEPS):
+        basis = torch.linalg.qr(sample.T @ (sample @ basis)).Q
+    inside = sample @ basis
+    values, vectors = torch.linalg.eigh(inside.T @ inside)
+    return basis @ vectors.flip(1)[:, :rank], values.flip(0)[:rank].clamp_min(0) / n
+
+
+def as_float(values: Features, device: torch.device | str = "cpu") -> Tensor:
+    """float32 on the device; a read-only memory map is copied."""
+    if isinstance(values, Tensor):
+        return values.to(device=device, dtype=torch.float32)
+    array = np.asarray(values)
+    if array.dtype == np.float16:  # NumPy widens halves slowly and on one thread
+        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device).float()
+    return torch.from_numpy(np.array(array, dtype=np.float32)).to(device)

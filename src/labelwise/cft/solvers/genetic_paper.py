@@ -1,0 +1,157 @@
+"""CFT_GA as its authors released it (arXiv 2401.16991, preset ``paper-2024``), for reproduction.
+
+Its selection is roulette on raw fitness: AP and AUC differ so little between individuals that every parent is drawn
+almost uniformly, and the elite plus random mutation do all the work.
+`labelwise.cft.solvers.genetic` is made to be better.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from labelwise.cft.candidate_heads import Objective
+from labelwise.cft.solvers.blocks import Block, blocks
+from labelwise.cft.solvers.coordinates import as_float
+from labelwise.cft.solvers.grid import Step
+from labelwise.cft.solvers.inputs import Problem
+from labelwise.cft.solvers.iterate import Optimised, keep_best, refuse_soft_labels, subset
+from labelwise.metrics.ranking import ranking
+
+POPULATION = 50
+FROM_FIRST_PARENT = 0.2
+MUTATION_PROBABILITY = 0.5
+MUTATION_SIZE = 0.001
+
+
+class Draws(NamedTuple):
+    """Uniform numbers in [0, 1) for one generation of P children with G genes.
+
+    ``parents`` (C, P, 2), ``crossover`` (C, P, G), ``mutates`` (C, P), ``shift`` (C, P, G); all float32.
+    """
+
+    parents: Tensor
+    crossover: Tensor
+    mutates: Tensor
+    shift: Tensor
+
+
+def draw(shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
+    """Draws for (C, P, G), on the generator's device, in the order of the fields."""
+    categories, individuals, _ = shape
+
+    def uniform(*size: int) -> Tensor:
+        return torch.rand(size, generator=generator, device=generator.device)
+
+    return Draws(
+        uniform(categories, individuals, 2), uniform(*shape), uniform(categories, individuals), uniform(*shape)
+    )
+
+
+def generation(population: Tensor, fitness: Tensor, draws: Draws) -> Tensor:
+    """The next population (C, P, G): roulette, uniform crossover, mutation, one elite (CFT_GA).
+
+    Parents come with replacement, with probability proportional to raw fitness (uniform where all fitness is 0); a gene
+    is the first parent's with probability 0.2, else the second's; with probability 0.5 a child has every gene shifted
+    by U(-0.001, 0.001); the fittest of the current population replaces child 0. Of equals it is the last: the authors
+    leave that to an unstable sort, and what matters is that it is seldom the elite of before, for then a population
+    whose fitness cannot rise would stand still instead of wandering off, as theirs does.
+
+    Parameters
+    ----------
+    population : (C, P, G) float32
+    fitness : (C, P) float64, at least 0
+    """
+    wheel = torch.where((fitness > 0).any(1, keepdim=True), fitness, 1.0).cumsum(1)
+    spin = draws.parents.double() * wheel[:, -1:, None]
+    parents = torch.searchsorted(wheel, spin.flatten(1), right=True).clamp_(max=fitness.shape[1] - 1)
+    category = torch.arange(len(population), device=population.device)
+    first, second = (population[category[:, None], chosen] for chosen in parents.view(draws.parents.shape).unbind(2))
+    children = torch.where(draws.crossover < FROM_FIRST_PARENT, first, second)
+    shift = (draws.shift * 2 - 1) * MUTATION_SIZE
+    children += shift.mul_((draws.mutates < MUTATION_PROBABILITY)[..., None])
+    elite = fitness.shape[1] - 1 - fitness.flip(1).argmax(1)
+    children[:, 0] = population[category, elite]
+    return children
+
+
+def fit_genetic_paper(
+    problem: Problem,
+    objective: Objective,
+    *,
+    steps: int = 5000,
+    patience: int = 300,
+    keep_old_bias: bool = False,
+    budget: int = 64_000_000,
+    step: Step = lambda done, total: None,
+) -> Optimised:
+    """Maximise the objective on the known ``fit`` labels by the authors' genetic algorithm.
+
+    Genes are the weights and the bias; all individuals start as copies of the trained head; each generation's fittest
+    is shown to ``select``. Weights of labels play no part. Features are held in memory as float32.
+
+    Parameters
+    ----------
+    steps : generations
+    keep_old_bias : leave the biases as they were, as the authors' code does by mistake. Neither AP nor AUC sees them
+    budget : float32 values that the working arrays of a block may hold; with the seed it decides the random numbers
+
+    Raises
+    ------
+    DataError
+        for soft labels in ``fit``
+    ConfigError
+        for fewer than one step or patience
+    """
+    refuse_soft_labels(problem)
+    fit_x, select_x = (as_float(split.features, problem.device) for split in (problem.fit, problem.select))
+    origin = torch.cat([problem.weight, problem.bias[:, None]], dim=1)
+    generator = torch.Generator(problem.device).manual_seed(problem.seed)
+    fittable = problem.fittable().nonzero()[:, 0]
+    fit_before = torch.full((len(origin),), torch.nan, dtype=torch.float64, device=problem.device)
+
+    def start(block: Block) -> Population:
+        trial = Population(block, origin[block.categories], objective, generator)
+        fit_before[block.categories] = trial.fitness()[:, 0]
+        return trial
+
+    trials = map(start, blocks(fit_x, problem.fit.labels, None, fittable, POPULATION, budget))
+    kept = keep_best(
+        problem, trials, origin, select_x, objective, steps=steps, patience=patience, budget=budget, step=step
+    )
+    bias = problem.bias.clone() if keep_old_bias else kept.genes[:, -1]
+    return kept.with_heads(kept.genes[:, :-1], bias, fit_before)
+
+
+class Population:
+    """Individuals (c, P, D + 1) of a block's categories, the bias last."""
+
+    def __init__(self, block: Block, heads: Tensor, objective: Objective, generator: torch.Generator):
+        self.categories = block.categories
+        self._block, self._objective, self._generator = block, objective, generator
+        self._individuals = heads[:, None].repeat(1, POPULATION, 1)
+
+    def fitness(self) -> Tensor:
+        """Objective (c, P) of every individual on the known labels; it does not depend on the bias."""
+        logits = self._block.product(self._individuals[..., :-1].transpose(1, 2))
+        found = ranking(logits.transpose(1, 2), self._block.label[:, None], known=self._block.weight[:, None] > 0)
+        return found.of(self._objective)
+
+    def advance(self, count: int) -> Tensor:
+        """The fittest (c, count, D + 1) of this population and of the next ones."""
+        shape = self._individuals.shape
+        category = torch.arange(shape[0], device=self.categories.device)
+        out = self._individuals.new_empty(shape[0], count, shape[2])
+        for column in range(count):
+            fitness = self.fitness()
+            out[:, column] = self._individuals[category, fitness.argmax(1)]
+            draws = draw((shape[0], shape[1], shape[2]), self._generator)
+            self._individuals = generation(self._individuals, fitness, draws)
+        return out
+
+    def narrow(self, keep: Tensor) -> None:
+        """Go on with the categories in these places alone."""
+        self._block = subset(self._block, keep)
+        self.categories, self._individuals = self._block.categories, self._individuals[keep]

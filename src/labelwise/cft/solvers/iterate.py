@@ -1,0 +1,215 @@
+"""The loop that backprop and the genetic algorithms share (arXiv 2401.16991): step, judge on ``select``, keep the best.
+
+Every category keeps a candidate when it is strictly better on ``select`` than all before it, the trained head first,
+and stops for itself when nothing better came for ``patience`` steps. Candidates are judged a window of steps at a time:
+one product and one ranking call for all of them, with the result that judging after every step has. What an optimiser
+computed past a category's stop is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from labelwise.cft.candidate_heads import Objective
+from labelwise.cft.solvers.blocks import Block, blocks
+from labelwise.cft.solvers.grid import Step
+from labelwise.cft.solvers.inputs import Problem, linear_logits
+from labelwise.errors import ConfigError, DataError
+from labelwise.metrics.ranking import ranking
+
+WINDOW = 16
+"""Steps judged at once, at most."""
+
+NARROW = 0.75
+"""Share of the categories still running from which the others are taken out of the batch."""
+
+
+@dataclass(frozen=True)
+class Optimised:
+    """The head of every category after optimisation.
+
+    Attributes
+    ----------
+    weight, bias : (C, D), (C,) float32
+    best_step : (C,) int64, the step whose candidate was kept; -1: the old head stayed
+    steps : (C,) int64, steps taken until the stop; 0 for categories that cannot be fitted
+    score_before, score_after : (C,) float64, objective on ``select``; NaN for categories that cannot be fitted
+    fit_before : (C,) float64, objective of the old head on the known ``fit`` labels where that is what an optimiser
+        climbs, else NaN. Close to 1 there is nothing to climb: what changes is a random walk picked by ``select``
+    """
+
+    weight: Tensor
+    bias: Tensor
+    best_step: Tensor
+    steps: Tensor
+    score_before: Tensor
+    score_after: Tensor
+    fit_before: Tensor
+
+
+class Trial(Protocol):
+    """An optimiser at work on some categories, all at once."""
+
+    categories: Tensor
+    """(c,) int64"""
+
+    def advance(self, count: int) -> Tensor:
+        """The candidates (c, count, G) of the next ``count`` steps; the first genes are the weights."""
+
+    def narrow(self, keep: Tensor) -> None:
+        """Go on with the categories in places ``keep`` (k,) of ``categories`` alone."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The kept candidates as ``genes`` (C, G); the other fields are those of `Optimised`."""
+
+    genes: Tensor
+    best_step: Tensor
+    steps: Tensor
+    score_before: Tensor
+    score_after: Tensor
+
+    def with_heads(self, weight: Tensor, bias: Tensor, fit_before: Tensor | None = None) -> Optimised:
+        """The result, with the heads that the genes stand for."""
+        evidence = (self.best_step, self.steps, self.score_before, self.score_after)
+        fit_before = torch.full_like(self.score_before, torch.nan) if fit_before is None else fit_before
+        return Optimised(weight.contiguous(), bias.contiguous(), *evidence, fit_before)
+
+
+def keep_best(
+    problem: Problem,
+    trials: Iterable[Trial],
+    origin: Tensor,
+    select_x: Tensor,
+    objective: Objective,
+    *,
+    steps: int,
+    patience: int,
+    budget: int,
+    step: Step,
+) -> Kept:
+    """Let every trial run, judge its candidates on ``select`` and keep each category's best.
+
+    Parameters
+    ----------
+    trials : together they cover the categories that can be fitted, each once
+    origin : (C, G) genes of the trained head
+    select_x : (M, R) or (M, C, R), what the weights among the genes multiply; a candidate's logit is the old head's
+        plus ``x . (weights - origin's weights)``, so the old head's own score is met to the bit and rounding never
+        passes for a gain
+    budget : float32 values that the candidates of a window and their logits may hold
+
+    Raises
+    ------
+    ConfigError
+        for fewer than one step or patience
+    """
+    if steps < 1 or patience < 1:
+        raise ConfigError(f"steps {steps}, patience {patience}: both must be at least 1")
+    old = linear_logits(problem.select.features, problem.weight, problem.bias)
+    categories = len(problem.bias)
+    genes = origin.clone()
+    best_step = torch.full((categories,), -1, device=problem.device)
+    taken = torch.zeros_like(best_step)
+    before = torch.full((categories,), torch.nan, dtype=torch.float64, device=problem.device)
+    best = before.clone()
+    done, total = 0, int(problem.fittable().sum())
+    for trial in trials:
+        every = trial.categories
+        nothing = torch.zeros(len(every), 1, select_x.shape[-1], device=problem.device)
+        before[every] = best[every] = _score(problem, select_x, old, every, nothing, objective, budget)[:, 0]
+        running = torch.ones_like(every, dtype=torch.bool)
+        first = 0
+        while first < steps and (left := int(running.sum())):
+            if left <= NARROW * len(running):
+                trial.narrow(running.nonzero()[:, 0])
+                running = running[running]
+            own = trial.categories
+            window = max(1, min(WINDOW, steps - first, budget // (len(own) * (3 * genes.shape[1] + 2 * len(old)))))
+            candidates = trial.advance(window)
+            change = (candidates - origin[own, None])[..., : select_x.shape[-1]]
+            score = _score(problem, select_x, old, own, change, objective, budget)
+            verdict = judge(score, best[own], best_step[own], first, patience)
+            better = running & (verdict.step >= first)
+            genes[own[better]] = candidates[better, verdict.step[better] - first]
+            best[own] = torch.where(running, verdict.score, best[own])
+            best_step[own] = torch.where(running, verdict.step, best_step[own])
+            taken[own] = torch.where(running, verdict.taken, taken[own])
+            running = running & ~verdict.stopped
+            first += window
+        done += len(every)
+        step(done, total)
+    return Kept(genes, best_step, taken, before, best)
+
+
+class Verdict(NamedTuple):
+    """After a window of steps: the best score and its step, how many steps were taken, and whether that was the end."""
+
+    score: Tensor
+    step: Tensor
+    taken: Tensor
+    stopped: Tensor
+
+
+def judge(score: Tensor, best: Tensor, best_step: Tensor, first: int, patience: int) -> Verdict:
+    """What judging after every single step would have decided (all (c,)).
+
+    Parameters
+    ----------
+    score : (c, K) of the candidates of steps first, ..., first + K - 1
+    best, best_step : (c,) so far; -1 while the old head is the best
+    """
+    step = torch.arange(first, first + score.shape[1], device=score.device).expand(score.shape)
+    record = torch.cat([best[:, None], score], dim=1).cummax(1).values
+    improved = record[:, 1:] > record[:, :-1]
+    last = torch.cat([best_step[:, None], torch.where(improved, step, -1)], dim=1).cummax(1).values[:, 1:]
+    over = step - last >= patience
+    stopped = over.any(1)
+    end = torch.where(stopped, over.to(torch.int8).argmax(1), score.shape[1] - 1)[:, None]
+    return Verdict(record[:, 1:].gather(1, end)[:, 0], last.gather(1, end)[:, 0], first + end[:, 0] + 1, stopped)
+
+
+def _score(
+    problem: Problem, x: Tensor, old: Tensor, categories: Tensor, change: Tensor, objective: Objective, budget: int
+) -> Tensor:
+    """Objective (c, K) on ``select`` of heads that differ from the old ones by ``change`` (c, K, R)."""
+    place = torch.empty(len(problem.bias), dtype=torch.int64, device=problem.device)
+    place[categories] = torch.arange(len(categories), device=problem.device)
+    score = torch.empty(change.shape[:2], dtype=torch.float64, device=problem.device)
+    for part in blocks(x, problem.select.labels, None, categories, change.shape[1], budget):
+        own = place[part.categories]
+        logits = part.product(change[own].transpose(1, 2)) + part.take(old)[..., None]
+        found = ranking(logits.transpose(1, 2), part.label[:, None], known=part.weight[:, None] > 0)
+        score[own] = found.of(objective)
+    return score
+
+
+def subset(block: Block, keep: Tensor) -> Block:
+    """A block with the categories in places ``keep`` (k,) alone."""
+    x = block.x[keep] if block.x.ndim == 3 else block.x
+    rows = None if block.rows is None else block.rows[keep]
+    return Block(block.categories[keep], x, block.label[keep], block.weight[keep], rows)
+
+
+def refuse_soft_labels(problem: Problem) -> None:
+    """A rank objective on ``fit`` asks which labels are 1 and which 0.
+
+    Raises
+    ------
+    DataError
+        naming the first soft label of ``fit``
+    """
+    labels = problem.fit.labels
+    soft = ((labels > 0) & (labels < 1)).nonzero()
+    if len(soft):
+        row, category = soft[0].tolist()
+        raise DataError(
+            f"fit labels: row {row}, category {category}: soft label {labels[row, category]:g}; the genetic algorithms"
+            " rank 1 against 0: round it, or use --method logistic or backprop"
+        )

@@ -1,0 +1,147 @@
+"""Which samples are looked at, in what order and in which view: a list of jobs, one per batch.
+
+Jobs depend on (seed, epoch) and not on the number of ranks: every rank takes its part of the same global batches.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.config import ViewConfig
+from labelwise.data.counter_rng import generator
+from labelwise.errors import ConfigError
+
+REPEAT_SHIFT = 20
+"""A sample drawn again within one epoch gets another view: its number is epoch + (repetition << REPEAT_SHIFT), or
+where ``views.number`` says how many there are, the next of them."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """This process among those that share every batch."""
+
+    rank: int = 0
+    world: int = 1
+
+    def part(self, n: int) -> slice:
+        """This rank's contiguous part of ``n`` samples; cuts fall between pairs, which may be mixed."""
+        pairs = -(-n // 2)
+        return slice(*(min(n, 2 * (pairs * r // self.world)) for r in (self.rank, self.rank + 1)))
+
+
+@dataclass(frozen=True)
+class MixPlan:
+    """Mixup or CutMix of neighbours 2i and 2i + 1: ``share`` (B,) of the own sample, ``centre`` (B, 2) of the box."""
+
+    cut: bool
+    share: NDArray[np.float32]
+    centre: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One batch: ``rows`` (B,) of the data set, the ``numbers`` (B,) of their views, or None for the centre view.
+
+    ``weight`` makes the mean over ranks the mean over the global batch: local size x ranks / global size. ``epoch`` is
+    0-based.
+    """
+
+    rows: NDArray[np.int64]
+    numbers: NDArray[np.int64] | None = None
+    mix: MixPlan | None = None
+    weight: float = 1.0
+    epoch: int = 0
+
+
+def train_jobs(
+    rows: NDArray[np.int64],
+    batch_size: int,
+    views: ViewConfig,
+    seed: int,
+    epoch: int,
+    shard: Shard,
+    sample_weight: NDArray[np.float64] | None = None,
+) -> list[Job]:
+    """The batches of one epoch (0-based): every row once in a new order, or drawn with ``sample_weight``.
+
+    The last batch may be smaller; it is left out if some rank would get fewer than two samples of it, which batch
+    normalisation cannot train on (unless it is the only one).
+
+    Raises
+    ------
+    ConfigError
+        If a batch is too small for every process to get two samples of it.
+    """
+    if shard.world > 1 and min(batch_size, len(rows)) < 2 * shard.world:
+        raise ConfigError(
+            f"train.batch_size: {min(batch_size, len(rows))} samples a batch are too few for {shard.world} processes, "
+            "each needs two"
+        )
+    rng = generator(seed, "order", epoch)
+    if sample_weight is None:
+        order = rng.permutation(rows)
+    else:
+        order = rng.choice(rows, size=len(rows), p=sample_weight / sample_weight.sum())
+    again = _repetition(order)
+    numbers = epoch + (again << REPEAT_SHIFT) if views.number is None else (epoch + again) % views.number
+    jobs: list[Job] = []
+    for step, start in enumerate(range(0, len(order), batch_size)):
+        size = min(batch_size, len(order) - start)
+        if size < batch_size and size < 2 * shard.world and jobs:
+            break
+        part = shard.part(size)
+        mix = _mix_plan(views, size, seed, epoch, step)
+        if mix is not None:
+            mix = MixPlan(mix.cut, mix.share[part], mix.centre[part])
+        take = slice(start + part.start, start + part.stop)
+        weight = (part.stop - part.start) * shard.world / size
+        jobs.append(Job(order[take], numbers[take], mix, weight, epoch))
+    return jobs
+
+
+def steps_per_epoch(n: int, batch_size: int, shard: Shard) -> int:
+    """Number of batches that :func:`train_jobs` makes of ``n`` rows."""
+    full, rest = divmod(n, batch_size)
+    return full + (rest >= 2 * shard.world or (rest > 0 and full == 0))
+
+
+def fixed_jobs(rows: NDArray[np.int64], batch_size: int, shard: Shard, number: int | None = None) -> list[Job]:
+    """This rank's part of ``rows`` in order: centre views, or view ``number`` of each.
+
+    A last one alone joins the batch before, for networks that normalise by the batch.
+    """
+    own = rows[shard.part(len(rows))]
+    starts = [start for start in range(0, len(own), batch_size) if start == 0 or len(own) - start > 1]
+    parts = [own[start:end] for start, end in itertools.pairwise([*starts, len(own)])]
+    return [Job(p, None if number is None else np.full(len(p), number, dtype=np.int64)) for p in parts]
+
+
+def _repetition(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each entry has already occurred before it."""
+    by_row = np.argsort(order, kind="stable")
+    new = np.r_[True, order[by_row][1:] != order[by_row][:-1]]
+    starts = np.flatnonzero(new)
+    count = np.arange(len(order)) - starts[np.cumsum(new) - 1]
+    out = np.empty(len(order), dtype=np.int64)
+    out[by_row] = count
+    return out
+
+
+def _mix_plan(views: ViewConfig, size: int, seed: int, epoch: int, step: int) -> MixPlan | None:
+    """Shares of mixup (Zhang et al. 2018) or CutMix (Yun et al. 2019), one Beta draw per pair."""
+    if views.mixup == 0 and views.cutmix == 0:
+        return None
+    rng = generator(seed, "mix", epoch, step)
+    both = views.mixup > 0 and views.cutmix > 0
+    cut = bool(rng.random() < 0.5) if both else views.cutmix > 0
+    alpha = views.cutmix if cut else views.mixup
+    pairs = -(-size // 2)
+    share = rng.beta(alpha, alpha, size=pairs).repeat(2)[:size].astype(np.float32)
+    centre = rng.random((pairs, 2)).repeat(2, axis=0)[:size].astype(np.float32)
+    if size % 2:
+        share[-1] = 1.0
+    return MixPlan(cut, share, centre)

@@ -1,0 +1,291 @@
+"""``labelwise features``: every sample once through the backbone, its features and labels into a feature folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import labelwise
+from labelwise.config import Recipe
+from labelwise.data.dataset import Dataset
+from labelwise.data.loaders import make_loader
+from labelwise.data.readers import load_dataset
+from labelwise.data.sampling import Shard, fixed_jobs
+from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.features.file import MARKER, UNFINISHED, finish_folder, write_arrays
+from labelwise.features.network import Network, open_network
+from labelwise.labels.table import LabelTable
+from labelwise.runs import RESULTS, SCHEMA, environment, read_json, write_json
+from labelwise.train.progress import PLAIN_SECONDS
+from labelwise.train.runtime import Runtime, start_runtime
+
+BATCH = 128
+SAVE_SECONDS = 10.0
+"""Least time between two points that a killed extraction goes on from."""
+
+_DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.float16), "fp32": np.dtype(np.float32)}
+
+
+def extract_features(
+    model: str,
+    recipe: Recipe,
+    out: Path,
+    *,
+    weights: Path | None = None,
+    pretrained: bool = False,
+    keep_head: bool = False,
+    precision: str = "fp16",
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Write the features of every sample of ``recipe.data`` to the folder ``out``, or go on where a killed run stopped.
+
+    Centre views, eval mode. Under torchrun each rank writes its part of the samples to a numbered folder inside.
+
+    Parameters
+    ----------
+    model, weights, pretrained : as in :func:`labelwise.models.backbone.open_model`
+    recipe : of which data, views, model.args and train.precision count
+    keep_head : the outputs of a network by name are the data's categories, in this order
+    precision : of the features in the file, ``fp16`` or ``fp32``
+
+    Returns
+    -------
+    the content of ``results.json``
+
+    Raises
+    ------
+    LabelwiseError
+        If network and data do not fit, the folder holds other features, or a feature does not fit into ``precision``.
+    """
+    if precision not in _DTYPES:
+        raise ConfigError(f"--precision {precision}: use one of {', '.join(_DTYPES)}")
+    if out.suffix == ".npz":
+        raise ConfigError(f"--out {out}: features are written to a folder, name one without .npz")
+    runtime = start_runtime(recipe)
+    dataset = load_dataset(recipe.data, partial=True)
+    network = open_network(model, recipe, dataset, weights, pretrained, keep_head)
+    identity: dict[str, Any] = {
+        "model": network.classifier.name,
+        "args": network.classifier.args,
+        "weights_hash": network.weights_hash,
+        "data": dataset.fingerprint(),
+        "input": network.classifier.spec.to_json(),
+        "eval_crop": network.views.eval_crop,
+        "head": network.head is not None,
+        "precision": precision,
+        "autocast": recipe.train.precision,
+        "shards": runtime.shard.world,
+    }
+    identity = json.loads(json.dumps(identity))  # lists for tuples, as they will be read again
+    if _is_finished(out, identity):
+        return dict(read_json(out / RESULTS))
+    runtime.accelerator.wait_for_everyone()  # every rank has seen the folder as it was
+    part = _Part(out, runtime.shard, len(dataset), network.dim, _DTYPES[precision], identity)
+    if runtime.is_main and part.folder != out:
+        write_json(out / UNFINISHED, identity)
+    seconds = _fill(part, dataset, network, recipe, runtime, quiet)
+    rows, common = _row_arrays(dataset, part.rows), _common_arrays(dataset, network)
+    if part.folder == out:
+        write_arrays(out, rows | common)
+    else:
+        write_arrays(part.folder, rows)
+        finish_folder(part.folder, part.state())
+    lost = runtime.gather(torch.tensor([part.lost], device=runtime.device))  # and every rank has finished
+    results = {
+        "schema": SCHEMA,
+        "kind": "features",
+        "name": dataset.name,
+        **identity,
+        "splits": dataset.sizes(),
+        "rows": len(dataset),
+        "dim": network.dim,
+        "categories": len(dataset.classes),
+        "largest_logit_difference": None if network.head is None else float(lost.max()),
+        "seconds": seconds,
+        "images_per_second": part.computed / seconds * runtime.shard.world,
+        "version": labelwise.__version__,
+        "environment": environment(),
+        "command": " ".join(["labelwise", *sys.argv[1:]]),
+    }
+    if runtime.is_main:
+        if part.folder != out:
+            write_arrays(out, common)
+        write_json(out / RESULTS, results)
+        finish_folder(out, {**identity, "rows": len(dataset), "dim": network.dim})
+    runtime.accelerator.wait_for_everyone()
+    return results
+
+
+def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
+    """Whether ``out`` holds just these features, all of them.
+
+    Raises
+    ------
+    RunError
+        If it holds others, finished or not.
+    """
+    note = next((file for file in (out / MARKER, out / UNFINISHED) if file.exists()), None)
+    if note is None:
+        if (out / "features.npy").exists():
+            raise RunError(f"{out}: holds features that labelwise did not write; give another --out")
+        return False
+    before = read_json(note)
+    other = next((key for key, value in identity.items() if before.get(key) != value), None)
+    if other is not None:
+        was, now = before.get(other), identity[other]
+        raise RunError(f"{out}: its features are of another {other} ({was}, now {now}); give another --out")
+    return note.name == MARKER
+
+
+class _Part:
+    """One rank's features: a .npy file that grows batch by batch, and a note of how many rows are safe on the disk."""
+
+    def __init__(
+        self, out: Path, shard: Shard, count: int, dim: int, dtype: np.dtype[Any], identity: dict[str, Any]
+    ) -> None:
+        self.folder = out if shard.world == 1 else out / f"{shard.rank:05d}"
+        self.rows = np.arange(count)[shard.part(count)]
+        self.done = self.computed = 0
+        self.lost = 0.0
+        self._dim, self._dtype, self._identity = dim, dtype, identity
+        self._file = self.folder / "features.npy"
+        # A rank that was ready when another was killed has the marker of a finished folder.
+        note = next((file for file in (self.folder / UNFINISHED, self.folder / MARKER) if file.exists()), None)
+        if note is not None and self._file.exists():
+            before = read_json(note)
+            if all(before.get(key) == value for key, value in identity.items()):
+                self.done, self.lost = before["done"], before["lost"]
+
+    def state(self) -> dict[str, Any]:
+        """What is there, and of what: enough to go on from."""
+        return {**self._identity, "rows": len(self.rows), "done": self.done, "lost": self.lost}
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """The file, behind the rows that are done. What follows them is cut off: it may be half a row."""
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (len(self.rows), self._dim)}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(self._file, "r+b" if self.done else "wb") as file:
+                np.lib.format.write_array_header_2_0(file, header)
+                file.truncate(file.tell() + self.done * self._dim * self._dtype.itemsize)
+                file.seek(0, os.SEEK_END)
+                self.save(file)  # from now on, no reader takes the folder for a whole one
+                yield file
+                self.save(file)
+        except OSError as error:
+            raise RunError(f"{self._file}: cannot be written ({error}); the same command goes on from here") from None
+
+    def save(self, file: IO[bytes]) -> None:
+        """Bring the rows that are written to the disk, then note them."""
+        file.flush()
+        os.fsync(file.fileno())
+        write_json(self.folder / UNFINISHED, self.state())
+
+    def append(self, file: IO[bytes], exact: NDArray[np.float32], ids: NDArray[np.str_]) -> NDArray[Any]:
+        """Write features (B, D); returns them as they were written."""
+        with np.errstate(over="ignore"):
+            stored = exact.astype(self._dtype)
+        bad = ~np.isfinite(stored).all(axis=1)
+        if bad.any():
+            row = int(bad.argmax())
+            largest = float(np.abs(exact[row]).max())
+            why = f"a feature of {largest:.3g} does not fit into fp16; use --precision fp32"
+            if not np.isfinite(largest):
+                why = "its features are NaN or infinite; the network or its normalisation is not the right one"
+            raise DataError(f"sample {str(ids[row])!r}: {why}")
+        file.write(stored.tobytes())
+        self.done += len(stored)
+        self.computed += len(stored)
+        return stored
+
+
+@torch.no_grad()
+def _fill(part: _Part, dataset: Dataset, network: Network, recipe: Recipe, runtime: Runtime, quiet: bool) -> float:
+    """Compute what is missing of this rank's part; the seconds that took."""
+    classifier = network.classifier.to(runtime.device)
+    if recipe.train.channels_last:
+        classifier.use_channels_last()
+    loader = make_loader(dataset, network.views, runtime.device, recipe.data.workers)
+    jobs = fixed_jobs(part.rows[part.done :], BATCH, Shard())
+    weight = None if network.head is None else network.head[0].numpy()
+    start = saved = time.perf_counter()
+    with part.open() as file, _Counter(len(part.rows), part.done, quiet or not runtime.is_main) as counter:
+        for batch in loader.stream(jobs, (classifier.spec.size,), 0):
+            with runtime.accelerator.autocast():
+                features = network.split.features(batch.inputs[classifier.spec.size])
+            exact = features.float().cpu().numpy()
+            stored = part.append(file, exact, dataset.ids[batch.rows])
+            if weight is not None and stored.dtype != exact.dtype:
+                part.lost = max(part.lost, float(np.abs((exact - stored) @ weight.T).max()))
+            counter.show(part.done)
+            if time.perf_counter() - saved > SAVE_SECONDS:
+                part.save(file)
+                saved = time.perf_counter()
+    return time.perf_counter() - start
+
+
+def _row_arrays(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """What a feature file says of each sample; single-label data are seen as one positive category each."""
+    table = dataset.table or LabelTable.from_classes(dataset.label, dataset.classes)
+    own = table.take(rows)
+    arrays: dict[str, NDArray[Any]] = {
+        "labels": own.to_wire(),
+        "split": dataset.split[rows],
+        "ids": dataset.ids[rows],
+        "groups": dataset.groups[rows],
+    }
+    return arrays if own.weight is None else {**arrays, "label_weight": own.weight}
+
+
+def _common_arrays(dataset: Dataset, network: Network) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {"categories": np.array(dataset.classes, dtype=np.str_)}
+    if network.head is None:
+        return arrays
+    weight, bias = (value.cpu().numpy() for value in network.head)
+    return {**arrays, "head_weight": weight, "head_bias": bias}
+
+
+class _Counter:
+    """How many samples are done: a bar on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, total: int, done: int, quiet: bool) -> None:
+        console = Console(file=sys.stderr)
+        self._plain = not quiet and not console.is_terminal
+        self._total, self._last = total, time.monotonic()
+        columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"))
+        self._bar = Progress(
+            TextColumn("features"),
+            *columns,
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=quiet or self._plain,
+        )
+        self._task = self._bar.add_task("features", total=total, completed=done)
+
+    def __enter__(self) -> _Counter:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def show(self, done: int) -> None:
+        """``done`` samples lie behind."""
+        self._bar.update(self._task, completed=done)
+        if self._plain and (done == self._total or time.monotonic() - self._last > PLAIN_SECONDS):
+            print(f"features: {done} of {self._total}", file=sys.stderr, flush=True)
+            self._last = time.monotonic()

@@ -1,0 +1,354 @@
+"""The feature file: what category-wise fine-tuning reads, from ``labelwise features`` or from anyone (docs: formats).
+
+A ``.npz`` of arrays, or a folder of ``.npy`` files of the same names, whose large arrays are memory-mapped. A folder of
+numbered folders (``00000``, ``00001``, ...) is read as their rows one after the other; categories and head lie at the
+top or in the first one. Nothing is ever unpickled.
+
+==============  ======================================================================================================
+``features``    (N, D), or (N, C, D) for features of each category; float16 or float32
+``labels``      (N, C): 1, 0, NaN (unknown), -1 (uncertain), or a soft label in between 0 and 1
+``categories``  (C,) names
+``split``       (N,) of fit, select and test; without it every row is fit
+optional        ``head_weight`` (C, D) with ``head_bias`` (C,); ``label_weight`` (N, C); ``ids`` (N,); ``groups`` (N,)
+==============  ======================================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.data.dataset import SPLITS
+from labelwise.data.files import read_arrays, text
+from labelwise.errors import DataError
+from labelwise.features.shards import CHUNK_BYTES, FeatureArray, ShardedArray, chunks, first_entry, row_bytes
+from labelwise.runs import atomic_write, write_json
+
+Floats = NDArray[np.float32]
+Texts = NDArray[np.str_]
+
+REQUIRED = ("features", "labels", "categories")
+OPTIONAL = ("split", "ids", "groups", "head_weight", "head_bias", "label_weight")
+MAPPED = ("features", "labels", "label_weight")
+PER_ROW = ("features", "labels", "split", "ids", "groups", "label_weight")
+MARKER, UNFINISHED = "features.json", "progress.json"
+"""A folder of features gets its marker last; it holds the other file for as long as rows are missing."""
+
+_SAMPLED_ROWS = 512  # whose features enter the fingerprint
+
+
+def _empty() -> Texts:
+    return np.empty(0, dtype="<U1")
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of N samples and their labels in C categories.
+
+    Parameters
+    ----------
+    name : for messages and reports
+    features : (N, D) or (N, C, D), float16 or float32; a memory map stays one
+    labels : (N, C) float32; 1 positive, 0 negative, NaN unknown, -1 uncertain, between 0 and 1 soft; may be read-only
+    categories : C names
+    split : (N,) of ``fit``, ``select`` and ``test``
+    head_weight, head_bias : (C, D) and (C,) float32 of the trained head, or None
+    label_weight : (N, C) float32, finite and not negative: how much each label counts
+    ids, groups : (N,) names; empty: the row numbers, and the ids
+
+    Raises
+    ------
+    DataError
+        In one line with key, row and category, for anything that does not fit. Whether the features are finite is not
+        looked at here: see :func:`check_finite`.
+    """
+
+    name: str
+    features: FeatureArray
+    labels: Floats
+    categories: tuple[str, ...]
+    split: Texts
+    head_weight: Floats | None = None
+    head_bias: Floats | None = None
+    label_weight: Floats | None = None
+    ids: Texts = field(default_factory=_empty)
+    groups: Texts = field(default_factory=_empty)
+
+    def __post_init__(self) -> None:
+        if len(self.ids) == 0 < len(self.features):
+            object.__setattr__(self, "ids", np.arange(len(self.features)).astype(np.str_))
+        if len(self.groups) == 0 < len(self.features):
+            object.__setattr__(self, "groups", self.ids)
+        _check_shapes(self)
+        _check_names(self)
+        _check_labels(self)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def dim(self) -> int:
+        """Length D of a feature vector."""
+        return int(self.features.shape[-1])
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Rows of ``fit``, ``select`` or ``test``."""
+        return np.flatnonzero(self.split == split).astype(np.int64)
+
+    def sizes(self) -> dict[str, int]:
+        """Number of rows per split."""
+        return {split: int((self.split == split).sum()) for split in SPLITS}
+
+    def fingerprint(self) -> str:
+        """Short hash of everything but the features, of which some evenly spaced rows are looked at."""
+        digest = hashlib.sha256(f"{self.features.shape} {self.features.dtype}".encode())
+        for names in (self.categories, self.split.tolist(), self.ids.tolist(), self.groups.tolist()):
+            digest.update("\0".join(names).encode() + b"\1")
+        for array in (self.labels, self.head_weight, self.head_bias, self.label_weight):
+            if array is None:
+                digest.update(b"none")
+                continue
+            for chunk in chunks(array):
+                digest.update(np.ascontiguousarray(array[chunk]).data)
+        count = min(_SAMPLED_ROWS, len(self), max(1, CHUNK_BYTES // row_bytes(self.features)))
+        sampled = np.linspace(0, len(self) - 1, count).astype(np.int64)
+        digest.update(np.ascontiguousarray(self.features[sampled]).data)
+        return digest.hexdigest()[:16]
+
+
+def read_features(path: Path) -> FeatureSet:
+    """Read and check a feature file. An .npz is read into memory; the features, labels
+    and label weights of a folder are memory-mapped.
+
+    Without ``split`` every row is ``fit``: nothing can then be chosen or measured on other rows, so the caller should
+    ask for a split or make one.
+
+    Raises
+    ------
+    DataError
+        In one line with file, key, and row or category: missing, damaged, unfinished, or not as the module says.
+    """
+    arrays = _read_folder(path) if path.is_dir() else dict(read_arrays(path))
+    missing = [key for key in REQUIRED if key not in arrays]
+    if missing:
+        raise DataError(f"{path}: no {missing[0]!r}; it has {', '.join(sorted(arrays)) or 'nothing'}")
+    try:
+        feature_set = _from_arrays(path.stem, arrays)
+        check_finite(feature_set.features, feature_set.ids)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    return feature_set
+
+
+def write_features(path: Path, feature_set: FeatureSet) -> None:
+    """Write a feature file: an .npz where ``path`` ends so, otherwise a folder, whose marker is written last.
+
+    Raises
+    ------
+    DataError
+        For features that are not finite.
+    RunError
+        If the place cannot be written.
+    """
+    check_finite(feature_set.features, feature_set.ids)
+    arrays = to_arrays(feature_set)
+    if path.suffix == ".npz":
+        whole: dict[str, Any] = {**arrays, "features": np.asarray(feature_set.features)}
+        atomic_write(path, lambda file: np.savez(file, **whole))
+        return
+    (path / MARKER).unlink(missing_ok=True)
+    write_json(path / UNFINISHED, {"rows": 0})
+    atomic_write(path / "features.npy", lambda file: _save_chunks(file, feature_set.features))
+    write_arrays(path, arrays)
+    finish_folder(path, {"rows": len(feature_set), "dim": feature_set.dim, "fingerprint": feature_set.fingerprint()})
+
+
+def to_arrays(feature_set: FeatureSet) -> dict[str, NDArray[Any]]:
+    """Every array of a feature file but ``features``."""
+    arrays: dict[str, NDArray[Any]] = {"categories": np.array(feature_set.categories, dtype=np.str_)}
+    for key in ("labels", *OPTIONAL):
+        value = getattr(feature_set, key)
+        if value is not None:
+            arrays[key] = value
+    return arrays
+
+
+def write_arrays(folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write arrays as .npy files, and remove what an earlier feature set left of the optional ones."""
+    for key in OPTIONAL:
+        if key not in arrays:
+            (folder / f"{key}.npy").unlink(missing_ok=True)
+    for key, array in arrays.items():
+        atomic_write(folder / f"{key}.npy", lambda file, a=array: np.save(file, a, allow_pickle=False))  # type: ignore[misc]
+
+
+def finish_folder(folder: Path, facts: dict[str, Any]) -> None:
+    """Mark a folder of features as whole."""
+    write_json(folder / MARKER, {"format": "labelwise-features", "schema": 1, **facts})
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def check_finite(features: FeatureArray, ids: Texts) -> None:
+    """Refuse NaN and infinities in ``features``, looked at in pieces.
+
+    Raises
+    ------
+    DataError
+        With the first row that has one.
+    """
+    for chunk in chunks(features):
+        bad = ~np.isfinite(features[chunk].reshape(chunk.stop - chunk.start, -1)).all(axis=1)
+        if bad.any():
+            row = chunk.start + int(bad.argmax())
+            raise DataError(f"features: row {row} ({str(ids[row])!r}) has NaN or infinite values; leave the row out")
+
+
+def _save_chunks(file: IO[bytes], features: FeatureArray) -> None:
+    """A .npy file, written piece by piece."""
+    header = {"descr": np.lib.format.dtype_to_descr(features.dtype), "fortran_order": False, "shape": features.shape}
+    np.lib.format.write_array_header_2_0(file, header)
+    for chunk in chunks(features):
+        file.write(np.ascontiguousarray(features[chunk]).tobytes())
+
+
+def _read_folder(folder: Path) -> dict[str, Any]:
+    """Arrays by name; ``features`` as a memory map, or several of them behind one another."""
+    if (folder / UNFINISHED).exists() and not (folder / MARKER).exists():
+        raise DataError(f"{folder}: unfinished, rows are missing; run the command that makes it again")
+    shards = sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit())
+    top = _read_npy(folder)
+    if not shards or "features" in top:
+        return top
+    parts = [_read_folder(shard) for shard in shards]
+    common = {key: value for key, value in parts[0].items() if key not in PER_ROW}
+    for key in PER_ROW:
+        have = [key in part for part in parts]
+        if any(have) and not all(have):
+            raise DataError(f"{shards[have.index(False)]}: no {key!r}, other shards have it")
+        if not all(have) or key in top:
+            continue
+        arrays = [part[key] for part in parts]
+        if len({(array.shape[1:], array.dtype.kind) for array in arrays}) > 1:
+            shapes = ", ".join(f"{a.dtype} {a.shape}" for a in arrays)
+            raise DataError(f"{folder}: {key!r} of the shards does not fit together: {shapes}")
+        common[key] = ShardedArray.of(arrays) if key == "features" else np.concatenate(arrays)
+    return {**common, **top}
+
+
+def _read_npy(folder: Path) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    for key in (*REQUIRED, *OPTIONAL):
+        file = folder / f"{key}.npy"
+        if not file.exists():
+            continue
+        try:
+            arrays[key] = np.load(file, mmap_mode="r" if key in MAPPED else None, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            pickled = "holds pickled objects, which are not loaded"
+            raise DataError(f"{file}: {pickled if 'pickle' in str(error) else f'damaged ({error})'}") from None
+    return arrays
+
+
+def _from_arrays(name: str, arrays: dict[str, Any]) -> FeatureSet:
+    """Arrays of a file, in the types of a :class:`FeatureSet`."""
+    for key in ("labels", "head_weight", "head_bias", "label_weight", "features"):
+        if key in arrays and arrays[key].dtype.kind not in "fiub":
+            raise DataError(f"{key}: {arrays[key].dtype} are not numbers")
+    features = arrays["features"]
+    if features.dtype not in (np.float16, np.float32):
+        if not isinstance(features, np.ndarray) or isinstance(features, np.memmap):
+            raise DataError(f"features: {features.dtype}; save them as float16 or float32")
+        features = features.astype(np.float32)
+    floats = {
+        key: np.asarray(arrays[key], dtype=np.float32)
+        for key in ("head_weight", "head_bias", "label_weight")
+        if key in arrays
+    }
+    texts = {key: text(arrays[key]) for key in ("ids", "groups") if key in arrays}
+    split = text(arrays["split"]) if "split" in arrays else np.full(len(features), "fit")
+    return FeatureSet(
+        name=name,
+        features=features,
+        labels=np.asarray(arrays["labels"], dtype=np.float32),
+        categories=tuple(text(arrays["categories"]).tolist()),
+        split=split,
+        head_weight=floats.get("head_weight"),
+        head_bias=floats.get("head_bias"),
+        label_weight=floats.get("label_weight"),
+        ids=texts.get("ids", _empty()),
+        groups=texts.get("groups", _empty()),
+    )
+
+
+def _check_shapes(s: FeatureSet) -> None:
+    n, c = len(s.features), len(s.categories)
+    if s.features.ndim not in (2, 3) or 0 in s.features.shape:
+        raise DataError(f"features: shape {s.features.shape}, expected (N, D) or (N, C, D) with at least one row")
+    if s.features.dtype not in (np.float16, np.float32):
+        raise DataError(f"features: {s.features.dtype}, expected float16 or float32")
+    if s.features.ndim == 3 and s.features.shape[1] != c:
+        raise DataError(f"features: {s.features.shape[1]} categories in shape {s.features.shape}, there are {c}")
+    expected: dict[str, tuple[int, ...]] = {
+        **{"labels": (n, c), "label_weight": (n, c), "split": (n,), "ids": (n,), "groups": (n,)},
+        **{"head_weight": (c, s.dim), "head_bias": (c,)},
+    }
+    for key, shape in expected.items():
+        value = getattr(s, key)
+        if value is not None and value.shape != shape:
+            what = f"{n} rows, {c} categories, {s.dim} features"
+            raise DataError(f"{key}: shape {value.shape}, expected {shape} ({what})")
+    if (s.head_weight is None) != (s.head_bias is None):
+        have, lacks = ("head_bias", "head_weight") if s.head_weight is None else ("head_weight", "head_bias")
+        raise DataError(f"{have} is there without {lacks}; give both (zeros for a head without a bias) or none")
+    for key in ("head_weight", "head_bias"):
+        value = getattr(s, key)
+        if value is not None and not np.isfinite(value).all():
+            category = s.categories[int(np.argwhere(~np.isfinite(value))[0][0])]
+            raise DataError(f"{key}: NaN or infinite values for category {category!r}")
+
+
+def _check_names(s: FeatureSet) -> None:
+    if len(set(s.categories)) < len(s.categories):
+        repeated = next(name for i, name in enumerate(s.categories) if name in s.categories[:i])
+        raise DataError(f"categories: {repeated!r} is there twice")
+    wrong = ~np.isin(s.split, SPLITS)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(f"split: row {row} ({str(s.ids[row])!r}) says {str(s.split[row])!r}, not {', '.join(SPLITS)}")
+    if not (s.split == "fit").any():
+        raise DataError("split: no row is fit, so there is nothing to learn from")
+    names, first, count = np.unique(s.ids, return_index=True, return_counts=True)
+    if (count > 1).any():
+        row = first[count > 1][0]
+        raise DataError(f"ids: {str(s.ids[row])!r} is there {count[count > 1][0]} times, first in row {row}")
+    if s.groups is s.ids:
+        return
+    names, member = np.unique(s.groups, return_inverse=True)
+    inside = np.stack([np.bincount(member[s.split == split], minlength=len(names)) > 0 for split in SPLITS])
+    parted = inside.sum(axis=0) > 1
+    if parted.any():
+        group = int(parted.argmax())
+        one, two, *_ = (split for split, there in zip(SPLITS, inside[:, group], strict=True) if there)
+        raise DataError(f"groups: {str(names[group])!r} lies in {one} and in {two}; a group must not be parted")
+
+
+def _check_labels(s: FeatureSet) -> None:
+    if place := first_entry(s.labels, lambda part: ((part < 0) & (part != -1)) | (part > 1)):
+        row, category = place
+        raise DataError(
+            f"labels: {s.labels[row, category]:g} in row {row} ({str(s.ids[row])!r}), category"
+            f" {s.categories[category]!r}; expected 1, 0, NaN (unknown), -1 (uncertain) or a soft label in [0, 1]"
+        )
+    if s.label_weight is None:
+        return
+    if place := first_entry(s.label_weight, lambda part: ~(np.isfinite(part) & (part >= 0))):
+        row, category = place
+        raise DataError(
+            f"label_weight: {s.label_weight[row, category]:g} in row {row} ({str(s.ids[row])!r}), category"
+            f" {s.categories[category]!r}; expected a finite number, not negative"
+        )

@@ -1,0 +1,123 @@
+"""What a run refuses, warns of and writes down before anything is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import labelwise
+from labelwise.config import Recipe
+from labelwise.data.dataset import Dataset
+from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.labels.missingness import in_words, only_positives_known
+from labelwise.models import zoo
+from labelwise.models.classifier import InputSpec
+from labelwise.refinery.generations import Step, chooses, labelled_by, step_of
+from labelwise.runs import CONFIG, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
+from labelwise.settings import dump_yaml
+
+
+def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
+    """What would stop a chain after some of its networks have been trained stops it before.
+
+    Raises
+    ------
+    LabelwiseError
+        If a split is missing that is needed, a network is unknown, or options do not go together.
+    """
+    if not len(data.rows("fit")):
+        raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
+    if not len(data.rows("select")) and (baselines or chooses(recipe)):
+        raise DataError(f"{data.name}: nothing is held out to choose with; set data.select_share above 0")
+    for generation in range(1, recipe.chain.generations + 1):
+        step = step_of(recipe, generation)
+        zoo.refuse_unknown(step.model.name)
+        if data.table is not None and step.train.taxonomy is not None:
+            raise ConfigError("train.taxonomy: it spreads the one label of a sample, these have several; leave it out")
+        if data.table is None and (labelled_by(step, generation) > 0 or recipe.chain.refinery):
+            _refuse_labels(recipe, data, step)
+
+
+def _refuse_labels(recipe: Recipe, data: Dataset, step: Step) -> None:
+    """Of a generation that a refinery labels."""
+    options, unseen = step.refined, recipe.chain.fold_labels == "unseen"
+    if step.train.balance == "class_weights" and options.loss != "kl":
+        raise ConfigError(f"train.balance class_weights: it weights the terms of kl; {options.loss} has none")
+    if options.jitter.step > 0 and data.is_features:
+        raise ConfigError("chain.refined.jitter: it moves pixels, the data are embeddings; leave it out")
+    if unseen and (step.views.mixup > 0 or step.views.cutmix > 0):
+        raise ConfigError("chain.fold_labels unseen: a mixed view is of two samples; set mixup and cutmix to 0")
+    if unseen and options.norm == "batch":
+        raise ConfigError(
+            "chain.refined.norm batch: with fold_labels unseen each refinery sees a part of a batch alone"
+        )
+
+
+@contextmanager
+def kept_if_refused(out: Path, is_main: bool) -> Iterator[None]:
+    """The recipe and the facts of a finished run stay where the run is refused that was to overwrite them."""
+    before = {out / name: (out / name).read_bytes() for name in (CONFIG, RUN) if is_main and (out / name).exists()}
+    try:
+        yield
+    except RunError:
+        for path, content in before.items():
+            atomic_write(path, content)
+        raise
+
+
+def open_run(recipe: Recipe, out: Path, data: Dataset, spec: InputSpec, kind: str) -> None:
+    """Save the resolved recipe and what the run depends on; refuse the folder of another data set."""
+    if (out / RUN).exists():
+        before = read_json(out / RUN)
+        if before["data"]["fingerprint"] != data.fingerprint():
+            raise RunError(f"{out}: holds a run on other data ({before['data']['name']}); give another --out")
+    atomic_write(out / CONFIG, dump_yaml(recipe).encode())
+    noise = recipe.data.noise
+    fit = data.rows("fit")
+    accuracy = None if data.true_label is None else float((data.label[fit] == data.true_label[fit]).mean())
+    values = {
+        "schema": SCHEMA,
+        "kind": kind,
+        "version": labelwise.__version__,
+        "recipe": recipe.name,
+        "recipe_hash": fingerprint(recipe.model_dump(mode="json")),
+        "description": recipe.description,
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint(),
+            "classes": list(data.classes),
+            "sizes": data.sizes(),
+            "unreadable": list(data.unreadable),
+            "given_label_accuracy": accuracy,
+            "simulated_noise": f"{noise.rate:.0%} {noise.kind}" if noise.rate > 0 else None,
+            "known": _known_share(data),
+            "image": None if data.is_features else {"size": spec.size, "channels": spec.channels},
+        },
+        "environment": environment(),
+        "command": " ".join(["labelwise", *sys.argv[1:]]),
+    }
+    write_json(out / RUN, values)
+
+
+def warn_of_lonely_positives(data: Dataset) -> None:
+    """Where no label is negative, a network that ignores unknown ones learns that everything is positive, and so does
+    every network that it refines."""
+    if data.table is None:
+        return
+    if lonely := only_positives_known(data.table.take(data.rows("fit"))):
+        print(
+            f"warning: no negative label is known of {in_words(lonely, data.table)}: ignoring unknown labels"
+            " teaches nothing about them; set labels.unknown=negative",
+            file=sys.stderr,
+        )
+
+
+def _known_share(data: Dataset) -> dict[str, Any] | None:
+    """Share of the fit labels that is known, and whether others were hidden; None for single-label data."""
+    if data.table is None:
+        return None
+    share = float(data.table.known[data.rows("fit")].mean())
+    return {"share": share, "simulated": data.true_table is not None}

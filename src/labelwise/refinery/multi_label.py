@@ -1,0 +1,220 @@
+"""Any number of categories per sample, few labels known: given ones stay, the refinery answers for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from labelwise.config import LabelsConfig, PseudoConfig
+from labelwise.data.counter_rng import derive_seed
+from labelwise.data.dataset import Dataset
+from labelwise.errors import ConfigError
+from labelwise.labels import strategies
+from labelwise.labels.table import INFERRED, UNKNOWN, LabelTable
+from labelwise.losses.partial import most_confident
+from labelwise.metrics.calibration import binary_calibration_error
+from labelwise.metrics.multilabel import hard_labels, probabilities
+from labelwise.models.classifier import Classifier
+from labelwise.refinery.context import SCORE_VIEW, Bench, Node, Plan, Scores, changed, fit_sample
+from labelwise.refinery.partial_loss import make_scheme
+from labelwise.refinery.refined_labels import centre_answers, fold_lineage, refinery_labels
+from labelwise.train.evaluate import predict_logits
+from labelwise.train.multilabel import (
+    MultiLabelTask,
+    Refined,
+    pseudo_labels,
+    rank_known,
+    ranking_scores,
+    scores_of,
+)
+
+
+class MultiLabel:
+    """Training on partly known labels, and the refinement of unknown ones.
+
+    Without refineries unknown labels are treated as ``recipe.labels`` says. With them, every unknown label becomes what
+    the refinery believes of the view (``recipe.chain.unknown``); given labels are never replaced.
+    """
+
+    metric = "map"
+
+    def plan(self, bench: Bench, node: Node, model: Classifier, refineries: Sequence[Classifier]) -> Plan:
+        if node.train.balance != "none":
+            raise ConfigError(f"train.balance {node.train.balance}: not for multi-label data; leave it out")
+        if node.refined is not None and changed(node.refined):
+            raise ConfigError("chain.refined: for one class per sample; multi-label data have chain.unknown")
+        options = node.labels or bench.recipe.labels
+        table, unknown = self._decided(bench, options)
+        if refineries:
+            return self._refined(bench, node, model, refineries, table, unknown)
+        seed = derive_seed(bench.seed, "unknown labels")
+        table = strategies.unknown(table, options.unknown, seed, bench.dataset.keys)
+        scheme = make_scheme(bench, node, options)
+        task = MultiLabelTask(
+            table,
+            bench.dataset.rows("fit"),
+            model.spec.size,
+            bench.runtime.device,
+            scheme=scheme,
+            unknown=unknown,
+            smoothing=node.train.label_smoothing,
+        )
+        return Plan(task, described(options, node.train.label_smoothing))
+
+    def lineage(self, bench: Bench, node: Node) -> dict[str, Any]:
+        options = changed(node.labels or bench.recipe.labels)
+        if node.parents:
+            share = _share(bench, node)  # those of other rounds do not count
+            options |= {"refined": changed(bench.recipe.chain.unknown, {"share"})}
+            options |= {} if share is None else {"share": share}
+        return {"labels": options} | fold_lineage(bench, node)
+
+    def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
+        return ranking_scores(logits, _table(dataset).take(rows))
+
+    def scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> dict[str, Any]:
+        table = _table(dataset).take(rows)
+        ranks = rank_known(logits, table)
+        errors = binary_calibration_error(probabilities(logits), hard_labels(table))
+        columns = (table.categories, ranks.ap.tolist(), ranks.auc.tolist(), *_counts(ranks.positives, ranks.negatives))
+        keys = ("category", "ap", "auc", "positives", "negatives")
+        return scores_of(ranks, logits, table) | {
+            "ece": float(np.nanmean(errors)) if np.isfinite(errors).any() else float("nan"),
+            "scored": ranks.scored,
+            "per_category": [dict(zip(keys, entry, strict=True)) for entry in zip(*columns, strict=True)],
+        }
+
+    def predictions(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        return {"logits": logits.numpy()}
+
+    def fit_scores(self, bench: Bench, model: Classifier) -> Scores:
+        """How the network sees its own training images.
+
+        ``map`` against the known labels on one random crop each, in eval mode (a sample of the images). Where labels
+        were hidden for an experiment, what it makes of them on centre views: ``hidden_map``, and
+        ``refined_label_accuracy``, the share of them that its rounded probability gets right.
+        """
+        dataset, table = bench.dataset, _table(bench.dataset)
+        sample = fit_sample(dataset)
+        crops = predict_logits(model, bench.loader, sample, bench.runtime, view=SCORE_VIEW, seed=bench.seed)
+        out = {"map": ranking_scores(crops, table.take(sample))["map"]}
+        if dataset.true_table is None:
+            return out
+        true = dataset.true_table.take(sample)
+        hidden = true.hide(true.known & ~table.take(sample).known)
+        if hidden.known.any():
+            logits = predict_logits(model, bench.loader, sample, bench.runtime)
+            right = (logits.numpy() > 0) == (hidden.values >= 0.5)
+            out["hidden_map"] = ranking_scores(logits, hidden)["map"]
+            out["refined_label_accuracy"] = float(right[hidden.known].mean())
+        return out
+
+    def _decided(self, bench: Bench, options: LabelsConfig) -> tuple[LabelTable, NDArray[np.bool_]]:
+        """The table with its uncertain labels decided, and where a label is unknown then."""
+        seed = derive_seed(bench.seed, "uncertain labels")
+        table = strategies.uncertain(_table(bench.dataset), options.uncertain, seed, bench.dataset.keys)
+        return table, table.source == UNKNOWN
+
+    def _refined(
+        self,
+        bench: Bench,
+        node: Node,
+        model: Classifier,
+        refineries: Sequence[Classifier],
+        table: LabelTable,
+        unknown: NDArray[np.bool_],
+    ) -> Plan:
+        options, runtime, dataset = bench.recipe.chain.unknown, bench.runtime, bench.dataset
+        refinery = refinery_labels(bench, node, refineries, torch.sigmoid)
+        refined, share = None, _share(bench, node)
+        if options.view == "each":
+            refined = Refined(refinery, options)
+        else:
+            table = fill_in(table, unknown, centre_answers(bench, refinery), options, share)
+        # The loss alone: refined labels are no assumption to be doubted.
+        scheme = make_scheme(bench, node, _plain(node.labels or bench.recipe.labels))
+        task = MultiLabelTask(
+            table,
+            dataset.rows("fit"),
+            model.spec.size,
+            runtime.device,
+            scheme=scheme,
+            refined=refined,
+            unknown=unknown,
+            smoothing=node.train.label_smoothing,
+        )
+        view = "dynamic" if options.view == "each" else "static"
+        surest = "" if share is None else f", surest {100 * share:g}%"
+        label = f"refinery {options.kind} {view}{surest} ({refinery.names})"
+        return Plan(task, label, check=refinery.assert_unchanged)
+
+
+def fill_in(
+    table: LabelTable,
+    unknown: NDArray[np.bool_],
+    probability: NDArray[np.float32],
+    options: PseudoConfig,
+    share: float | None = None,
+) -> LabelTable:
+    """``table`` with refined labels where ``unknown``.
+
+    Parameters
+    ----------
+    unknown : (N, C)
+    probability : (N, C) of the refinery; NaN leaves a label unknown
+    share : of the unknown labels that the refinery answers for, the surest so many; None: all that ``options`` let in
+    """
+    found = torch.from_numpy(probability)
+    if share is None:
+        labels = pseudo_labels(found, options).numpy()
+    else:
+        asked = torch.from_numpy(unknown) & ~found.isnan()
+        labels = most_confident(
+            found.logit(),
+            asked,
+            share,
+            per_category=options.per_category,
+            positive_only=options.positive_only,
+        ).numpy()
+    here = unknown & ~np.isnan(labels)
+    values = np.where(here, labels, table.values)
+    source = np.where(here, np.uint8(INFERRED), table.source)
+    others = np.float32(1) if table.weight is None else table.weight
+    return replace(table, values=values, source=source, weight=np.where(here, np.float32(options.weight), others))
+
+
+def described(options: LabelsConfig, smoothing: float) -> str:
+    """What a network without a refinery learns from, for tables."""
+    unknown = options.unknown if isinstance(options.unknown, str) else "by category or drawn"
+    words = {"ignore": "given", "negative": "given, unknown as negative", "positive": "given, unknown as positive"}
+    parts = [words.get(unknown, f"given, unknown {unknown}")]
+    parts += [options.loss] if options.loss != "bce" else []
+    parts += [options.scheme] if options.scheme != "plain" else []
+    return ", ".join(parts) + ("" if smoothing == 0 else f", smoothed {smoothing:g}")
+
+
+def _share(bench: Bench, node: Node) -> float | None:
+    """The share of unknown labels that is refined in the generation of ``node``."""
+    chain = bench.recipe.chain
+    generation = node.generation or 1
+    return chain.unknown.share_in(generation if chain.refinery else generation - 1)
+
+
+def _plain(options: LabelsConfig) -> LabelsConfig:
+    """The loss alone: refined labels are no assumption to be doubted."""
+    return options.model_copy(update={"scheme": "plain"})
+
+
+def _table(dataset: Dataset) -> LabelTable:
+    assert dataset.table is not None
+    return dataset.table
+
+
+def _counts(*counts: Tensor) -> list[list[int]]:
+    return [count.tolist() for count in counts]

@@ -1,0 +1,135 @@
+"""Every rank takes its part of the same global batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labelwise.config import ViewConfig
+from labelwise.data.sampling import REPEAT_SHIFT, Shard, fixed_jobs, steps_per_epoch, train_jobs
+from labelwise.errors import ConfigError
+
+PLAIN, MIXED = ViewConfig(), ViewConfig(mixup=0.4, cutmix=1.0)
+
+
+def jobs_of(n: int, batch: int, world: int, views: ViewConfig = PLAIN, epoch: int = 3, weight=None):
+    return [train_jobs(np.arange(n) * 2, batch, views, 1, epoch, Shard(r, world), weight) for r in range(world)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3), st.integers(6, 70), st.integers(6, 20))
+def test_ranks_together_take_the_batches_of_one_process(world, n, batch):
+    (single,) = jobs_of(n, batch, 1, MIXED)
+    ranks = jobs_of(n, batch, world, MIXED)
+    steps = steps_per_epoch(n, batch, Shard(0, world))
+    assert {len(jobs) for jobs in ranks} == {steps} and len(single) - steps in (0, 1)
+    values = np.random.default_rng(0).random(2 * n)
+    for whole, *parts in zip(single, *ranks, strict=False):
+        np.testing.assert_array_equal(np.concatenate([p.rows for p in parts]), whole.rows)
+        np.testing.assert_array_equal(np.concatenate([p.numbers for p in parts]), whole.numbers)
+        np.testing.assert_array_equal(np.concatenate([p.mix.share for p in parts]), whole.mix.share)
+        np.testing.assert_array_equal(np.concatenate([p.mix.centre for p in parts]), whole.mix.centre)
+        assert {p.mix.cut for p in parts} == {whole.mix.cut}
+        assert min(len(p.rows) for p in parts) >= 2
+        mean_over_ranks = np.mean([p.weight * values[p.rows].mean() for p in parts])
+        assert mean_over_ranks == pytest.approx(values[whole.rows].mean())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 12))
+def test_steps_per_epoch_counts_the_batches(n, batch):
+    (jobs,) = jobs_of(n, batch, 1)
+    assert len(jobs) == steps_per_epoch(n, batch, Shard())
+    seen = np.concatenate([job.rows for job in jobs])
+    assert len(np.unique(seen)) == len(seen) >= n - 1
+
+
+def test_a_batch_that_is_too_small_for_the_processes_is_refused():
+    with pytest.raises(ConfigError, match="batch_size"):
+        jobs_of(20, 3, 2)
+    with pytest.raises(ConfigError, match="batch_size"):
+        jobs_of(5, 64, 3)
+
+
+def test_every_row_once_in_an_order_of_the_epoch():
+    (first,), (again,), (later,) = jobs_of(50, 8, 1), jobs_of(50, 8, 1), jobs_of(50, 8, 1, epoch=4)
+    order = np.concatenate([job.rows for job in first])
+    assert sorted(order) == list(range(0, 100, 2))
+    np.testing.assert_array_equal(order, np.concatenate([job.rows for job in again]))
+    assert (order != np.concatenate([job.rows for job in later])).any()
+    assert {int(v) for job in first for v in job.numbers} == {3}
+    assert all(job.weight == 1 and job.mix is None for job in first)
+
+
+def test_a_sampler_repeats_samples_in_other_views():
+    weight = np.r_[np.full(10, 9.0), np.full(30, 1.0)]
+    (jobs,) = jobs_of(40, 8, 1, weight=weight)
+    rows, numbers = (np.concatenate([getattr(j, name) for j in jobs]) for name in ("rows", "numbers"))
+    assert len({*zip(rows.tolist(), numbers.tolist(), strict=True)}) == 40  # no view twice
+    assert ((numbers & ((1 << REPEAT_SHIFT) - 1)) == 3).all()
+    for row in np.unique(rows):
+        repetitions = numbers[rows == row] >> REPEAT_SHIFT
+        np.testing.assert_array_equal(repetitions, np.arange(len(repetitions)))
+    assert 0.5 < (rows < 20).mean() < 0.95  # 0.75 expected
+
+
+def test_some_views_of_a_sample_in_turn():
+    views = ViewConfig(number=3, mixup=0.4)
+    epochs = [jobs_of(50, 8, 1, views, epoch)[0] for epoch in range(7)]
+    for epoch, jobs in enumerate(epochs):
+        assert {int(n) for job in jobs for n in job.numbers} == {epoch % 3}
+        assert {job.epoch for job in jobs} == {epoch}
+    order = [np.concatenate([job.rows for job in jobs]).tolist() for jobs in epochs]
+    share = [np.concatenate([job.mix.share for job in jobs]).tolist() for jobs in epochs]
+    assert len({*map(tuple, order)}) == len({*map(tuple, share)}) == 7  # order, partners and shares are new
+    plain = jobs_of(50, 8, 1, ViewConfig(mixup=0.4), 5)[0]  # and those of any other number of views
+    for ours, other in zip(epochs[5], plain, strict=True):
+        np.testing.assert_array_equal(ours.rows, other.rows)
+        np.testing.assert_array_equal(ours.mix.share, other.mix.share)
+
+
+def test_a_sampler_repeats_samples_in_the_next_of_their_views():
+    weight = np.r_[np.full(10, 9.0), np.full(30, 1.0)]
+    (jobs,) = jobs_of(40, 8, 1, ViewConfig(number=2), 3, weight)
+    rows, numbers = (np.concatenate([getattr(j, name) for j in jobs]) for name in ("rows", "numbers"))
+    for row in np.unique(rows):
+        np.testing.assert_array_equal(numbers[rows == row], (3 + np.arange((rows == row).sum())) % 2)
+    (jobs,) = jobs_of(40, 8, 1, ViewConfig(number=1), 3, weight)
+    assert not any(job.numbers.any() for job in jobs)
+
+
+def test_pairs_that_are_mixed_share_one_draw_and_stay_on_a_rank():
+    for world in (1, 2, 3):
+        for n in (23, 24, 25):
+            for jobs in jobs_of(n, 12, world, MIXED):
+                for job in jobs[:-1]:
+                    assert len(job.rows) % 2 == 0
+                for job in jobs:
+                    pairs = len(job.rows) // 2 * 2
+                    np.testing.assert_array_equal(job.mix.share[:pairs:2], job.mix.share[1:pairs:2])
+                    np.testing.assert_array_equal(job.mix.centre[:pairs:2], job.mix.centre[1:pairs:2])
+                    if len(job.rows) % 2:
+                        assert job.mix.share[-1] == 1
+
+
+def test_mixup_and_cutmix_half_of_the_batches_each():
+    (jobs,) = jobs_of(1200, 6, 1, MIXED)
+    assert 0.35 < np.mean([job.mix.cut for job in jobs]) < 0.65
+    (jobs,) = jobs_of(60, 6, 1, ViewConfig(cutmix=1.0))
+    assert all(job.mix.cut for job in jobs)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_fixed_jobs_cover_rows_in_order(world):
+    rows = np.array([5, 3, 9, 1, 7, 2, 8])
+    jobs = [job for rank in range(world) for job in fixed_jobs(rows, 2, Shard(rank, world))]
+    np.testing.assert_array_equal(np.concatenate([job.rows for job in jobs]), rows)
+    # A last one alone joins the batch before.
+    expected = {1: [2, 2, 3], 2: [2, 2, 3], 3: [2, 2, 3]}
+    assert all(job.numbers is None for job in jobs) and [len(job.rows) for job in jobs] == expected[world]
+    jobs = fixed_jobs(rows, 4, Shard(), number=2**31)
+    assert [job.numbers.tolist() for job in jobs] == [[2**31] * 4, [2**31] * 3]
+    assert [len(job.rows) for job in fixed_jobs(rows[:1], 2, Shard())] == [1]
+    assert fixed_jobs(rows[:0], 2, Shard()) == []

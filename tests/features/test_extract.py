@@ -1,0 +1,309 @@
+"""Features of a network over real readers: the right rows, labels and head; killed and resumed; several ranks."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from labelwise.config import ModelConfig, Recipe, load_recipe
+from labelwise.data.readers import load_dataset
+from labelwise.data.sampling import Shard
+from labelwise.errors import ConfigError, DataError, ModelError, RunError
+from labelwise.features import extract
+from labelwise.features.extract import extract_features
+from labelwise.features.file import read_features
+from labelwise.models import checkpoint, zoo
+from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.runs import read_json
+from labelwise.train.runtime import Runtime
+
+N, SIZE, NAMES = 24, 12, ("cat", "dog", "fish")
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (N, SIZE, SIZE, 3), dtype=np.uint8)
+MULTI = RNG.choice([1, 0, np.nan, -1], size=(N, 3)).astype(np.float32)
+SINGLE = np.r_[np.arange(N - 2) % 3, -1, -1]
+SPLIT = np.array(["fit"] * 12 + ["select"] * 6 + ["test"] * 6)
+SPEC = InputSpec("image", SIZE, 3, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "data.npz"
+    ids = np.array([f"image {row}" for row in range(N)])
+    np.savez(path, images=PIXELS, label=MULTI, categories=np.array(NAMES), split=SPLIT, ids=ids)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A checkpoint whose classes are the data's categories in another order."""
+    torch.manual_seed(1)
+    classifier = zoo.build(ModelConfig(name="small-narrow"), ("fish", "cat", "dog"), SPEC)
+    classifier.train()(torch.rand(8, 3, SIZE, SIZE))  # moves the batch statistics
+    checkpoint.save(tmp_path / "model", classifier, {"eval_crop": 1.0})
+    return tmp_path / "model"
+
+
+def recipe(path: Path, *overrides: str) -> Recipe:
+    return load_recipe(None, [f"data.source={path}", "train.channels_last=false", *overrides])
+
+
+def run(model: Path | str, path: Path, out: Path, *overrides: str, **options: Any) -> dict[str, Any]:
+    return extract_features(str(model), recipe(path, *overrides), out, quiet=True, **options)
+
+
+def logits_of(path: Path) -> torch.Tensor:
+    """Logits of a checkpoint for PIXELS, whose size is the network's: a centre view is the image itself."""
+    classifier, _ = checkpoint.load(path)
+    with torch.no_grad():
+        return classifier.eval()(torch.from_numpy(PIXELS).permute(0, 3, 1, 2) / 255)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+def test_a_checkpoint_with_the_data_s_categories(tmp_path, data, model, precision):
+    results = run(model, data, tmp_path / "f", precision=precision)
+    found = read_features(tmp_path / "f")
+    assert isinstance(found.features, np.memmap) and found.features.dtype == precision.replace("fp", "float")
+    np.testing.assert_array_equal(found.labels, MULTI)
+    assert found.categories == NAMES and found.split.tolist() == SPLIT.tolist() and found.ids[3] == "image 3"
+    own = found.features.astype(np.float32) @ found.head_weight.T + found.head_bias
+    expected = logits_of(model).numpy()[:, [1, 2, 0]]
+    difference = np.abs(own - expected).max()
+    assert difference < (1e-5 if precision == "fp32" else 5e-3)
+    told = results["largest_logit_difference"]
+    assert told == 0 if precision == "fp32" else difference * 0.9 < told < difference * 1.1 + 1e-5
+    assert results["rows"] == N and results["dim"] == 64 and results["splits"] == {"fit": 12, "select": 6, "test": 6}
+    assert results["images_per_second"] > 0 and results["kind"] == "features"
+    assert (
+        read_json(tmp_path / "f" / "results.json")["weights_hash"]
+        == read_json(tmp_path / "f" / "features.json")["weights_hash"]
+    )
+    assert not (tmp_path / "f" / "progress.json").exists()
+
+
+def test_single_label_data_become_one_hot(tmp_path, model):
+    path = tmp_path / "single.npz"
+    np.savez(path, images=PIXELS, label=SINGLE, classes=np.array(NAMES), split=SPLIT)
+    run(model, path, tmp_path / "f")
+    found = read_features(tmp_path / "f")
+    expected = np.where(SINGLE[:, None] < 0, np.nan, SINGLE[:, None] == np.arange(3))
+    np.testing.assert_array_equal(found.labels, expected)
+
+
+def test_a_head_of_other_classes_stays_out(tmp_path, data):
+    checkpoint.save(tmp_path / "other", zoo.build(ModelConfig(name="small-narrow"), ("a", "b", "c"), SPEC), {})
+    results = run(tmp_path / "other", data, tmp_path / "f")
+    found = read_features(tmp_path / "f")
+    assert found.head_weight is None and found.head_bias is None
+    assert results["head"] is False and results["largest_logit_difference"] is None
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(2)
+    save_file(timm.create_model("test_resnet", num_classes=7).state_dict(), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+def test_a_timm_network_by_name_with_weights_of_its_own_classes(tmp_path, data, weights):
+    """Normalised and sized as timm knows the network, unless the views say otherwise."""
+    results = run("test_resnet", data, tmp_path / "f", "views.size=24", weights=weights, precision="fp32")
+    net = timm.create_model("test_resnet", num_classes=7)
+    checkpoint.load_weights(net, checkpoint.read_weights(weights), "w")
+    habits = net.pretrained_cfg
+    assert results["input"]["size"] == 24 and results["input"]["mean"] == list(habits["mean"])
+    assert results["eval_crop"] == habits["crop_pct"] != 1.0
+    dataset = load_dataset(recipe(data).data, partial=True)
+    spec = InputSpec.from_json(results["input"])
+    views = recipe(data, f"views.eval_crop={habits['crop_pct']}", f"views.interpolation={spec.interpolation}").views
+    loader = extract.make_loader(dataset, views, torch.device("cpu"))
+    [batch] = loader.stream(extract.fixed_jobs(np.arange(N), N, Shard()), (24,), 0)
+    seen = Classifier(net.eval(), spec, tuple("abcdefg"), "", {})
+    net.fc = torch.nn.Identity()
+    with torch.no_grad():
+        expected = seen(batch.inputs[24]).numpy()
+    found = read_features(tmp_path / "f")
+    np.testing.assert_allclose(found.features, expected, atol=1e-5, rtol=1e-4)
+    assert found.head_weight is None
+    whole = run("test_resnet", data, tmp_path / "g", "views.eval_crop=1.0", weights=weights)
+    assert whole["input"]["size"] == habits["input_size"][1] and whole["eval_crop"] == 1.0
+
+
+def test_keep_head(tmp_path, data, weights):
+    with pytest.raises(ModelError, match="--keep-head: test_resnet has 7 outputs, the data have 3 categories"):
+        run("test_resnet", data, tmp_path / "f", weights=weights, keep_head=True)
+    state = timm.create_model("test_resnet", num_classes=3).state_dict()
+    save_file(state, tmp_path / "3.safetensors")
+    run("test_resnet", data, tmp_path / "f", "views.size=24", weights=tmp_path / "3.safetensors", keep_head=True)
+    np.testing.assert_array_equal(read_features(tmp_path / "f").head_weight, state["fc.weight"])
+
+
+def test_weights_without_a_head(tmp_path, data):
+    backbone = {k: v for k, v in timm.create_model("test_resnet").state_dict().items() if not k.startswith("fc.")}
+    torch.save(backbone, tmp_path / "w.pt")
+    run("test_resnet", data, tmp_path / "f", "views.size=24", weights=tmp_path / "w.pt")
+    assert read_features(tmp_path / "f").head_weight is None
+    with pytest.raises(ModelError, match="--keep-head: test_resnet comes without a head"):
+        run("test_resnet", data, tmp_path / "g", weights=tmp_path / "w.pt", keep_head=True)
+
+
+def test_grey_images_in_a_network_of_three_channels(tmp_path, weights):
+    path = tmp_path / "grey.npz"
+    np.savez(path, images=PIXELS[..., 0], label=MULTI, split=SPLIT)
+    assert run("test_resnet", path, tmp_path / "f", "views.size=24", weights=weights)["input"]["channels"] == 3
+    grey = timm.create_model("test_resnet", num_classes=2, in_chans=1).state_dict()
+    save_file(grey, tmp_path / "grey.safetensors")
+    results = run("test_resnet", path, tmp_path / "g", "views.size=24", weights=tmp_path / "grey.safetensors")
+    assert results["input"]["channels"] == len(results["input"]["mean"]) == 1
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path, data, model, monkeypatch):
+    monkeypatch.setattr(extract, "BATCH", 5)
+    monkeypatch.setattr(extract, "SAVE_SECONDS", 0.0)
+    run(model, data, tmp_path / "whole")
+    append, seen = extract._Part.append, []
+
+    def until_third(part, file, exact, ids):
+        if len(seen) == 3:
+            file.write(b"half a row")
+            raise Killed
+        seen.append(len(ids))
+        return append(part, file, exact, ids)
+
+    monkeypatch.setattr(extract._Part, "append", until_third)
+    with pytest.raises(Killed):
+        run(model, data, tmp_path / "f")
+    with pytest.raises(DataError, match="unfinished"):
+        read_features(tmp_path / "f")
+    assert read_json(tmp_path / "f" / "progress.json")["done"] == 15
+    seen.clear()
+    monkeypatch.setattr(extract._Part, "append", lambda *args: seen.append(len(args[3])) or append(*args))
+    run(model, data, tmp_path / "f")
+    assert seen == [5, 4]  # the rest of 24
+    for file in ("features.npy", "labels.npy", "head_weight.npy"):
+        assert (tmp_path / "f" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    first = read_json(tmp_path / "f" / "results.json")
+    whole = read_json(tmp_path / "whole" / "results.json")
+    assert first["largest_logit_difference"] == whole["largest_logit_difference"] > 0
+    seen.clear()
+    assert run(model, data, tmp_path / "f") == first and seen == []  # what is finished is not done again
+
+
+def test_a_folder_of_other_features_is_refused(tmp_path, data, model):
+    run(model, data, tmp_path / "f")
+    with pytest.raises(RunError, match=r"f: its features are of another precision \(fp16, now fp32\)"):
+        run(model, data, tmp_path / "f", precision="fp32")
+    labels = np.load(data)["label"].copy()
+    labels[0, 0] = 1 if labels[0, 0] != 1 else 0
+    np.savez(tmp_path / "other.npz", **{**np.load(data), "label": labels})
+    with pytest.raises(RunError, match="another data"):
+        run(model, tmp_path / "other.npz", tmp_path / "f")
+    changed, _ = checkpoint.load(model)
+    torch.nn.init.zeros_(changed.net.classifier.bias)
+    checkpoint.save(tmp_path / "changed", changed, {"eval_crop": 1.0})
+    (tmp_path / "f" / "features.json").rename(tmp_path / "f" / "progress.json")
+    with pytest.raises(RunError, match="another weights_hash"):
+        run(tmp_path / "changed", data, tmp_path / "f")
+    (tmp_path / "hand").mkdir()
+    np.save(tmp_path / "hand" / "features.npy", np.zeros((2, 2)))
+    with pytest.raises(RunError, match="features that labelwise did not write"):
+        run(model, data, tmp_path / "hand")
+
+
+def test_what_does_not_fit_into_half_precision(tmp_path, data, model):
+    classifier, _ = checkpoint.load(model)
+    norms = [m for m in classifier.net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    torch.nn.init.constant_(norms[-1].bias, 1e5)
+    checkpoint.save(tmp_path / "large", classifier, {"eval_crop": 1.0})
+    with pytest.raises(
+        DataError, match=r"sample 'image 0': a feature of 1e\+05 does not fit into fp16; use --precision"
+    ):
+        run(tmp_path / "large", data, tmp_path / "f")
+    run(tmp_path / "large", data, tmp_path / "g", precision="fp32")
+    torch.nn.init.constant_(norms[-1].bias, float("nan"))
+    checkpoint.save(tmp_path / "nan", classifier, {"eval_crop": 1.0})
+    with pytest.raises(ModelError, match="nan: gives NaN or infinite logits"):
+        run(tmp_path / "nan", data, tmp_path / "h", precision="fp32")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("test_resnet", {}, ConfigError, "test_resnet: no such checkpoint; a network's name needs either --weights"),
+        ("test_resnet", {"precision": "bf16"}, ConfigError, "--precision bf16: use one of fp16, fp32"),
+        ("no_such_net", {"weights": "w"}, ModelError, "no network called 'no_such_net'"),
+        ("test_vit", {"weights": "w"}, ModelError, "weights of another architecture"),
+        ("small-narrow", {"pretrained": True}, ModelError, "no pretrained weights of small-narrow"),
+        ("torchvision/squeezenet1_1", {"weights": "w"}, ModelError, r"not one linear layer.*\(Conv2d\)"),
+        ("mlp", {"weights": "w"}, ModelError, "mlp takes embeddings"),
+    ],
+)
+def test_networks_that_do_not_fit(tmp_path, data, weights, name, options, error, message):
+    options = {**options, **({"weights": weights} if "weights" in options else {})}
+    with pytest.raises(error, match=message) as caught:
+        run(name, data, tmp_path / "f", **options)
+    assert "\n" not in str(caught.value) and not (tmp_path / "f").exists()
+
+
+def test_a_checkpoint_needs_no_weights_and_a_folder_is_written(tmp_path, data, model, weights):
+    with pytest.raises(ConfigError, match="is a checkpoint and has its own weights"):
+        run(model, data, tmp_path / "f", weights=weights)
+    with pytest.raises(ConfigError, match=r"--out .*f\.npz: features are written to a folder"):
+        run(model, data, tmp_path / "f.npz")
+
+
+def test_embeddings(tmp_path):
+    """A network of embeddings has penultimate features too."""
+    values = RNG.normal(size=(N, 4)).astype(np.float32)
+    np.savez(tmp_path / "e.npz", features=values, label=MULTI, split=SPLIT)
+    spec = InputSpec("features", 4, 1, (0.0,) * 4, (1.0,))
+    checkpoint.save(tmp_path / "mlp", zoo.build(ModelConfig(name="mlp"), ("0", "1", "2"), spec), {})
+    assert run(tmp_path / "mlp", tmp_path / "e.npz", tmp_path / "f")["dim"] == 256
+    assert read_features(tmp_path / "f").head_weight.shape == (3, 256)
+    np.savez(tmp_path / "narrow.npz", features=values[:, :3], label=MULTI, split=SPLIT)
+    with pytest.raises(ModelError, match="takes embeddings of 4 numbers, those of narrow have 3"):
+        run(tmp_path / "mlp", tmp_path / "narrow.npz", tmp_path / "g")
+
+
+class Rank:
+    """One of two processes, as far as an extraction sees it; they run one after the other here."""
+
+    def __init__(self, rank: int, real: Runtime) -> None:
+        self.shard, self.is_main, self.device = Shard(rank, 2), rank == 0, torch.device("cpu")
+        self.accelerator = SimpleNamespace(wait_for_everyone=lambda: None, autocast=real.accelerator.autocast)
+
+    def gather(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+
+def test_two_ranks_write_what_one_writes(tmp_path, data, model, monkeypatch):
+    run(model, data, tmp_path / "one", precision="fp32")
+    real = extract.start_runtime
+    for rank in (1, 0):
+        monkeypatch.setattr(extract, "start_runtime", lambda chosen, rank=rank: Rank(rank, real(chosen)))
+        results = run(model, data, tmp_path / "two", precision="fp32")
+        if rank == 1:
+            shutil.copy(tmp_path / "two" / "00001" / "features.json", tmp_path / "two" / "progress.json")
+            with pytest.raises(DataError, match="two: unfinished"):  # rank 0 has noted that it is at work
+                read_features(tmp_path / "two")
+    one, two = read_features(tmp_path / "one"), read_features(tmp_path / "two")
+    assert sorted(p.name for p in (tmp_path / "two").iterdir() if p.is_dir()) == ["00000", "00001"]
+    np.testing.assert_allclose(two.features[:], one.features, atol=1e-5)
+    for field in ("labels", "split", "ids", "head_weight"):
+        np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
+    assert results["shards"] == 2 and results["rows"] == N
+    monkeypatch.setattr(extract, "start_runtime", real)
+    with pytest.raises(RunError, match=r"another shards \(2, now 1\)"):
+        run(model, data, tmp_path / "two", precision="fp32")

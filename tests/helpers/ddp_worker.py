@@ -1,0 +1,54 @@
+"""One rank of a run that test_ddp.py compares with a run of one process: ``ddp_worker.py OUT RECIPE...``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labelwise.config import load_recipe
+from labelwise.data.loaders import Batch
+from labelwise.refinery.chain import refine
+from labelwise.runs import write_json
+from labelwise.train.task import SoftLabelTask
+
+
+def record(seen: list[dict[str, Any]]) -> None:
+    """Note of every training step: a hash of each view's pixels, its label, and the sums of the losses."""
+    call = SoftLabelTask.__call__
+
+    def noted(self: SoftLabelTask, model: torch.nn.Module, batch: Batch) -> Any:
+        output = call(self, model, batch)
+        target = self._labeller(batch)
+        [pixels] = batch.inputs.values()
+        seen.append(
+            {
+                "views": [hashlib.sha256(x.numpy().tobytes()).hexdigest()[:12] for x in pixels],
+                "rows": batch.rows.tolist(),
+                "labels": target.tolist(),
+                "ce": output.sums[0].item(),
+            }
+        )
+        return output
+
+    SoftLabelTask.__call__ = noted  # type: ignore[method-assign]
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    seen: list[dict[str, Any]] = []
+    record(seen)
+    for path in sys.argv[2:]:
+        seen.clear()
+        recipe = load_recipe(path)
+        refine(recipe, out / recipe.name, quiet=True)
+        write_json(out / recipe.name / f"seen-{os.environ.get('RANK', '0')}.json", seen)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Multi-label checkpoints at work: scored on known labels, thresholds from other samples, a sigmoid each."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, f1_score
+
+from labelwise.config import DataConfig, ModelConfig, Recipe
+from labelwise.data.readers import load_dataset
+from labelwise.errors import DataError, ModelError
+from labelwise.inference.evaluate import evaluate_checkpoint, predict_folder
+from labelwise.labels.table import LabelTable
+from labelwise.metrics.multilabel import decision_scores, hard_labels
+from labelwise.models import checkpoint, zoo
+from labelwise.models.classifier import InputSpec
+from labelwise.report.terminal import scores_table
+
+N, NAMES = 160, ("cat", "dog", "fish")
+SPLIT = np.repeat(["fit", "select", "test"], (40, 60, 60))
+CARD: dict[str, Any] = {"task": "multi-label", "eval_crop": 1.0}
+
+
+def recipe(path: Path) -> Recipe:
+    return Recipe(threads=1, data=DataConfig(source=str(path)))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Images of noise with labels of three categories, of which a third is unknown."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((N, 3)) < [0.5, 0.3, 0.7]).astype(np.float32)
+    labels[rng.random((N, 3)) < 0.3] = np.nan
+    return write(tmp_path / "data.npz", labels)
+
+
+def write(path: Path, labels: np.ndarray, names: tuple[str, ...] = NAMES, split: np.ndarray = SPLIT) -> Path:
+    pixels = np.random.default_rng(1).integers(0, 256, (len(labels), 8, 8), dtype=np.uint8)
+    key = "labels" if labels.ndim == 2 else "label"
+    np.savez(path, images=pixels, split=split, categories=np.array(names), **{key: labels})
+    return path
+
+
+def save(folder: Path, classes: tuple[str, ...] = NAMES, card: dict[str, Any] = CARD) -> Path:
+    """An untrained network of large logits."""
+    torch.manual_seed(0)
+    spec = InputSpec("image", 8, 1, (0.5,), (0.05,))
+    checkpoint.save(folder, zoo.build(ModelConfig(name="small-narrow"), classes, spec), card)
+    return folder
+
+
+def logits_of(folder: Path, path: Path, split: str) -> tuple[np.ndarray, LabelTable]:
+    """Straight through the network, and the labels."""
+    model = checkpoint.load(folder)[0].eval()
+    dataset = load_dataset(DataConfig(source=str(path)), partial=True)
+    rows = dataset.rows(split)
+    with torch.no_grad():
+        images = np.stack([dataset.source.read(int(row)) for row in rows])  # type: ignore[union-attr]
+        z = model(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+    assert dataset.table is not None
+    return z.numpy(), dataset.table.take(rows)
+
+
+def test_scores_are_those_of_the_known_labels(data: Path, tmp_path: Path) -> None:
+    folder = save(tmp_path / "net")
+    found = evaluate_checkpoint(folder, recipe(data), "test")
+    assert (found["kind"], found["task"], found["split"], found["samples"]) == ("evaluate", "multi-label", "test", 60)
+    z, table = logits_of(folder, data, "test")
+    labels = hard_labels(table)
+    for c, entry in enumerate(found["categories"]):
+        known = ~np.isnan(labels[:, c])
+        assert 0 < known.sum() < 60 and entry["name"] == NAMES[c]
+        assert entry["ap"] == pytest.approx(average_precision_score(labels[known, c], z[known, c]), abs=1e-5)
+        assert entry["f1"] == pytest.approx(f1_score(labels[known, c], z[known, c] >= 0))
+    assert found["map"] == pytest.approx(np.mean([entry["ap"] for entry in found["categories"]]))
+
+
+def test_tuned_thresholds_come_from_select(data: Path, tmp_path: Path) -> None:
+    folder = save(tmp_path / "net")
+    found = evaluate_checkpoint(folder, recipe(data), "test")
+    assert {key: found["tuned"][key] for key in ("rule", "split", "categories")} == {
+        "rule": "max-f1",
+        "split": "select",
+        "categories": 3,
+    }
+    thresholds = [entry["tuned"]["threshold"] for entry in found["categories"]]
+    select, labels = logits_of(folder, data, "select")
+    truth = hard_labels(labels)
+    at_tuned = decision_scores(select, truth, thresholds)
+    for c in range(3):  # no threshold is better on select
+        known = ~np.isnan(truth[:, c])
+        best = max(f1_score(truth[known, c], select[known, c] >= z) for z in select[known, c])
+        assert at_tuned.f1[c] == pytest.approx(best)
+    z, table = logits_of(folder, data, "test")
+    own = decision_scores(z, hard_labels(table), thresholds)
+    assert {key: found["tuned"][key] for key in own.overall} == pytest.approx(own.overall)
+    assert [entry["tuned"]["f1"] for entry in found["categories"]] == pytest.approx(own.f1.tolist())
+    assert found["decisions"] != found["tuned"]
+
+
+def test_labels_of_test_choose_no_threshold(data: Path, tmp_path: Path) -> None:
+    folder = save(tmp_path / "net")
+    with np.load(data) as file:
+        labels = file["labels"]
+    other = labels.copy()
+    other[SPLIT == "test"] = 1 - other[SPLIT == "test"]
+    before = evaluate_checkpoint(folder, recipe(data), "test")
+    after = evaluate_checkpoint(folder, recipe(write(tmp_path / "other.npz", other)), "test")
+    first, second = ([entry["tuned"]["threshold"] for entry in found["categories"]] for found in (before, after))
+    assert first == second and before["map"] != after["map"]
+
+
+def test_select_is_scored_at_a_half_alone(data: Path, tmp_path: Path) -> None:
+    found = evaluate_checkpoint(save(tmp_path / "net"), recipe(data), "select")
+    assert found["tuned"] is None and "tuned" not in found["categories"][0] and found["decisions"]["scored"] == 3
+    assert "tuned" not in "".join(str(column.header) for column in scores_table(found).columns)
+
+
+def test_a_category_that_select_cannot_tune_keeps_a_half(data: Path, tmp_path: Path) -> None:
+    with np.load(data) as file:
+        labels = file["labels"]
+    labels[(SPLIT == "select") & (labels[:, 1] == 1), 1] = np.nan
+    found = evaluate_checkpoint(save(tmp_path / "net"), recipe(write(tmp_path / "few.npz", labels)), "test")
+    assert found["tuned"]["categories"] == 2
+    dog = found["categories"][1]
+    assert dog["tuned"] == {"threshold": 0.5, **{key: dog[key] for key in ("precision", "recall", "f1")}}
+
+
+def test_outputs_follow_the_order_of_the_data(data: Path, tmp_path: Path) -> None:
+    folder = save(tmp_path / "net")
+    with np.load(data) as file:
+        labels = file["labels"]
+    turned = write(tmp_path / "turned.npz", labels[:, ::-1], NAMES[::-1])
+    first, second = (evaluate_checkpoint(folder, recipe(path), "test") for path in (data, turned))
+    assert second["map"] == pytest.approx(first["map"])
+    assert [entry["ap"] for entry in second["categories"]] == [entry["ap"] for entry in first["categories"]][::-1]
+
+
+def test_a_card_that_says_nothing_is_what_the_data_are(data: Path, tmp_path: Path) -> None:
+    old = save(tmp_path / "old", card={})
+    assert evaluate_checkpoint(old, recipe(data), "test")["task"] == "multi-label"
+    single = write(tmp_path / "single.npz", np.arange(N) % 3)
+    assert "top1" in evaluate_checkpoint(old, recipe(single), "test")
+    with pytest.raises(ModelError, match=r"net is multi-label, single has one class per sample"):
+        evaluate_checkpoint(save(tmp_path / "net"), recipe(single), "test")
+    with pytest.raises(ModelError, match=r"one is single-label, data is multi-label"):
+        evaluate_checkpoint(save(tmp_path / "one", card={"task": "single-label"}), recipe(data), "test")
+    with pytest.raises(ModelError, match=r"other classes"):
+        evaluate_checkpoint(save(tmp_path / "two", ("cat", "dog")), recipe(data), "test")
+
+
+def test_a_split_without_a_known_label(data: Path, tmp_path: Path) -> None:
+    with np.load(data) as file:
+        labels = file["labels"]
+    labels[SPLIT == "test"] = np.nan
+    found = evaluate_checkpoint(save(tmp_path / "net"), recipe(write(tmp_path / "blank.npz", labels)), "test")
+    assert math.isnan(found["map"]) and found["scored"] == 0 and found["left_out"]["unknown"] == 180
+    scores_table(found)  # nothing that cannot be written
+    kept = write(tmp_path / "rest.npz", labels, split=np.where(SPLIT == "select", "fit", SPLIT))
+    without = Recipe(threads=1, data=DataConfig(source=str(kept), select_share=0))
+    assert evaluate_checkpoint(tmp_path / "net", without, "fit")["tuned"] is None
+    with pytest.raises(DataError, match="select split is empty"):
+        evaluate_checkpoint(tmp_path / "net", without, "select")
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_predictions(multi_label: bool, data: Path, tmp_path: Path) -> None:
+    folder = save(tmp_path / "net", card=CARD if multi_label else {})
+    predict_folder(folder, data, tmp_path / "p.json", 2, skip_unreadable=False)
+    count, _ = predict_folder(folder, data, tmp_path / "p.csv", 2, skip_unreadable=False)
+    records, rows = json.loads((tmp_path / "p.json").read_text()), list(csv.DictReader((tmp_path / "p.csv").open()))
+    assert count == len(records) == len(rows) == N
+    model = checkpoint.load(folder)[0].eval()
+    with np.load(data) as file, torch.no_grad():
+        z = model(torch.from_numpy(file["images"])[:, None].float() / 255)
+    p = z.sigmoid().numpy() if multi_label else z.softmax(1).numpy()
+    for i, (record, row) in enumerate(zip(records, rows, strict=True)):
+        best = np.argsort(-z[i].numpy())[:2]
+        assert [name for name, _ in record["top"]] == [NAMES[k] for k in best] == [row["class_1"], row["class_2"]]
+        np.testing.assert_allclose([value for _, value in record["top"]], p[i, best], atol=1e-4)
+        assert float(row["probability_2"]) == record["top"][1][1]
+        if multi_label:
+            assert record["positive"] == [name for k, name in enumerate(NAMES) if z[i, k] >= 0]
+            assert row["positive"] == "|".join(record["positive"])
+        else:
+            assert "positive" not in record and "positive" not in row
+    if multi_label:
+        assert 0 < sum(len(record["positive"]) for record in records) < 3 * N

@@ -1,0 +1,137 @@
+"""What stops a chain does so before anything is trained, and a refused run leaves a finished one as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labelwise.config import load_recipe
+from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
+from labelwise.inference.evaluate import evaluate_checkpoint
+from labelwise.models import checkpoint, zoo
+from labelwise.refinery import network as nodes
+from labelwise.refinery.chain import refine, train_one
+from labelwise.refinery.pretrained import open_refinery
+
+BASE = (
+    "data={source: digits, train_limit: 90, test_limit: 40}",
+    "views={flip: false}",
+    "train={epochs: 1, batch_size: 32, channels_last: false}",
+    "chain={generations: 2}",
+)
+
+
+def run(out: Path, *changes: str, **options: Any) -> dict[str, Any]:
+    return refine(load_recipe(None, [*BASE, *changes]), out, quiet=True, **options)
+
+
+def features(folder: Path, labels: int = 1) -> str:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, (60, labels)) if labels > 1 else rng.integers(0, 2, 60)
+    split = np.array(["fit"] * 30 + ["select"] * 10 + ["test"] * 20)
+    np.savez(folder / "x.npz", features=rng.normal(size=(60, 4)).astype(np.float32), label=label, split=split)
+    return f"data={{source: {folder / 'x.npz'}}}"
+
+
+REFUSED = {
+    "data.select_share=0 chain.first=early_stop": "nothing is held out to choose with",
+    "data.select_share=0 chain.networks=[{train:{keep:best}}]": "nothing is held out to choose with",
+    "train.balance=class_weights chain.refined.loss=l2": "it weights the terms of kl; l2 has none",
+    "chain={generations:2,folds:3,fold_labels:unseen} views.mixup=0.2": "a mixed view is of two samples",
+    "chain={generations:2,folds:3,fold_labels:unseen,refined:{norm:batch}}": "a part of a batch alone",
+    "chain.networks=[{},{model:{name:paper-alexnett}}]": "no network called 'paper-alexnett'; did you mean",
+    "chain.networks=[{},{model:{name:torchvision/resnet81}}]": "torchvision has no model 'resnet81'; did you mean",
+    "chain.networks=[{},{train:{precision:bf16}}]": "all networks of a run have the same; set train.precision",
+    "chain.networks=[{},{views:{interpolation:bicubic}}]": "evaluated alike; set views.interpolation",
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED.items())
+def test_refused_before_anything_is_trained(changes: str, message: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(nodes, "_train", lambda *_: pytest.fail("trained"))
+    spaced = [change.replace(":", ": ") for change in changes.split()]
+    with pytest.raises(LabelwiseError) as error:
+        run(tmp_path / "run", *spaced)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_embeddings_and_several_labels_do_not_have(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(nodes, "_train", lambda *_: pytest.fail("trained"))
+    network = ["model={name: mlp}", features(tmp_path)]
+    with pytest.raises(ConfigError, match="it moves pixels, the data are embeddings"):
+        run(tmp_path / "run", *network, "chain.refined.jitter.step=2")
+    network = ["model={name: mlp}", features(tmp_path, labels=3)]
+    with pytest.raises(ConfigError, match=r"train\.taxonomy: it spreads the one label of a sample"):
+        run(tmp_path / "run", *network, "train.taxonomy={file: nowhere.json}")
+
+
+def test_a_network_that_cannot_take_such_images_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model\.name: paper-vgg16 cannot take 8 px") as error:
+        run(tmp_path / "run", "model={name: paper-vgg16, args: {width: 0.01}}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_checkpoint_for_other_embeddings(tmp_path: Path) -> None:
+    run(tmp_path / "run", "model={name: mlp}", features(tmp_path), "chain.generations=1")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "y.npz", features=rng.normal(size=(60, 7)).astype(np.float32), label=rng.integers(0, 2, 60))
+    other = load_recipe(None, [f"data={{source: {tmp_path / 'y.npz'}}}"])
+    with pytest.raises(ModelError, match="the checkpoint takes 4 features, the data have 7"):
+        evaluate_checkpoint(tmp_path / "run" / "seed-0" / "generation-1", other, "test")
+
+
+def test_a_refused_run_leaves_recipe_and_facts(tmp_path: Path) -> None:
+    run(tmp_path / "run", "chain.generations=1")
+    before = [(tmp_path / "run" / name).read_bytes() for name in ("config.yaml", "run.json")]
+    with pytest.raises(RunError, match="was begun with another recipe"):
+        run(tmp_path / "run", "chain.generations=1", "train.lr=0.5")
+    assert [(tmp_path / "run" / name).read_bytes() for name in ("config.yaml", "run.json")] == before
+
+
+def test_train_asks_no_refinery(tmp_path: Path) -> None:
+    run(tmp_path / "first", "chain.generations=1")
+    refinery = tmp_path / "first" / "seed-0" / "generation-1"
+    recipe = load_recipe(None, [*BASE, f"chain.refinery=[{refinery}]"])
+    [row] = train_one(recipe, tmp_path / "run", quiet=True)["rows"]
+    assert row["labels"] == "given" and not row["refineries"]
+
+
+def test_two_networks_of_one_name_are_two(tmp_path: Path) -> None:
+    """The early-stopped first network is not the control of a second one of another width, nor the chain's result."""
+    steps = "chain.networks=[{model: {name: small-narrow}}, {model: {name: small-narrow, args: {norm: group}}}]"
+    results = run(tmp_path / "run", steps, "chain.first=early_stop", "baselines.kinds=[early_stop]", baselines=True)
+    rows = {row["name"]: row for row in results["rows"]}
+    assert rows["early-stop"]["network"] == rows["generation-2"]["network"] != rows["generation-1"]["network"]
+    assert results["comparison"]["chain"] == "generation-2"
+
+
+def test_other_first_weights_are_another_network(tmp_path: Path) -> None:
+    hashes = []
+    for seed in (1, 2):
+        first = run(tmp_path / f"first-{seed}", "chain.generations=1", f"seed={seed}")["rows"][0]
+        weights = (tmp_path / f"first-{seed}" / first["path"] / "model.safetensors").read_bytes()
+        (tmp_path / "start.safetensors").write_bytes(weights)
+        start = f"model.init={tmp_path / 'start.safetensors'}"
+        out = tmp_path / f"run-{seed}"
+        hashes.append(run(out, start, "chain.generations=1", shared=tmp_path / "shared")["rows"][0]["weights_hash"])
+    assert hashes[0] != hashes[1]
+
+
+def test_weights_to_start_from_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere\.safetensors: cannot be read"):
+        checkpoint.file_hash(str(tmp_path / "nowhere.safetensors"))
+
+
+@pytest.mark.parametrize("source", ["timm:resnet10t", "torchvision:resnet18"])
+def test_published_weights_of_other_classes_are_no_refinery(source: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(zoo, "build", lambda *_: pytest.fail("a new head would be random"))
+    with pytest.raises(ModelError, match=r"has other classes than the data \(1000 against 2\)"):
+        open_refinery(source, tmp_path, ("cat", "dog"))
+
+
+def test_networks_without_published_weights(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no pretrained weights"):
+        open_refinery("timm:efficientnet_b8", tmp_path, ("cat", "dog"))
