@@ -37,7 +37,7 @@ def large_functions(path: Path) -> list[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or node.lineno) - node.lineno + 1
-            arguments = [a for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             count = len([a for a in arguments if a.arg not in ("self", "cls")])
             if length > MOST_LINES or count > MOST_ARGUMENTS:
                 found.append(f"{path}:{node.lineno} {node.name}: {length} lines, {count} arguments")

@@ -14,7 +14,7 @@ LAYERS = [
     ["config", "runs"],
     ["labels", "losses", "metrics"],
     ["data", "models"],
-    ["train"],
+    ["training"],
     ["features", "inference"],
     ["refinery", "cft"],
     ["report", "audit", "pipeline", "experiment", "export"],
@@ -73,8 +73,8 @@ def test_the_check_sees_imports_of_every_form(tmp_path, monkeypatch):
     (tmp_path / "data" / "readers").mkdir(parents=True)
     path = tmp_path / "data" / "readers" / "x.py"
     path.write_text(
-        "import labelwise\nimport labelwise.train.fit\nfrom labelwise import models\nimport numpy\n"
+        "import labelwise\nimport labelwise.training.fit\nfrom labelwise import models\nimport numpy\n"
         "def f():\n    from labelwise.refinery.chain import refine\n"
         "    from ..views import Boxes\n    from ...cli import main\n"
     )
-    assert imported(path) == {ROOT, "train", "models", "refinery", "data", "cli"}
+    assert imported(path) == {ROOT, "training", "models", "refinery", "data", "cli"}

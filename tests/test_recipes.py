@@ -26,7 +26,7 @@ from labelwise.refinery.chain import make_bench
 from labelwise.refinery.context import Bench, Node, Parent, changed
 from labelwise.refinery.generations import step_of
 from labelwise.settings import read_mapping, resolve
-from labelwise.train.runtime import start_runtime
+from labelwise.training.runtime import start_runtime
 
 FOLDER = Path(__file__).parents[1] / "recipes"
 FILES = sorted(FOLDER.rglob("*.yaml"))

@@ -22,7 +22,7 @@ from labelwise.refinery.chain import make_bench
 from labelwise.refinery.context import Node
 from labelwise.refinery.network import run_node
 from labelwise.runs import atomic_write
-from labelwise.train.runtime import start_runtime
+from labelwise.training.runtime import start_runtime
 
 BASE, CONTROL = "assume-negative", "ignore"
 """The network whose head is re-fitted, and the same network trained on the known labels alone."""

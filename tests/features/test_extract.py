@@ -23,7 +23,7 @@ from labelwise.features.file import read_features
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.runs import read_json
-from labelwise.train.runtime import Runtime
+from labelwise.training.runtime import Runtime
 
 N, SIZE, NAMES = 24, 12, ("cat", "dog", "fish")
 RNG = np.random.default_rng(0)

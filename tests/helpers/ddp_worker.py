@@ -14,7 +14,7 @@ from labelwise.config import load_recipe
 from labelwise.data.loaders import Batch
 from labelwise.refinery.chain import refine
 from labelwise.runs import write_json
-from labelwise.train.task import SoftLabelTask
+from labelwise.training.task import SoftLabelTask
 
 
 def record(seen: list[dict[str, Any]]) -> None:

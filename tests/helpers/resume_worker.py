@@ -14,7 +14,7 @@ import torch
 
 from labelwise import cli
 from labelwise.refinery import gallery  # noqa: F401  (imported once, by the fork server
-from labelwise.train import fit
+from labelwise.training import fit
 
 CHECKPOINT, STOP = (1, 2), (1, 4)
 """(Finished epochs, steps) of the last checkpoint, and of where the run stands when it is killed."""

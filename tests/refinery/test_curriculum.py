@@ -21,8 +21,8 @@ from labelwise.refinery.chain import make_bench, refine
 from labelwise.refinery.context import Node, Parent
 from labelwise.refinery.multi_label import MultiLabel, fill_in
 from labelwise.runs import read_json
-from labelwise.train.multilabel import pseudo_labels
-from labelwise.train.runtime import start_runtime
+from labelwise.training.multilabel import pseudo_labels
+from labelwise.training.runtime import start_runtime
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refinery.jitter import AdversarialJitter, move
 from labelwise.refinery.labellers import RefineryLabels
-from labelwise.train.labeller import Tempered
-from labelwise.train.task import Jitter, SoftLabelTask
+from labelwise.training.labeller import Tempered
+from labelwise.training.task import Jitter, SoftLabelTask
 
 CPU = torch.device("cpu")
 CLASSES = ("a", "b", "c")

@@ -15,7 +15,7 @@ from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refinery.labellers import Frozen, RefineryLabels
-from labelwise.train.task import SoftLabelTask
+from labelwise.training.task import SoftLabelTask
 
 CPU = torch.device("cpu")
 CLASSES = ("a", "b", "c")

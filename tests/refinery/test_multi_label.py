@@ -25,8 +25,8 @@ from labelwise.refinery.labellers import RefineryLabels
 from labelwise.refinery.multi_label import MultiLabel, fill_in
 from labelwise.report.html import write_report
 from labelwise.report.markdown import markdown_table
-from labelwise.train.multilabel import MultiLabelTask, Refined
-from labelwise.train.runtime import start_runtime
+from labelwise.training.multilabel import MultiLabelTask, Refined
+from labelwise.training.runtime import start_runtime
 
 CPU = torch.device("cpu")
 

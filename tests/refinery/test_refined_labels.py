@@ -23,8 +23,8 @@ from labelwise.refinery.chain import make_bench, refine
 from labelwise.refinery.context import Bench, Node, load_parent
 from labelwise.refinery.labellers import Frozen
 from labelwise.refinery.refined_labels import described, labeller_of, refinery_labels
-from labelwise.train.labeller import hardened
-from labelwise.train.runtime import start_runtime
+from labelwise.training.labeller import hardened
+from labelwise.training.runtime import start_runtime
 
 BASE = (
     "data={source: digits, train_limit: 160, test_limit: 50}",

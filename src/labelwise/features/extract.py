@@ -28,8 +28,8 @@ from labelwise.features.file import MARKER, UNFINISHED, finish_folder, write_arr
 from labelwise.features.network import Network, open_network
 from labelwise.labels.table import LabelTable
 from labelwise.runs import RESULTS, SCHEMA, environment, read_json, write_json
-from labelwise.train.progress import PLAIN_SECONDS
-from labelwise.train.runtime import Runtime, start_runtime
+from labelwise.training.progress import PLAIN_SECONDS
+from labelwise.training.runtime import Runtime, start_runtime
 
 BATCH = 128
 SAVE_SECONDS = 10.0

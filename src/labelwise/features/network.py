@@ -14,7 +14,7 @@ from labelwise.models.backbone import Backbone, open_model
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier
 from labelwise.models.head import SplitModel, split_head
-from labelwise.train.input_spec import data_spec
+from labelwise.training.input_spec import data_spec
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from labelwise.metrics.study import study_labels, study_scores
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec, check_input, class_order
 from labelwise.runs import atomic_write, finite
-from labelwise.train.evaluate import evaluate_rows, predict_logits
-from labelwise.train.runtime import Runtime, start_runtime
+from labelwise.training.evaluate import evaluate_rows, predict_logits
+from labelwise.training.runtime import Runtime, start_runtime
 
 MULTI_LABEL = "multi-label"
 DECIDED = 0.5

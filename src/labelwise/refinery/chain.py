@@ -30,8 +30,8 @@ from labelwise.refinery.regime import judge, judge_stopped
 from labelwise.refinery.single_label import SingleLabel
 from labelwise.refinery.summary import results
 from labelwise.runs import RESULTS, read_json, write_json
-from labelwise.train.input_spec import data_spec
-from labelwise.train.runtime import Runtime, start_runtime
+from labelwise.training.input_spec import data_spec
+from labelwise.training.runtime import Runtime, start_runtime
 
 Row = dict[str, Any]
 

@@ -21,8 +21,8 @@ from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.runs import read_json
 from labelwise.settings import Section
-from labelwise.train.runtime import Runtime
-from labelwise.train.task import Task
+from labelwise.training.runtime import Runtime
+from labelwise.training.task import Task
 
 PREDICTIONS = "predictions.npz"
 

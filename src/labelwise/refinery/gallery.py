@@ -15,7 +15,7 @@ from labelwise.data.sampling import Job
 from labelwise.models.classifier import Classifier
 from labelwise.refinery.context import SCORE_VIEW, Bench
 from labelwise.runs import atomic_write, write_json
-from labelwise.train.evaluate import predict_logits
+from labelwise.training.evaluate import predict_logits
 
 ITEMS, SEARCHED, TOP = 48, 20_000, 3
 SMALLEST = 32

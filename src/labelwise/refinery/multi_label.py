@@ -24,8 +24,8 @@ from labelwise.models.classifier import Classifier
 from labelwise.refinery.context import SCORE_VIEW, Bench, Node, Plan, Scores, changed, fit_sample
 from labelwise.refinery.partial_loss import make_scheme
 from labelwise.refinery.refined_labels import centre_answers, fold_lineage, refinery_labels
-from labelwise.train.evaluate import predict_logits
-from labelwise.train.multilabel import (
+from labelwise.training.evaluate import predict_logits
+from labelwise.training.multilabel import (
     MultiLabelTask,
     Refined,
     pseudo_labels,

@@ -22,9 +22,9 @@ from labelwise.models.head import evaluating, probe
 from labelwise.refinery.context import PREDICTIONS, Bench, Node, Plan, changed
 from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, finite, read_json, write_json
 from labelwise.textfile import read_text
-from labelwise.train.evaluate import predict_logits
-from labelwise.train.fit import FitInput, FitResult, fit
-from labelwise.train.progress import Progress
+from labelwise.training.evaluate import predict_logits
+from labelwise.training.fit import FitInput, FitResult, fit
+from labelwise.training.progress import Progress
 
 NODE = "node.json"
 

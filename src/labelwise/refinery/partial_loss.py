@@ -11,8 +11,8 @@ from labelwise.losses.binary import BinaryLoss, make_loss
 from labelwise.models import checkpoint
 from labelwise.refinery.context import Bench, Node
 from labelwise.refinery.network import run_node
-from labelwise.train.evaluate import predict_logits
-from labelwise.train.schemes import LargeLoss, PermanentCorrection, Plain, Scheme, Selective, Splc
+from labelwise.training.evaluate import predict_logits
+from labelwise.training.schemes import LargeLoss, PermanentCorrection, Plain, Scheme, Selective, Splc
 
 
 def make_scheme(bench: Bench, node: Node, options: LabelsConfig) -> Scheme:

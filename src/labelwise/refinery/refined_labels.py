@@ -21,9 +21,9 @@ from labelwise.models.classifier import Classifier
 from labelwise.refinery.context import SCORE_VIEW, Bench, Node, changed
 from labelwise.refinery.jitter import AdversarialJitter
 from labelwise.refinery.labellers import RefineryLabels, softmax
-from labelwise.train.evaluate import EVAL_BATCH
-from labelwise.train.labeller import Labeller, StoredLabels, Tempered, hardened
-from labelwise.train.task import Jitter, Loss
+from labelwise.training.evaluate import EVAL_BATCH
+from labelwise.training.labeller import Labeller, StoredLabels, Tempered, hardened
+from labelwise.training.task import Jitter, Loss
 
 
 def refinery_labels(

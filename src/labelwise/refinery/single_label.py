@@ -30,9 +30,9 @@ from labelwise.refinery.refined_labels import (
     refined_lineage,
     refinery_labels,
 )
-from labelwise.train.evaluate import predict_logits
-from labelwise.train.labeller import GivenLabels, Labeller, StoredLabels
-from labelwise.train.task import SoftLabelTask
+from labelwise.training.evaluate import predict_logits
+from labelwise.training.labeller import GivenLabels, Labeller, StoredLabels
+from labelwise.training.task import SoftLabelTask
 
 
 class SingleLabel:

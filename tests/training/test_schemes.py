@@ -15,7 +15,7 @@ from torch import Tensor
 
 from labelwise.errors import ConfigError, RunError
 from labelwise.losses.binary import asymmetric_loss, focal_loss, hill_loss
-from labelwise.train.schemes import LargeLoss, PermanentCorrection, Plain, Scheme, Selective, Splc
+from labelwise.training.schemes import LargeLoss, PermanentCorrection, Plain, Scheme, Selective, Splc
 
 B, C, N = 6, 9, 20
 ROWS = torch.tensor([3, 17, 0, 8, 12, 19])

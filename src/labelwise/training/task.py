@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from labelwise.data.loaders import Batch
 from labelwise.losses import entropy, soft_cross_entropy
-from labelwise.train.labeller import Labeller, hardened
+from labelwise.training.labeller import Labeller, hardened
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Output:
 
 
 class Task(Protocol):
-    """What :func:`labelwise.train.fit.fit` minimises."""
+    """What :func:`labelwise.training.fit.fit` minimises."""
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from labelwise.data.loaders import ViewLoader
 from labelwise.data.sampling import fixed_jobs
 from labelwise.metrics.classification import scores
 from labelwise.models.classifier import Classifier
-from labelwise.train.runtime import Runtime
+from labelwise.training.runtime import Runtime
 
 EVAL_BATCH = 512
 

@@ -17,9 +17,9 @@ from labelwise.labels.table import UNKNOWN, LabelTable
 from labelwise.losses import binary_cross_entropy
 from labelwise.metrics.multilabel import hard_labels
 from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
-from labelwise.train.labeller import Labeller
-from labelwise.train.schemes import PermanentCorrection, Plain, Scheme
-from labelwise.train.task import Output
+from labelwise.training.labeller import Labeller
+from labelwise.training.schemes import PermanentCorrection, Plain, Scheme
+from labelwise.training.task import Output
 
 
 @dataclass(frozen=True)

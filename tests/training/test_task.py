@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from labelwise.data.loaders import Batch, Mix
-from labelwise.train.labeller import GivenLabels, StoredLabels
-from labelwise.train.task import Jitter, SoftLabelTask, _count
+from labelwise.training.labeller import GivenLabels, StoredLabels
+from labelwise.training.task import Jitter, SoftLabelTask, _count
 
 B, K, S = 6, 4, 8
 

@@ -25,10 +25,10 @@ from labelwise.data.sampling import steps_per_epoch, train_jobs
 from labelwise.errors import ModelError, RunError
 from labelwise.models.classifier import Classifier
 from labelwise.runs import METRICS, RESUME, append_line, atomic_write, read_lines, write_lines
-from labelwise.train.optim import learning_rate, make_average, make_optimizer, set_learning_rate
-from labelwise.train.progress import Progress
-from labelwise.train.runtime import Runtime
-from labelwise.train.task import Task
+from labelwise.training.optim import learning_rate, make_average, make_optimizer, set_learning_rate
+from labelwise.training.progress import Progress
+from labelwise.training.runtime import Runtime
+from labelwise.training.task import Task
 
 Scores = dict[str, float]
 

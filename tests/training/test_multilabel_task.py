@@ -22,12 +22,12 @@ from labelwise.labels.table import LabelTable
 from labelwise.losses import binary_cross_entropy
 from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
-from labelwise.train.fit import FitInput, fit
-from labelwise.train.input_spec import data_spec
-from labelwise.train.multilabel import MultiLabelTask, ranking_scores
-from labelwise.train.progress import Progress
-from labelwise.train.runtime import start_runtime
-from labelwise.train.schemes import Plain
+from labelwise.training.fit import FitInput, fit
+from labelwise.training.input_spec import data_spec
+from labelwise.training.multilabel import MultiLabelTask, ranking_scores
+from labelwise.training.progress import Progress
+from labelwise.training.runtime import start_runtime
+from labelwise.training.schemes import Plain
 
 N, B, C, S = 10, 6, 3, 4
 ROWS = np.array([7, 2, 0, 9, 4, 5])
