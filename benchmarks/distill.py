@@ -36,7 +36,7 @@ import labelwise
 from labelwise.config import load_recipe
 from labelwise.data.readers import load_dataset
 from labelwise.models import small
-from labelwise.refinery.chain import train_one
+from labelwise.refinery.chain import train
 from labelwise.runs import environment, read_json, write_json
 
 HERE = Path(__file__).parent
@@ -69,7 +69,7 @@ def train_refinery(problem: Path, folder: Path, options: argparse.Namespace) -> 
     """The weights of a wide network trained on the given labels; its card lies beside them."""
     overrides = [f"data.source={json.dumps(str(problem))}", "model.name=small-wide", "threads=1"]
     overrides += [f"views.scale={list(SCALE)}", f"train.epochs={options.refinery_epochs}", f"train.lr={LR}"]
-    row = train_one(load_recipe(None, [*overrides, f"train.batch_size={BATCH}"]), folder, quiet=True)["rows"][0]
+    row = train(load_recipe(None, [*overrides, f"train.batch_size={BATCH}"]), folder, quiet=True)["rows"][0]
     return folder / row["path"] / "model.safetensors"
 
 

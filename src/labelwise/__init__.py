@@ -1,3 +1,63 @@
-"""labelwise: better image classifiers by working on their labels."""
+"""labelwise: better image classifiers by working on their labels.
+
+The names in ``__all__`` are the public interface. Each is imported from its own module when it is first used, so
+``import labelwise`` itself loads neither torch nor NumPy.
+
+Examples
+--------
+>>> import labelwise
+>>> labelwise.load_recipe(None, ["train.epochs=3"]).train.epochs
+3
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelwise.cft.finetuner import CategoryWiseFineTuner
+    from labelwise.config import Recipe, load_recipe
+    from labelwise.labels.table import LabelTable
+    from labelwise.metrics.ranking import average_precision, roc_auc
+    from labelwise.refinery.chain import refine, train
+    from labelwise.refinery.labellers import RefineryLabels
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CategoryWiseFineTuner",
+    "LabelTable",
+    "Recipe",
+    "RefineryLabels",
+    "average_precision",
+    "load_recipe",
+    "refine",
+    "roc_auc",
+    "train",
+]
+
+_MODULES = {
+    "CategoryWiseFineTuner": "labelwise.cft.finetuner",
+    "LabelTable": "labelwise.labels.table",
+    "Recipe": "labelwise.config",
+    "RefineryLabels": "labelwise.refinery.labellers",
+    "average_precision": "labelwise.metrics.ranking",
+    "load_recipe": "labelwise.config",
+    "refine": "labelwise.refinery.chain",
+    "roc_auc": "labelwise.metrics.ranking",
+    "train": "labelwise.refinery.chain",
+}
+"""The module that each public name is imported from; type checkers read the imports above."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'labelwise' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

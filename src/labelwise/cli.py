@@ -83,10 +83,10 @@ def train(
     if print_config:
         sys.stdout.write(dump_yaml(resolved))
         return
-    from labelwise.refinery.chain import train_one
+    from labelwise.refinery.chain import train as run
 
     folder = out or Path("runs") / resolved.name
-    _show(train_one(resolved, folder, quiet=quiet), folder)
+    _show(run(resolved, folder, quiet=quiet), folder)
 
 
 @app.command(epilog="Example: labelwise evaluate runs/digits/seed-0/generation-5 --data digits --split test")

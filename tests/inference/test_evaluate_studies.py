@@ -15,7 +15,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.data.readers.chexpert import COMPETITION, OBSERVATIONS
 from labelwise.inference.evaluate import evaluate_checkpoint
-from labelwise.refinery.chain import train_one
+from labelwise.refinery.chain import train
 from labelwise.report.terminal import scores_table
 
 SHARED = ("threads=1", "model.name=small-narrow", "train={epochs: 1, batch_size: 32, keep: best}", "data.workers=0")
@@ -47,7 +47,7 @@ def recipe(root: Path, *changes: str) -> Recipe:
 @pytest.fixture(scope="module")
 def found(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Dataset]:
     out = tmp_path_factory.mktemp("run")
-    results = train_one(recipe(root), out, quiet=True)
+    results = train(recipe(root), out, quiet=True)
     assert results["task"] == "multi-label" and results["splits"]["test"] == 80
     model = out / results["rows"][0]["path"]
     return out, evaluate_checkpoint(model, recipe(root), "test"), load_dataset(recipe(root).data)
@@ -81,7 +81,7 @@ def test_without_the_five_there_is_no_competition(
     found: tuple[Path, dict[str, Any], Dataset], root: Path, tmp_path: Path
 ) -> None:
     four = recipe(root, f"data.categories=[{', '.join(COMPETITION[:4])}]")
-    results = train_one(four, tmp_path / "run", quiet=True)
+    results = train(four, tmp_path / "run", quiet=True)
     scores = evaluate_checkpoint(tmp_path / "run" / results["rows"][0]["path"], four, "test")
     assert np.isnan(scores["studies"]["competition_mauc"]) and scores["studies"]["scored"] == 4
 

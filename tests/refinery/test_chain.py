@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from labelwise.config import load_recipe
 from labelwise.errors import DataError, LabelwiseError, ModelError, RunError
-from labelwise.refinery.chain import refine, train_one
+from labelwise.refinery.chain import refine, train
 
 BASE = (
     "data={source: digits, train_limit: 160, test_limit: 50, noise: {rate: 0.3}}",
@@ -237,7 +237,7 @@ def test_best_epoch_needs_a_held_out_part(tmp_path: Path) -> None:
         run(tmp_path / "run", "data.select_share=0", "train.keep=best")
     with pytest.raises(DataError, match="select_share"):
         run(tmp_path / "run", "data.select_share=0", baselines=True)
-    results = train_one(load_recipe(None, [*BASE, "data.select_share=0"]), tmp_path / "run", quiet=True)
+    results = train(load_recipe(None, [*BASE, "data.select_share=0"]), tmp_path / "run", quiet=True)
     assert results["kind"] == "train" and results["regime"] is None and "select" not in results["rows"][0]
 
 

@@ -13,7 +13,7 @@ from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
 from labelwise.inference.evaluate import evaluate_checkpoint
 from labelwise.models import checkpoint, zoo
 from labelwise.refinery import network as nodes
-from labelwise.refinery.chain import refine, train_one
+from labelwise.refinery.chain import refine, train
 from labelwise.refinery.pretrained import open_refinery
 
 BASE = (
@@ -95,7 +95,7 @@ def test_train_asks_no_refinery(tmp_path: Path) -> None:
     run(tmp_path / "first", "chain.generations=1")
     refinery = tmp_path / "first" / "seed-0" / "generation-1"
     recipe = load_recipe(None, [*BASE, f"chain.refinery=[{refinery}]"])
-    [row] = train_one(recipe, tmp_path / "run", quiet=True)["rows"]
+    [row] = train(recipe, tmp_path / "run", quiet=True)["rows"]
     assert row["labels"] == "given" and not row["refineries"]
 
 

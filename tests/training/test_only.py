@@ -12,7 +12,7 @@ from labelwise.config import ModelConfig, load_recipe
 from labelwise.errors import ModelError
 from labelwise.models import zoo
 from labelwise.models.classifier import InputSpec
-from labelwise.refinery.chain import train_one
+from labelwise.refinery.chain import train
 
 SPEC = InputSpec("image", 8, 1, (0.3,), (0.3,))
 
@@ -26,7 +26,7 @@ def test_only_the_named_layers_change(tmp_path: Path, ema: float) -> None:
         f"model={{name: small-narrow, init: {tmp_path / 'start.pt'}}}",
         f"train={{epochs: 2, batch_size: 32, only: [features.6, features.7, classifier], ema: {ema}}}",
     ]
-    train_one(load_recipe(None, changes), tmp_path / "run", quiet=True)
+    train(load_recipe(None, changes), tmp_path / "run", quiet=True)
     (weights,) = (tmp_path / "run").rglob("model.safetensors")
     for name, value in load_file(weights).items():
         learnt = name.startswith(("features.6", "features.7", "classifier"))

@@ -212,7 +212,7 @@ def _gallery(bench: Bench, chain: list[Row], out: Path) -> None:
     write_gallery(bench, model.to(bench.runtime.device), last["name"])
 
 
-def train_one(recipe: Recipe, out: Path, *, quiet: bool = False) -> dict[str, Any]:
+def train(recipe: Recipe, out: Path, *, quiet: bool = False) -> dict[str, Any]:
     """One network on the given labels: a chain of one generation, for its whole schedule."""
     alone = {"generations": 1, "refinery": (), "first": "full"}
     single = recipe.model_copy(update={"chain": recipe.chain.model_copy(update=alone)})
