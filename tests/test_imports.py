@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "labelwise"
 LAYERS = [
     ["errors"],
-    ["settings", "textfile"],
+    ["settings", "textfile", "progress"],
     ["config", "runs"],
     ["labels", "losses", "metrics"],
     ["data", "models"],

@@ -22,10 +22,10 @@ from labelwise.labels.table import LabelTable
 from labelwise.losses import binary_cross_entropy
 from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
+from labelwise.progress import Progress
 from labelwise.training.fit import FitInput, fit
 from labelwise.training.input_spec import data_spec
 from labelwise.training.multilabel import MultiLabelTask, ranking_scores
-from labelwise.training.progress import Progress
 from labelwise.training.runtime import start_runtime
 from labelwise.training.schemes import Plain
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +15,6 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import labelwise
 from labelwise.cft import evaluate
@@ -31,6 +29,7 @@ from labelwise.features.file import FeatureSet, read_features
 from labelwise.labels import strategies
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.operating import parse_rule
+from labelwise.progress import Progress
 from labelwise.runs import (
     CONFIG,
     RESULTS,
@@ -103,7 +102,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         memory_gb=config.memory_gb,
         random_state=config.seed,
     )
-    with clock("solve"), _progress(quiet, config.method) as step:
+    with clock("solve"), Progress(config.method, "categories", quiet) as progress:
         tuner.fit(
             fit.features,
             fit.labels,
@@ -111,7 +110,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
             head_bias=bias,
             select=(select.features, select.labels),
             label_weight=fit.weight,
-            step=step,
+            step=progress.reach,
         )
     del fit, select  # their labels are copies, and large where there are many categories
     with clock("evaluate"):
@@ -264,28 +263,3 @@ class _Clock:
         started = time.monotonic()
         yield
         self.seconds[stage] = round(time.monotonic() - started, 3)
-
-
-@contextmanager
-def _progress(quiet: bool, name: str) -> Any:
-    """A bar over categories on a terminal, a line now and then elsewhere."""
-    console = Console(file=sys.stderr)
-    if quiet or not console.is_terminal:
-        yield _plain_lines(quiet, name)
-        return
-    columns = (TextColumn(name), BarColumn(bar_width=28), MofNCompleteColumn(), TextColumn("categories"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _plain_lines(quiet: bool, name: str) -> Callable[[int, int], None]:
-    last = time.monotonic()
-
-    def step(done: int, total: int) -> None:
-        nonlocal last
-        if not quiet and (time.monotonic() - last > 10 or done == total):
-            print(f"{name}: {done} of {total} categories", file=sys.stderr, flush=True)
-            last = time.monotonic()
-
-    return step

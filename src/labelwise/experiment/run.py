@@ -18,11 +18,11 @@ import labelwise
 from labelwise.cft.run import CftConfig, run_cft
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
-from labelwise.experiment.progress import CellProgress
 from labelwise.experiment.results import ExperimentResults
 from labelwise.experiment.row_scores import score_of
 from labelwise.experiment.table import board_of, make_table, scored_row
 from labelwise.features.extract import extract_features
+from labelwise.progress import Progress
 from labelwise.refinery.chain import refine
 from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
 from labelwise.settings import dump_yaml, resolve
@@ -65,10 +65,11 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
     started = time.monotonic()
     before = {cell for cell in cells if (cell_folder(config, cell, out) / RESULTS).exists()}
     samples: dict[int, str] = {}
-    with CellProgress(len(cells), len(before), quiet) as progress:
+    with Progress("cells", quiet=quiet) as progress:
+        progress.start(len(cells), before=len(before))
         for cell, words in _run_all(config, cells, out, jobs):
             place = ", ".join(filter(None, [config.columns[cell.column].title, cell.row, f"seed {cell.seed}"]))
-            progress.show(f"{place}: {words}", trained=cell not in before)
+            progress.report(f"{place}: {words}", worked=cell not in before)
             _refuse_other_samples(scored_row(read_json(cell_folder(config, cell, out) / RESULTS)), cell, samples, place)
     if not quiet:
         print("all cells are finished; intervals of their differences on test ...", file=sys.stderr, flush=True)

@@ -14,8 +14,6 @@ from typing import IO, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 import labelwise
 from labelwise.config import Recipe
@@ -27,8 +25,8 @@ from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.features.file import MARKER, UNFINISHED, finish_folder, write_arrays
 from labelwise.features.network import Network, open_network
 from labelwise.labels.table import LabelTable
+from labelwise.progress import Progress
 from labelwise.runs import RESULTS, SCHEMA, environment, read_json, write_json
-from labelwise.training.progress import PLAIN_SECONDS
 from labelwise.training.runtime import Runtime, start_runtime
 
 BATCH = 128
@@ -222,7 +220,9 @@ def _fill(part: _Part, dataset: Dataset, network: Network, recipe: Recipe, runti
     jobs = fixed_jobs(part.rows[part.done :], BATCH, Shard())
     weight = None if network.head is None else network.head[0].numpy()
     start = saved = time.perf_counter()
-    with part.open() as file, _Counter(len(part.rows), part.done, quiet or not runtime.is_main) as counter:
+    with part.open() as file, Progress("features", quiet=quiet or not runtime.is_main) as progress:
+        progress.start(len(part.rows), before=part.done)
+        progress.advance(part.done, worked=False)
         for batch in loader.stream(jobs, (classifier.spec.size,), 0):
             with runtime.accelerator.autocast():
                 features = network.split.features(batch.inputs[classifier.spec.size])
@@ -230,7 +230,8 @@ def _fill(part: _Part, dataset: Dataset, network: Network, recipe: Recipe, runti
             stored = part.append(file, exact, dataset.ids[batch.rows])
             if weight is not None and stored.dtype != exact.dtype:
                 part.lost = max(part.lost, float(np.abs((exact - stored) @ weight.T).max()))
-            counter.show(part.done)
+            progress.advance(len(stored))
+            progress.show()
             if time.perf_counter() - saved > SAVE_SECONDS:
                 part.save(file)
                 saved = time.perf_counter()
@@ -256,36 +257,3 @@ def _common_arrays(dataset: Dataset, network: Network) -> dict[str, NDArray[Any]
         return arrays
     weight, bias = (value.cpu().numpy() for value in network.head)
     return {**arrays, "head_weight": weight, "head_bias": bias}
-
-
-class _Counter:
-    """How many samples are done: a bar on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(self, total: int, done: int, quiet: bool) -> None:
-        console = Console(file=sys.stderr)
-        self._plain = not quiet and not console.is_terminal
-        self._total, self._last = total, time.monotonic()
-        columns = (BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("ETA"))
-        self._bar = Progress(
-            TextColumn("features"),
-            *columns,
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or self._plain,
-        )
-        self._task = self._bar.add_task("features", total=total, completed=done)
-
-    def __enter__(self) -> _Counter:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, done: int) -> None:
-        """``done`` samples lie behind."""
-        self._bar.update(self._task, completed=done)
-        if self._plain and (done == self._total or time.monotonic() - self._last > PLAIN_SECONDS):
-            print(f"features: {done} of {self._total}", file=sys.stderr, flush=True)
-            self._last = time.monotonic()

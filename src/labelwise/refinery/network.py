@@ -19,12 +19,12 @@ from labelwise.errors import ModelError, RunError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, check_input
 from labelwise.models.head import evaluating, probe
+from labelwise.progress import Progress
 from labelwise.refinery.context import PREDICTIONS, Bench, Node, Plan, changed
 from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, finite, read_json, write_json
 from labelwise.textfile import read_text
 from labelwise.training.evaluate import predict_logits
 from labelwise.training.fit import FitInput, FitResult, fit
-from labelwise.training.progress import Progress
 
 NODE = "node.json"
 
@@ -144,7 +144,7 @@ def _train(bench: Bench, node: Node, folder: Path, mark: str) -> dict[str, Any]:
         logits = predict_logits(candidate, bench.loader, select_rows, runtime)
         return bench.goal.select_scores(dataset, logits, select_rows)
 
-    with Progress(f"seed {bench.seed} {node.name}", bench.quiet or not runtime.is_main) as progress:
+    with Progress(f"seed {bench.seed} {node.name}", quiet=bench.quiet or not runtime.is_main) as progress:
         result = fit(
             model,
             plan.task,

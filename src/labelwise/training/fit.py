@@ -24,13 +24,16 @@ from labelwise.data.loaders import ViewLoader
 from labelwise.data.sampling import steps_per_epoch, train_jobs
 from labelwise.errors import ModelError, RunError
 from labelwise.models.classifier import Classifier
+from labelwise.progress import Progress
 from labelwise.runs import METRICS, RESUME, append_line, atomic_write, read_lines, write_lines
 from labelwise.training.optim import learning_rate, make_average, make_optimizer, set_learning_rate
-from labelwise.training.progress import Progress
 from labelwise.training.runtime import Runtime
 from labelwise.training.task import Task
 
 Scores = dict[str, float]
+
+_HEADLINES = {"top1": "top-1", "map": "mAP", "loss": "loss"}
+"""What is shown of an epoch's scores: the first of these that they have."""
 
 ASK_STEPS = 20
 """Of several processes, all agree in every so many steps on whether a checkpoint is due."""
@@ -112,6 +115,8 @@ def fit(
         _restore(folder / RESUME, state, model, task, optimizer, average, accelerator.scaler)
     if runtime.is_main:
         write_lines(folder / METRICS, [r for r in read_lines(folder / METRICS) if r["epoch"] <= state.epoch])
+    progress.start(steps * config.epochs, before=state.epoch * steps + state.step)
+    progress.advance(state.epoch * steps + state.step, worked=False)
     saved = time.monotonic()
     model.train()
     for epoch in range(state.epoch, config.epochs):
@@ -120,7 +125,6 @@ def fit(
         if state.step and runtime.is_main:  # a checkpoint holds the sums of all ranks
             sums += torch.tensor(state.sums, device=runtime.device, dtype=torch.float64)
         started = time.monotonic()
-        progress.start_epoch(epoch + 1, config.epochs, len(jobs), state.step)
         for batch in data.loader.stream(jobs[state.step :], task.sizes, seed):
             _seed_step(derive_seed(seed, "dropout", epoch, state.step, shard.rank), runtime.device)
             rate = learning_rate(config, epoch * steps + state.step, steps)
@@ -139,7 +143,7 @@ def fit(
             if average is not None:
                 average.update_parameters(model)
             state.step += 1
-            progress.step()
+            progress.advance()
             if state.step < len(jobs) and _due(time.monotonic() - saved, state.step, config, runtime):
                 mid = copy.copy(state)
                 mid.sums = runtime.gather(sums[None]).sum(0).tolist()
@@ -160,7 +164,7 @@ def fit(
             record["select"] = select(evaluated)
             _choose(state, evaluated, record["select"], epoch + 1, config.keep)
         record["seconds"] = round(state.seconds, 3)
-        progress.end_epoch(record)
+        progress.show(_note(record, config.epochs))
         accelerator.log(_flat(record, f"{folder.parent.name}/{folder.name}"), step=epoch + 1)
         state.epoch, state.step, state.sums = epoch + 1, 0, []
         if runtime.is_main:
@@ -174,6 +178,17 @@ def fit(
     kept = config.epochs if config.keep == "last" else state.best_epoch
     images = len(data.rows) * config.epochs
     return FitResult(kept, state.seconds, images / max(state.seconds, 1e-9))
+
+
+def _note(record: dict[str, Any], epochs: int) -> str:
+    """The record of an epoch in a few words."""
+    parts = [f"epoch {record['epoch']}/{epochs}"]
+    for part in ("train", "select"):
+        for name, title in _HEADLINES.items():
+            if name in record.get(part, {}):
+                parts.append(f"{part} {title} {record[part][name]:.3f}")
+                break
+    return "  ".join(parts)
 
 
 def _due(seconds: float, step: int, config: TrainConfig, runtime: Runtime) -> bool:
