@@ -56,7 +56,9 @@ def called(run: Callable[[], Any], within: str) -> dict[Path, set[int]]:
 def show(title: str, found: dict[Path, set[int]], rooms: list[str]) -> None:
     kept = {path: lines for path, lines in found.items() if not rooms or path.parts[0] in rooms}
     whole = sum(len((SOURCE / path).read_text().splitlines()) for path in kept)
-    print(f"{title}: {len(kept)} files, {sum(map(len, kept.values()))} lines of functions, {whole} lines of whole files")
+    print(
+        f"{title}: {len(kept)} files, {sum(map(len, kept.values()))} lines of functions, {whole} lines of whole files"
+    )
     for path, lines in sorted(kept.items(), key=lambda item: -len(item[1])):
         print(f"  {len(lines):5}  {path}")
 
