@@ -202,6 +202,20 @@ def test_files_that_are_no_recipes(tmp_path):
     assert "binary.yaml" in error_of(tmp_path / "binary.yaml")
 
 
+@pytest.mark.parametrize("text", ["train: &t {lr: 0.1, more: *t}", "chain: &c [1, {networks: *c}]", "&a [*a]"])
+def test_an_alias_that_refers_to_itself_is_told_in_one_line(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    assert (
+        error_of(path)
+        == f"{path}: not valid YAML: an alias (*name) lies inside the value that it names; write the value out"
+    )
+
+
+def test_a_value_may_be_used_in_two_places(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, "chain: {networks: [{train: &t {lr: 0.1}}, {train: *t}]}"))
+    assert [step.train for step in recipe.chain.networks] == [{"lr": 0.1}, {"lr": 0.1}]
+
+
 def test_an_empty_recipe_is_the_defaults(tmp_path):
     assert load_recipe(write(tmp_path, "# nothing\n")) == Recipe() == load_recipe(None)
 

@@ -46,12 +46,11 @@ def read_mapping(file: Path) -> dict[str, Any]:
         If it is missing, not YAML, or something else.
     """
     try:
-        values = yaml.load(file.read_text(), _Loader)
+        values = _copied(yaml.load(file.read_text(), _Loader))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such recipe") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
-        values = _copied(values)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     if values is None:
@@ -114,11 +113,22 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def _copied(value: Any) -> Any:
-    """A copy in which no two places share a mapping, as those of a YAML alias do: an override changes one alone."""
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+def _copied(value: Any, around: tuple[int, ...] = ()) -> Any:
+    """A copy in which no two places share a mapping, as those of a YAML alias do: an override changes one alone.
+
+    Raises
+    ------
+    ValueError
+        If a value holds itself; ``around`` are the ids of the values that it lies in.
+    """
+    if not isinstance(value, dict | list):
+        return value
+    if id(value) in around:
+        raise ValueError("an alias (*name) lies inside the value that it names; write the value out")
+    around = (*around, id(value))
+    if isinstance(value, list):
+        return [_copied(item, around) for item in value]
+    return {key: _copied(item, around) for key, item in value.items()}
 
 
 def _expand(value: Any, key: str) -> Any:
@@ -140,8 +150,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigError(f"--set {override}: write it as section.key=value")
     try:
-        value = yaml.load(text, _Loader)
-        value = _copied(value)
+        value = _copied(yaml.load(text, _Loader))
     except (yaml.YAMLError, ValueError, RecursionError):  # such as a date that is none, or a list in itself
         raise ConfigError(f"--set {override}: the value is not valid YAML") from None
     *parents, last = key.split(".")
