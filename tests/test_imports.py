@@ -12,6 +12,7 @@ LAYERS = [
     ["errors"],
     ["settings", "textfile", "progress"],
     ["config", "runs"],
+    ["results"],
     ["labels", "losses", "metrics"],
     ["data", "models"],
     ["training"],

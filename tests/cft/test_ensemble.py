@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from labelwise.cft.ensemble import PREDICTIONS, EnsembleConfig, combine, run_ensemble
 from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.results import read_results
 
 N, C = 120, 3
 CATEGORIES = np.array(["a", "b", "c"])
@@ -56,17 +57,17 @@ def test_results_are_those_of_scikit_learn_and_name_the_best_member(tmp_path, la
     results = run_ensemble(runs, tmp_path / "out", EnsembleConfig(how="logit", objective=objective))
     metric = average_precision_score if objective == "ap" else roc_auc_score
     mean, test = np.mean(logits, axis=0), np.arange(N) % 2 == 0
-    for row, scores in zip(results["rows"], [*logits, mean], strict=True):
+    for row, scores in zip(results.rows, [*logits, mean], strict=True):
         known = [test & ~np.isnan(labels[:, c]) for c in range(C)]
         expected = [metric(labels[known[c], c], scores[known[c], c]) for c in range(C)]
-        assert row["test"]["categories"] == pytest.approx(expected, abs=1e-6)
-        assert row["test"]["mean"] == pytest.approx(np.mean(expected), abs=1e-6)
-    gain = results["rows"][-1]["gain"]
-    best = max(results["rows"][:-1], key=lambda row: row["select"]["mean"])
-    assert gain["over"] == best["name"]
-    assert gain["points"] == pytest.approx(results["rows"][-1]["test"]["mean"] - best["test"]["mean"], abs=1e-9)
-    assert gain["interval"][0] <= gain["points"] <= gain["interval"][1]
-    assert (tmp_path / "out" / "results.json").exists()
+        assert row.test.categories == pytest.approx(expected, abs=1e-6)
+        assert row.test.mean == pytest.approx(np.mean(expected), abs=1e-6)
+    gain = results.rows[-1].gain
+    best = max(results.rows[:-1], key=lambda row: row.select.mean)
+    assert gain.over == best.name
+    assert gain.points == pytest.approx(results.rows[-1].test.mean - best.test.mean, abs=1e-9)
+    assert gain.interval[0] <= gain.points <= gain.interval[1]
+    assert read_results(tmp_path / "out") == results
 
 
 def test_members_are_aligned_by_id_and_category_name(tmp_path, labels):
@@ -77,8 +78,8 @@ def test_members_are_aligned_by_id_and_category_name(tmp_path, labels):
     other = write_run(
         tmp_path / "other", logits[order][:, [2, 0, 1]], labels[order][:, [2, 0, 1]], ids[order], CATEGORIES[[2, 0, 1]]
     )
-    rows = run_ensemble([first, other], tmp_path / "out", EnsembleConfig(how="logit"))["rows"]
-    assert rows[0]["test"] == rows[1]["test"] == rows[2]["test"]
+    rows = run_ensemble([first, other], tmp_path / "out", EnsembleConfig(how="logit")).rows
+    assert rows[0].test == rows[1].test == rows[2].test
 
 
 def test_bad_input_is_refused_in_one_line(tmp_path, labels):

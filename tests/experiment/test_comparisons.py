@@ -55,7 +55,7 @@ def experiment(folder: Path, **changes: Any) -> ExperimentConfig:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentConfig, Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("across")
-    config = experiment(folder, compare=PAIRS, score={"predictors": NAMES, "also": ["refinery.seconds"]})
+    config = experiment(folder, compare=PAIRS, score={"predictors": NAMES, "extra": ["refinery.seconds"]})
     return config, folder / "out", run_experiment(config, folder / "out", quiet=True)
 
 
@@ -213,7 +213,7 @@ def test_what_goes_with_the_score(told: tuple[ExperimentConfig, Path, dict[str, 
                 scores.append(rows[1]["test"]["top1"])
             assert rows[1]["refineries"] == ["generation-1"] and rows[0]["refineries"] == []
             assert len(set(numbers)) == 1 and found["correlation"]["by_seed"][seed] is None  # one refinery for all
-    assert entry(results, "soft", 0)["also"]["refinery.seconds"]["mean"] > 0
+    assert entry(results, "soft", 0)["extra"]["refinery.seconds"]["mean"] > 0
     text = write_tables(results, out)[0].read_text()
     assert "**What goes with the score**" in text and "| refinery.fit.top1 | – (3 rows) | – (3 rows) |" in text
 
@@ -223,7 +223,7 @@ def test_a_correlation_is_over_the_rows_of_a_seed(tmp_path: Path) -> None:
     numbers = {"given": [None, None], "soft": [1.0, 1.0], "hard": [2.0, 3.0], "softer": [3.0, 2.0]}
     scores = {"given": [0.9, 0.9], "soft": [0.1, 0.1], "hard": [0.2, 0.2], "softer": [0.4, 0.3], "best": [0.0, 0.0]}
     table = [
-        {"column": 0, "head": "base", "row": row, "by_seed": own, "also": {"n": {"by_seed": numbers.get(row, own)}}}
+        {"column": 0, "head": "base", "row": row, "by_seed": own, "extra": {"n": {"by_seed": numbers.get(row, own)}}}
         for row, own in scores.items()
     ]
     [found] = predictions(config, table)

@@ -129,17 +129,17 @@ def test_further_scores_of_multi_label_networks(
     finished: tuple[ExperimentConfig, Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     _, out, results = finished
-    also = "{also: [test.mauc, fit.hidden_map, seconds]}"
+    extra = "{extra: [test.mauc, fit.hidden_map, seconds]}"
     best = "[{name: best, rows: [assume, ignore]}]"
-    found = results | {"also": ["test.mauc", "fit.hidden_map", "seconds"]}
-    found |= make_table(config(data, tmp_path, score=also, best=best), out)
+    found = results | {"extra": ["test.mauc", "fit.hidden_map", "seconds"]}
+    found |= make_table(config(data, tmp_path, score=extra, best=best), out)
     found["best"] = [{"name": "best", "rows": ["assume", "ignore"], "reference": "ignore"}]
     runs = [json.loads((out / f"cells/0.5/assume/seed-{s}/results.json").read_text())["rows"][-1] for s in (0, 1)]
-    own = entry(found, "assume", "base", 0)["also"]
+    own = entry(found, "assume", "base", 0)["extra"]
     assert own["test.mauc"]["by_seed"] == [run["test"]["mauc"] for run in runs]
     assert own["fit.hidden_map"]["by_seed"] == [run["fit"]["hidden_map"] for run in runs]
-    assert entry(found, "assume", "base", 1)["also"]["fit.hidden_map"]["mean"] is None  # nothing is hidden
-    assert entry(found, "assume", "auto", 0)["also"] == {}
+    assert entry(found, "assume", "base", 1)["extra"]["fit.hidden_map"]["mean"] is None  # nothing is hidden
+    assert entry(found, "assume", "auto", 0)["extra"] == {}
     chosen = entry(found, "best", "base", 0)
     select = {row: entry(found, row, "base", 0)["select"]["mean"] for row in ("assume", "ignore")}
     assert chosen["chosen"] == max(select, key=select.__getitem__)

@@ -49,7 +49,7 @@ def settings(folder: Path, **changes: Any) -> dict[str, Any]:
     features = rng.standard_normal((300, 8)) + 2 * np.eye(8)[label]
     np.savez(folder / "x.npz", features=features, label=label, n_train=200)
     return {
-        "name": "also",
+        "name": "extra",
         "recipe": {
             "threads": 1,
             "data": {"source": str(folder / "x.npz"), "select_share": 0.3},
@@ -70,8 +70,8 @@ def settings(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def load(folder: Path, **changes: Any) -> ExperimentConfig:
-    (folder / "also.yaml").write_text(json.dumps(settings(folder, **changes)))
-    return load_experiment(folder / "also.yaml")
+    (folder / "extra.yaml").write_text(json.dumps(settings(folder, **changes)))
+    return load_experiment(folder / "extra.yaml")
 
 
 def pretend(recipe: Recipe, folder: Path, **_: Any) -> dict[str, Any]:
@@ -116,39 +116,43 @@ def runs(folder: Path, row: str, noise: float) -> list[dict[str, Any]]:
 
 def test_further_scores_are_those_of_the_runs(tmp_path: Path, told: Any) -> None:
     names = ["test.nll", "fit.ece", "fit.top1 - test.top1", "fit.noise_auroc", "chain.seconds"]
-    results = told(score={"also": names})
-    assert results["also"] == names
+    results = told(score={"extra": names})
+    assert results["extra"] == names
     for row in ("one", "smoother"):
         by_column = []
         for column, noise in enumerate((0.0, 0.4)):
-            own, also = runs(tmp_path, row, noise), entry(results, row, column)["also"]
-            assert list(also) == names
+            own, extra = runs(tmp_path, row, noise), entry(results, row, column)["extra"]
+            assert list(extra) == names
             nll = [run["test"]["nll"] for run in own]
-            assert also["test.nll"]["by_seed"] == nll
-            assert also["test.nll"]["mean"] == pytest.approx(np.mean(nll))
-            assert also["test.nll"]["std"] == pytest.approx(np.std(nll, ddof=1))
-            assert also["chain.seconds"]["by_seed"] == pytest.approx([7 + run["seconds"] for run in own])
+            assert extra["test.nll"]["by_seed"] == nll
+            assert extra["test.nll"]["mean"] == pytest.approx(np.mean(nll))
+            assert extra["test.nll"]["std"] == pytest.approx(np.std(nll, ddof=1))
+            assert extra["chain.seconds"]["by_seed"] == pytest.approx([7 + run["seconds"] for run in own])
             gap = [run["fit"]["top1"] - run["test"]["top1"] for run in own]
-            assert also["fit.top1 - test.top1"]["by_seed"] == pytest.approx(gap)
+            assert extra["fit.top1 - test.top1"]["by_seed"] == pytest.approx(gap)
             by_column.append(nll)
-        mean = entry(results, row, None)["also"]
+        mean = entry(results, row, None)["extra"]
         assert mean["test.nll"]["by_seed"] == pytest.approx(np.mean(by_column, axis=0).tolist())
         # Without noise there is none to be found, so over both columns there is no mean of it.
-        assert entry(results, row, 0)["also"]["fit.noise_auroc"] == {"mean": None, "std": None, "by_seed": [None, None]}
-        assert entry(results, row, 1)["also"]["fit.noise_auroc"]["mean"] > 0
+        assert entry(results, row, 0)["extra"]["fit.noise_auroc"] == {
+            "mean": None,
+            "std": None,
+            "by_seed": [None, None],
+        }
+        assert entry(results, row, 1)["extra"]["fit.noise_auroc"]["mean"] > 0
         assert mean["fit.noise_auroc"]["mean"] is None
     markdown, picture, page = write_tables(results, tmp_path / "out")
     text = markdown.read_text()
     for title in ("top-1 accuracy, %", "test.nll", "fit.ece, %", "fit.top1 - test.top1, points", "fit.noise_auroc"):
         assert f"**{title}**\n\n|  | noise 0 | noise 0.4 | mean over noise |" in text
         assert f"<h2>{title}</h2>" in page.read_text()
-    nll = entry(results, "one", 0)["also"]["test.nll"]
+    nll = entry(results, "one", 0)["extra"]["test.nll"]
     assert f"| one | {nll['mean']:.3f} ± {nll['std']:.3f} |" in text
     assert b"fit.noise_auroc" in picture.read_bytes()
 
 
 def test_what_select_chooses(tmp_path: Path, told: Any) -> None:
-    results = told(best=BEST, claim="Smoothing is said to help.", score={"also": ["test.nll"]})
+    results = told(best=BEST, claim="Smoothing is said to help.", score={"extra": ["test.nll"]})
     for column, noise in enumerate((0.0, 0.4)):
         for best in BEST:
             select = {
@@ -157,7 +161,7 @@ def test_what_select_chooses(tmp_path: Path, told: Any) -> None:
             found = entry(results, best["name"], column)
             assert found["chosen"] == max(best["rows"], key=select.__getitem__) and found["candidates"] == 2
             same = entry(results, found["chosen"], column)
-            for key in ("select", "test", "by_seed", "also"):
+            for key in ("select", "test", "by_seed", "extra"):
                 assert found[key] == same[key]
             assert found["select"]["mean"] == pytest.approx(max(select.values()))
         control, smoothed = (entry(results, best["name"], column) for best in BEST)
@@ -207,20 +211,20 @@ def test_one_column_has_one_table_and_is_told_anew_without_training(
     monkeypatch.setattr("labelwise.refinery.network.fit", refuse)
     best = [{"name": "best", "rows": ["one", "two"]}]
     names = ["test.nll", "fit.entropy", "fit.ece", "fit.top1 - test.top1", "seconds"]
-    results = tell(score={"also": names}, best=best, claim="It is said.")
+    results = tell(score={"extra": names}, best=best, claim="It is said.")
     text = write_tables(results, tmp_path / "out")[0].read_text()
     titles = "top-1 accuracy | test.nll | fit.entropy | fit.ece, % | fit.top1 - test.top1, points | seconds"
     assert f"|  | {titles} |" in text and "> It is said." in text
     assert "| best | one | 2 |" in text or "| best | two | 2 |" in text
     message = "no network has 'test.nl'; there are .*fit.entropy.* test.nll.* seconds"
     with pytest.raises(ConfigError, match=message) as error:
-        tell(score={"also": ["test.nl"]})
+        tell(score={"extra": ["test.nl"]})
     assert "\n" not in str(error.value)
 
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
-    ({"score": {"also": ["test-nll"]}}, "'test-nll' is no name of a score; write test.nll"),
-    ({"score": {"also": ["test.nll", "test.nll"]}}, "a score is named twice"),
+    ({"score": {"extra": ["test-nll"]}}, "'test-nll' is no name of a score; write test.nll"),
+    ({"score": {"extra": ["test.nll", "test.nll"]}}, "a score is named twice"),
     ({"best": [{"name": "one", "rows": ["two"]}]}, "'one' is the name of another row"),
     ({"best": [{"name": "b", "rows": ["three"]}]}, "'b' chooses from 'three', which is not one of the rows one, two"),
     ({"best": [{"name": "b", "rows": ["two", "two"]}]}, "'b' has a candidate twice"),

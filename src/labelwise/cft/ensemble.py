@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from labelwise.data.files import read_arrays
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.metrics.bootstrap import ranking_gain_intervals
 from labelwise.metrics.ranking import Metric, mean_over_categories, ranking
-from labelwise.runs import RESULTS, RUN, SCHEMA, environment, read_json, write_json
+from labelwise.results import EnsembleResults, best_on_select, write_results
+from labelwise.results.cft import EnsembleGain, EnsembleRow, EnsembleScores
+from labelwise.runs import RUN, SCHEMA, environment, write_json
 from labelwise.settings import Section
 
 PREDICTIONS = "predictions.npz"
@@ -90,7 +92,7 @@ class EnsembleConfig(Section):
     objective: Metric = "ap"
 
 
-def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> dict[str, Any]:
+def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> EnsembleResults:
     """Score the mean of several runs beside each of them, and write ``results.json`` of kind ``ensemble``.
 
     The interval is that of the gain over the member that is best on ``select``.
@@ -108,24 +110,27 @@ def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> dic
     aligned = [first.logits, *(_aligned(first, member) for member in members[1:])]
     mean = combine(aligned, how)
     rows = [_row(member.name, logits, first, objective) for member, logits in zip(members, aligned, strict=True)]
-    best = int(np.argmax([-np.inf if row["select"] is None else row["select"]["mean"] for row in rows]))
+    best = rows.index(best_on_select(rows, lambda row: None if row.select is None else row.select.mean) or rows[0])
     row = _row(f"mean {how}", mean, first, objective)
     test = first.split == "test"
     if test.any():
-        gain = ranking_gain_intervals(
+        found = ranking_gain_intervals(
             aligned[best][test].astype(np.float64),
             mean[test],
             first.labels[test],
             metric=objective,
             groups=first.groups[test],
         )
-        row["gain"] = {"over": rows[best]["name"], "points": gain.mean_gain, "interval": list(gain.mean_interval)}
-    results = {"schema": SCHEMA, "kind": "ensemble", "how": how, "objective": objective, "rows": [*rows, row]}
-    results["categories"] = list(first.categories)
+        gain = EnsembleGain(over=rows[best].name, points=found.mean_gain, interval=found.mean_interval)
+        row = row.model_copy(update={"gain": gain})
+    results = EnsembleResults(
+        kind="ensemble", how=how, objective=objective, rows=(*rows, row), categories=first.categories
+    )
     command = " ".join(["labelwise", *sys.argv[1:]])
-    write_json(out / RUN, {"schema": SCHEMA, "kind": "ensemble", "version": labelwise.__version__, "command": command})
-    write_json(out / RESULTS, results | {"environment": environment()})
-    return dict(read_json(out / RESULTS))
+    about = {"schema": SCHEMA, "kind": "ensemble", "version": labelwise.__version__, "command": command}
+    write_json(out / RUN, about | {"environment": environment()})
+    write_results(out, results)
+    return results
 
 
 def _aligned(first: Predictions, other: Predictions) -> NDArray[np.float32]:
@@ -143,15 +148,15 @@ def _aligned(first: Predictions, other: Predictions) -> NDArray[np.float32]:
     return other.logits[rows][:, columns]
 
 
-def _row(name: str, scores: NDArray[np.floating], first: Predictions, objective: Metric) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": name}
+def _row(name: str, scores: NDArray[np.floating], first: Predictions, objective: Metric) -> EnsembleRow:
+    found: list[EnsembleScores | None] = []
     for split in ("select", "test"):
         rows = first.split == split
         if not rows.any():
-            row[split] = None
+            found.append(None)
             continue
-        found = ranking(np.ascontiguousarray(scores[rows].T), np.ascontiguousarray(first.labels[rows].T))
-        values = found.of(objective)
+        ranks = ranking(np.ascontiguousarray(scores[rows].T), np.ascontiguousarray(first.labels[rows].T))
+        values = ranks.of(objective)
         mean, scored = mean_over_categories(values)
-        row[split] = {"mean": float(mean), "scored": int(scored), "categories": values.tolist()}
-    return row
+        found.append(EnsembleScores(mean=float(mean), scored=int(scored), categories=tuple(values.tolist())))
+    return EnsembleRow(name=name, select=found[0], test=found[1])

@@ -25,11 +25,12 @@ from labelwise.cft.solvers.inputs import Rows, Split, blank_uncertain, hold_out_
 from labelwise.config import UncertainPolicy
 from labelwise.data.dataset import sample_keys
 from labelwise.errors import ConfigError, DataError, RunError
-from labelwise.features.file import FeatureSet, read_features
+from labelwise.features.file import MARKER, FeatureSet, read_features
 from labelwise.labels import strategies
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.operating import parse_rule
 from labelwise.progress import Progress
+from labelwise.results import read_results
 from labelwise.runs import (
     CONFIG,
     RESULTS,
@@ -208,10 +209,11 @@ def _write_predictions(path: Path, data: FeatureSet, measured: Mapping[str, eval
     atomic_write(path, lambda file: np.savez(file, **arrays))
 
 
-def _source(path: Path) -> dict[str, Any]:
+def _source(path: Path) -> dict[str, Any] | None:
     """What is known of where the features come from: the network, if labelwise extracted them."""
-    described = path / RESULTS
-    return read_json(described) if path.is_dir() and described.exists() else {}
+    if not (path / MARKER).exists() or not (path / RESULTS).exists():
+        return None
+    return read_results(path).model_dump(mode="json", exclude_unset=True)
 
 
 def _finished(out: Path, mark: str) -> dict[str, Any] | None:

@@ -61,10 +61,10 @@ def averages(config: ExperimentConfig, table: Sequence[Entry], means: Sequence[C
             entry |= {"metric": own[0]["metric"], "test": spread(values), "by_seed": values}
             if mean is not None and (config.reference_of(key[0]), BASE) != key:
                 entry["over_reference"] = mean.gain(key, (config.reference_of(key[0]), BASE))
-            entry["also"] = {}
-            for name in own[0]["also"]:
-                by_column = [of["also"][name]["by_seed"] for of in own]
-                entry["also"][name] = by_seeds([_mean(same) for same in zip(*by_column, strict=True)])
+            entry["extra"] = {}
+            for name in own[0]["extra"]:
+                by_column = [of["extra"][name]["by_seed"] for of in own]
+                entry["extra"][name] = by_seeds([_mean(same) for same in zip(*by_column, strict=True)])
             found.append(entry)
     return found
 
@@ -92,7 +92,7 @@ def predictions(config: ExperimentConfig, table: Sequence[Entry]) -> list[Entry]
         rows = [entry for entry in table if entry["column"] == column and entry["head"] == BASE]
         rows = [entry for entry in rows if entry["row"] in config.rows]
         for name in config.score.predictors:
-            numbers = [(entry["also"][name]["by_seed"], entry["by_seed"]) for entry in rows]
+            numbers = [(entry["extra"][name]["by_seed"], entry["by_seed"]) for entry in rows]
             numbers = [(own, score) for own, score in numbers if None not in own]
             correlation = [
                 rank_correlation([own[seed] for own, _ in numbers], [score[seed] for _, score in numbers])

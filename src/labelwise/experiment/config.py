@@ -60,10 +60,10 @@ class AxisConfig(Section):
 
 
 class ScoreConfig(Section):
-    """What is scored on test and told beside it; all but ``also`` and ``predictors`` are for
+    """What is scored on test and told beside it; all but ``extra`` and ``predictors`` are for
     multi-label data."""
 
-    also: tuple[str, ...] = Field(
+    extra: tuple[str, ...] = Field(
         (),
         description="further numbers of each network's row in results.json: test.nll, fit.entropy, ...; "
         "chain.seconds: of all networks of the run; or a difference: fit.top1 - test.top1",
@@ -71,8 +71,8 @@ class ScoreConfig(Section):
     metric: Metric | None = Field(None, description="ap or auc; default: the objective of the heads, else ap")
     predictors: tuple[str, ...] = Field(
         (),
-        description="numbers as in also, whose rank correlation with the score on test is told over the rows that have "
-        "them; refinery.fit.top1: of the networks that labelled the last one",
+        description="numbers as in extra, whose rank correlation with the score on test is told over the rows that "
+        "have them; refinery.fit.top1: of the networks that labelled the last one",
     )
     unit: Literal["sample", "study", "group"] = Field(
         "sample",
@@ -87,7 +87,7 @@ class ScoreConfig(Section):
         "default: the groups that the data has, as Open Images has five",
     )
 
-    @field_validator("also", "predictors")
+    @field_validator("extra", "predictors")
     @classmethod
     def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if bad := [name for name in value if not is_name(name)]:

@@ -35,7 +35,7 @@ class ExperimentResults(TableResults):
     rows: list[str]
     heads: list[str]
     best: list[dict[str, Any]]
-    also: list[str]
+    extra: list[str]
     reference: str
     seeds: int
     metric: str

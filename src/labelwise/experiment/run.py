@@ -87,7 +87,7 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
             {"name": best.name, "rows": list(best.rows), "reference": config.reference_of(best.name)}
             for best in config.best
         ],
-        "also": list(config.score.also),
+        "extra": list(config.score.extra),
         "reference": config.reference_row,
         "seeds": config.seeds,
         "metric": board.metric,
@@ -116,7 +116,7 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
     row = scored_row(results)
     metric = {"ap": "map", "auc": "mauc"}[config.metric] if results["task"] == "multi-label" else "top1"
     words = [f"{metric} {row['test'][metric]:.4f}"]
-    words += [f"no {name}" for name in config.score.also if score_of(row, name) is None]
+    words += [f"no {name}" for name in config.score.extra if score_of(row, name) is None]
     if config.heads:
         features = folder / "features"
         extract_features(str(folder / row["path"]), recipe, features, quiet=True)

@@ -206,7 +206,7 @@ def _parts(
 
 
 def _refuse_multi_label_options(name: str, config: ExperimentConfig) -> None:
-    score = config.score.model_copy(update={"also": (), "predictors": ()})
+    score = config.score.model_copy(update={"extra": (), "predictors": ()})
     asked = {"score": score != ScoreConfig(), "ensembles": bool(config.ensembles), "heads": bool(config.heads)}
     for option, given in asked.items():
         if given:

@@ -37,14 +37,14 @@ class _Network:
     """A network, head or ensemble: its score on test, and what is told of its making.
 
     ``select`` is what choosing saw: samples, all categories. ``own`` is the mean score of an ensemble's networks,
-    ``also`` further scores by name, of a network alone.
+    ``extra`` further scores by name, of a network alone.
     """
 
     score: Score
     select: float | None = None
     seconds: float | None = None
     own: Score | None = None
-    also: dict[str, float | None] = field(default_factory=dict)
+    extra: dict[str, float | None] = field(default_factory=dict)
 
 
 Networks = dict[tuple[str, str], list[_Network]]  # by row and head, in the order of the seeds
@@ -69,7 +69,7 @@ def make_table(config: ExperimentConfig, out: Path) -> TableResults:
     ------
     LabelwiseError
         As :func:`board_of`, if a row has other test samples than the reference row, or if no network has a score of
-        ``score.also``.
+        ``score.extra``.
     """
     runs = [read_json(cell_folder(config, cell, out) / RESULTS) for cell in all_cells(config)]
     _refuse_unknown_scores(config, runs)
@@ -119,7 +119,7 @@ def scored_row(results: dict[str, Any]) -> Entry:
 
 def _refuse_unknown_scores(config: ExperimentConfig, runs: list[Entry]) -> None:
     """A score that some networks lack is a gap in the table, such as the noise found in a column without any."""
-    wanted = (*config.score.also, *config.score.predictors)
+    wanted = (*config.score.extra, *config.score.predictors)
     rows = [scored_row(run) for run in runs]
     there = [(row, {name for name in wanted if score_of(row, name) is not None}) for row in rows]
     for name in wanted:
@@ -147,9 +147,9 @@ def _networks(config: ExperimentConfig, column: int, board: Board, out: Path) ->
     folders = {
         row: [cell_folder(config, Cell(row, column, seed), out) for seed in range(config.seeds)] for row in config.rows
     }
-    heads, also = (BASE, *config.heads), (*config.score.also, *config.score.predictors)
+    heads, extra = (BASE, *config.heads), (*config.score.extra, *config.score.predictors)
     found: Networks = {
-        (row, head): [_network(folder, head, board, also) for folder in folders[row]]
+        (row, head): [_network(folder, head, board, extra) for folder in folders[row]]
         for row, head in product(folders, heads)
     }
     for ensemble in config.ensembles:
@@ -169,14 +169,14 @@ def _networks(config: ExperimentConfig, column: int, board: Board, out: Path) ->
     return found
 
 
-def _network(folder: Path, head: str, board: Board, also: tuple[str, ...]) -> _Network:
+def _network(folder: Path, head: str, board: Board, extra: tuple[str, ...]) -> _Network:
     score = board(_prediction(folder, head, board))
     if head != BASE:
         results = read_json(folder / f"cft-{head}" / RESULTS)
         return _Network(score, results["mean"]["select"]["after"], results["seconds"])
     row = scored_row(read_json(folder / RESULTS))
     select = row["select"][board.metric] if "select" in row else None
-    return _Network(score, select, row["seconds"], also={name: score_of(row, name) for name in also})
+    return _Network(score, select, row["seconds"], extra={name: score_of(row, name) for name in extra})
 
 
 def _ensemble(logits: list[NDArray[np.floating]], board: Board) -> _Network:
@@ -236,7 +236,7 @@ def _entries(
                 "select": spread([network.select for network in own if network.select is not None]),
                 **told,
                 "seconds": spread([network.seconds for network in own if network.seconds is not None]),
-                "also": {name: by_seeds([network.also[name] for network in own]) for name in own[0].also},
+                "extra": {name: by_seeds([network.extra[name] for network in own]) for name in own[0].extra},
                 "groups": dict(zip(board.groups, groups, strict=True)),
                 "categories": dict(zip(board.categories, categories, strict=True)),
             }

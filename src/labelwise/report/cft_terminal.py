@@ -8,6 +8,7 @@ from rich.text import Text
 
 from labelwise.report import cft_summary
 from labelwise.report.cft_read import STATUS_TITLES, Category, CftResults, parse_results
+from labelwise.results import EnsembleResults
 
 CFT_WIDTH = 100
 """Columns of a terminal that the table needs."""
@@ -100,22 +101,22 @@ def _cells(results: CftResults, category: Category) -> list[Text]:
     return [Text(cell, style=style if place == 1 or style == "dim" else "") for place, cell in enumerate(cells)]
 
 
-def ensemble_table(results: dict[str, Any]) -> Table:
+def ensemble_table(results: EnsembleResults) -> Table:
     """Return the table of ``labelwise ensemble``: members, their mean, and what it gained over the best member."""
-    metric = "mAP" if results["objective"] == "ap" else "mean AUC"
-    gain = results["rows"][-1].get("gain")
+    metric = "mAP" if results.objective == "ap" else "mean AUC"
+    gain = results.rows[-1].gain
     caption = ""
     if gain is not None:
-        low, high = (100 * value for value in gain["interval"])
+        low, high = (cft_summary.signed(value, 2) for value in gain.interval)
         caption = (
-            f"over {gain['over']}, the best on select: {100 * gain['points']:+.2f} points on test"
-            f" (95% interval {low:+.2f} to {high:+.2f})"
+            f"over {gain.over}, the best on select: {cft_summary.signed(gain.points, 2)} points on test"
+            f" (95% interval {low} to {high})"
         )
     table = Table(title=Text(f"{metric} in %"), caption=Text(caption), title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("model", overflow="fold")
     for split in ("select", "test"):
         table.add_column(split, justify="right")
-    for row in results["rows"]:
-        means = [row[split] and row[split]["mean"] for split in ("select", "test")]
-        table.add_row(Text(row["name"]), *("–" if value is None else f"{100 * value:.2f}" for value in means))
+    for row in results.rows:
+        means = [None if scores is None else scores.mean for scores in (row.select, row.test)]
+        table.add_row(Text(row.name), *("–" if value is None else f"{100 * value:.2f}" for value in means))
     return table

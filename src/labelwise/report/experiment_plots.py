@@ -49,7 +49,7 @@ def _figure(results: dict[str, Any]) -> Figure:
 def _lines(results: dict[str, Any]) -> Figure:
     """The score of every row over the columns: of an axis a panel a head, on one scale, and one a further score."""
     heads, axes = results["heads"], results["axis"]
-    kinds = [*heads, *results["also"]]
+    kinds = [*heads, *results["extra"]]
     across = max(len(heads), min(ACROSS, len(kinds)))
     down = math.ceil(len(kinds) / across)
     figure = Figure(figsize=(3.1 * across + 1.9, 3.0 * len(axes) * down + 0.4), layout="constrained")
@@ -78,7 +78,7 @@ def _of_head(head: str) -> tuple[str, Callable[[Entry], Stat], int]:
 
 
 def _of_also(name: str) -> tuple[str, Callable[[Entry], Stat], int]:
-    return "base", lambda entry: entry["also"].get(name), 100 if is_percent(name) else 1
+    return "base", lambda entry: entry["extra"].get(name), 100 if is_percent(name) else 1
 
 
 def _draw_lines(
@@ -111,7 +111,7 @@ def _dots(results: dict[str, Any]) -> Figure:
     columns = columns_of(results)
     panels: list[tuple[str, Column, str]] = [(column.title, column, "") for column in columns]
     if len(columns) == 1:
-        panels = [("", columns[0], ""), *((also_title(name), columns[0], name) for name in results["also"])]
+        panels = [("", columns[0], ""), *((also_title(name), columns[0], name) for name in results["extra"])]
     down = math.ceil(len(panels) / DOTS_ACROSS)
     across = math.ceil(len(panels) / down)
     high = 0.17 * len(results["rows"]) * max(1, 0.6 * len(results["heads"])) + 0.8

@@ -122,7 +122,7 @@ def score_cell(entry: Entry | None) -> str:
 
 def also_cell(entry: Entry | None, name: str) -> str:
     """Mean and deviation of a further score."""
-    return NOTHING if entry is None else _cell(entry["also"].get(name), is_percent(name))
+    return NOTHING if entry is None else _cell(entry["extra"].get(name), is_percent(name))
 
 
 def gain_cell(found: dict[str, Any]) -> str:
@@ -146,15 +146,15 @@ def _scores(results: dict[str, Any], columns: list[Column]) -> list[Table]:
         rows = []
         for row in rows_of(results):
             cells = [score_cell(column.entry(row, head)) for head in results["heads"]]
-            rows.append((row, cells + [also_cell(column.entry(row), name) for name in results["also"]]))
-        found.append(Table(column.title, [*heads_of(results), *map(also_title, results["also"])], rows))
+            rows.append((row, cells + [also_cell(column.entry(row), name) for name in results["extra"]]))
+        found.append(Table(column.title, [*heads_of(results), *map(also_title, results["extra"])], rows))
     return found
 
 
 def _further_scores(results: dict[str, Any], columns: list[Column]) -> list[Table]:
     if not _by_score(results, columns):
         return []
-    return [_one_score(results, columns, also_title(name), partial(also_cell, name=name)) for name in results["also"]]
+    return [_one_score(results, columns, also_title(name), partial(also_cell, name=name)) for name in results["extra"]]
 
 
 def _one_score(

@@ -1,0 +1,36 @@
+"""Every kind of ``results.json`` as a type, used by whoever writes one and by whoever reads one."""
+
+from labelwise.results.cft import CftResults, EnsembleResults
+from labelwise.results.evaluate import EvaluateResults, MultiLabelEvaluation, SingleLabelEvaluation
+from labelwise.results.experiment import ExperimentResults
+from labelwise.results.features import FeaturesResults
+from labelwise.results.files import Results, RunFolder, open_run, parse_results, read_results, to_json, write_results
+from labelwise.results.record import Record, SeedStat, Splits, Stat, best_on_select
+from labelwise.results.refine import METRICS, RefineResults, Row, Summary, summarise
+
+__all__ = [
+    "METRICS",
+    "CftResults",
+    "EnsembleResults",
+    "EvaluateResults",
+    "ExperimentResults",
+    "FeaturesResults",
+    "MultiLabelEvaluation",
+    "Record",
+    "RefineResults",
+    "Results",
+    "Row",
+    "RunFolder",
+    "SeedStat",
+    "SingleLabelEvaluation",
+    "Splits",
+    "Stat",
+    "Summary",
+    "best_on_select",
+    "open_run",
+    "parse_results",
+    "read_results",
+    "summarise",
+    "to_json",
+    "write_results",
+]

@@ -1,0 +1,108 @@
+"""Results and their files: the only place that reads and writes a ``results.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from labelwise.errors import RunError
+from labelwise.results.cft import CftResults, EnsembleResults
+from labelwise.results.evaluate import EvaluateResults
+from labelwise.results.experiment import ExperimentResults
+from labelwise.results.features import FeaturesResults
+from labelwise.results.record import Record
+from labelwise.results.refine import RefineResults
+from labelwise.runs import RESULTS, RUN, SCHEMA, read_json, write_json
+
+Results = RefineResults | CftResults | EnsembleResults | ExperimentResults | FeaturesResults | EvaluateResults
+
+_ANY: TypeAdapter[Results] = TypeAdapter(Annotated[Results, Field(discriminator="kind")])
+_KINDS = ("refine", "train", "cft", "ensemble", "experiment", "features", "evaluate")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A finished run: where it is, its results, and ``run.json`` (data, environment, command)."""
+
+    path: Path
+    results: Results
+    facts: dict[str, Any]
+
+
+def open_run(folder: str | Path) -> RunFolder:
+    """Read a finished run.
+
+    Parameters
+    ----------
+    folder : of ``labelwise refine``, ``train``, ``cft``, ``ensemble``, ``experiment`` or ``features``
+
+    Raises
+    ------
+    RunError
+        In one line, if the folder is not that of a finished run, or a file of it is damaged.
+    """
+    path = Path(folder)
+    return RunFolder(path, read_results(path), read_json(path / RUN) if (path / RUN).exists() else {})
+
+
+def read_results(folder: Path) -> Results:
+    """The results of a finished run, checked.
+
+    Raises
+    ------
+    RunError
+        In one line, with the file and the key that is unknown, missing or of another type.
+    """
+    file = folder / RESULTS
+    if not file.exists():
+        hint = "the run has not finished, or this is no run folder" if folder.is_dir() else "there is no such folder"
+        raise RunError(f"{file}: not found ({hint})")
+    return parse_results(read_json(file), file)
+
+
+def parse_results(content: Any, file: Path) -> Results:
+    """Results from the content of ``file``, which errors name; see :func:`read_results`."""
+    if not isinstance(content, dict):
+        raise RunError(f"{file}: expected a mapping of results, got {type(content).__name__}")
+    kind, schema = content.get("kind"), content.get("schema")
+    if schema != SCHEMA:
+        raise RunError(f"{file}: has schema {schema!r}, this version of labelwise reads schema {SCHEMA}")
+    if kind not in _KINDS:
+        raise RunError(f"{file}: has kind {kind!r}, expected one of {', '.join(_KINDS)}")
+    try:
+        return _ANY.validate_python({key: value for key, value in content.items() if key != "schema"})
+    except ValidationError as error:
+        raise RunError(f"{file}: {_in_words(error)}") from None
+
+
+def write_results(folder: Path, results: Record) -> None:
+    """Write ``results.json``, which says that a run is finished.
+
+    Raises
+    ------
+    RunError
+        If it cannot be written.
+    """
+    write_json(folder / RESULTS, to_json(results))
+
+
+def to_json(results: Record) -> dict[str, Any]:
+    """What is written of results: every field that was given, with the schema first."""
+    return {"schema": SCHEMA} | results.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def _in_words(error: ValidationError) -> str:
+    """The first problem, in one line."""
+    first = error.errors(include_url=False)[0]
+    keys = [str(part) for part in first["loc"]]
+    key = ".".join(keys[1:] if keys and keys[0] in _KINDS else keys)
+    again = "another version of labelwise wrote it; run the command again"
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing; {again}"
+    if first["type"] == "extra_forbidden":
+        return f"the key {key!r} is unknown; {again}"
+    expected = first["msg"].removeprefix("Input should be ")
+    return f"{key}: expected {expected}, got {str(first['input'])[:60]!r}"
