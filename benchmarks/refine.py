@@ -35,7 +35,7 @@ from labelwise.config import ModelConfig, ViewConfig, load_recipe
 from labelwise.data.dataset import Dataset, PixelArray
 from labelwise.data.loaders import MemoryLoader, ViewLoader
 from labelwise.data.readers import load_dataset
-from labelwise.data.sampling import Shard, train_jobs
+from labelwise.data.sampling import Shard, plan_training
 from labelwise.models import zoo
 from labelwise.models.classifier import InputSpec
 from labelwise.models.small import SmallConvNet
@@ -103,7 +103,7 @@ def trainer(dataset: Dataset, loader: ViewLoader, refinery: str | None, device: 
         labeller = RefineryLabels([teacher], dataset.classes, ["refinery"], device)
     task = SoftLabelTask(labeller, 32)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
-    jobs = train_jobs(dataset.rows("fit"), BATCH, VIEWS, 0, 0, Shard())
+    jobs = plan_training(dataset.rows("fit"), BATCH, VIEWS, 0, 0, Shard())
 
     def epoch() -> float:
         model.train()
@@ -121,7 +121,7 @@ def trainer(dataset: Dataset, loader: ViewLoader, refinery: str | None, device: 
 
 def in_memory(dataset: Dataset, loader: ViewLoader, device: torch.device) -> Timed:
     """Seconds to make every view of one epoch."""
-    jobs = train_jobs(dataset.rows("fit"), BATCH, VIEWS, 0, 0, Shard())
+    jobs = plan_training(dataset.rows("fit"), BATCH, VIEWS, 0, 0, Shard())
     mean, std = (torch.tensor(x, device=device).view(1, 3, 1, 1) for x in (MEAN, STD))
 
     def epoch() -> float:

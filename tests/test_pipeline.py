@@ -17,9 +17,9 @@ from labelwise.data.readers import load_dataset
 from labelwise.errors import DataError, RunError
 from labelwise.features.file import read_features
 from labelwise.models import checkpoint
-from labelwise.refinery import network as nodes
-from labelwise.refinery.context import Bench, Node
-from labelwise.refinery.network import NODE
+from labelwise.refinery import network as network_module
+from labelwise.refinery.context import NetworkSpec, TrainingContext
+from labelwise.refinery.network import NETWORK
 from labelwise.report.html import write_report
 
 
@@ -87,7 +87,7 @@ def test_the_fine_tuned_head_is_that_of_the_base_network(results: dict[str, Any]
 
 
 def test_the_two_networks_differ_by_their_labels_alone(out: Path) -> None:
-    first, second = (json.loads((out / n / NODE).read_text())["lineage"] for n in (pipeline.BASE, pipeline.CONTROL))
+    first, second = (json.loads((out / n / NETWORK).read_text())["lineage"] for n in (pipeline.BASE, pipeline.CONTROL))
     assert {key for key in first if first[key] != second[key]} == {"labels"}
     said, other = first["labels"], second["labels"]  # what is at its default may be left out
     assert {key for key in said.keys() | other.keys() if said.get(key) != other.get(key)} == {"unknown"}
@@ -99,7 +99,7 @@ def test_second_call_trains_nothing(
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(nodes, "fit", refuse)
+    monkeypatch.setattr(network_module, "fit", refuse)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     assert pipeline.train_and_fine_tune(tiny(data), out) == results
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
@@ -145,11 +145,11 @@ def test_radiographs_are_not_mirrored_unless_asked(
     class Stopped(Exception):
         pass
 
-    def stop(bench: Bench, node: Node) -> None:
-        assert bench.recipe.views.flip is flip
+    def stop(context: TrainingContext, network: NetworkSpec) -> None:
+        assert context.recipe.views.flip is flip
         raise Stopped
 
-    monkeypatch.setattr(pipeline, "run_node", stop)
+    monkeypatch.setattr(pipeline, "train_network", stop)
     recipe = load_recipe(None, [f"data.source={table.parent}", "threads=1", "data.workers=0", "views.size=8", *asked])
     with pytest.raises(Stopped):
         pipeline.train_and_fine_tune(recipe, tmp_path / "run", quiet=True)

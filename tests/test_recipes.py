@@ -18,13 +18,13 @@ import torch
 
 from labelwise.config import ModelConfig, Recipe, load_recipe
 from labelwise.data.dataset import Dataset, Features, PixelArray
-from labelwise.data.sampling import train_jobs
+from labelwise.data.sampling import plan_training
 from labelwise.experiment import Cell, ExperimentConfig, cell_recipe
 from labelwise.labels.table import GIVEN, UNKNOWN, LabelTable
 from labelwise.models import zoo
-from labelwise.refinery.chain import make_bench
-from labelwise.refinery.context import Bench, Node, Parent, changed
-from labelwise.refinery.generations import step_of
+from labelwise.refinery.chain import make_context
+from labelwise.refinery.context import NetworkSpec, Refinery, TrainingContext, changed
+from labelwise.refinery.generations import generation_of
 from labelwise.settings import read_mapping, resolve
 from labelwise.training.runtime import start_runtime
 
@@ -102,27 +102,27 @@ def tree_at_hand(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update={"taxonomy": taxonomy})})
 
 
-def one_step(bench: Bench, generation: int, tried: set[str]) -> None:
+def one_step(context: TrainingContext, generation: int, tried: set[str]) -> None:
     """Build the network of a generation and those that label it, and train it on one batch."""
-    recipe, step = bench.recipe, step_of(bench.recipe, generation)
+    recipe, step = context.recipe, generation_of(context.recipe, generation)
     by = generation - 1 if step.labelled_by is None else step.labelled_by
     count = 0 if by == 0 and not recipe.chain.refinery else max(recipe.chain.folds, recipe.chain.members)
     train = step.train.model_copy(update={"epochs": 1})
     fold = recipe.chain.folds > 1
-    parents = tuple(Parent(f"r{i}", Path("nowhere"), "", i if fold else None) for i in range(min(count, 2)))
-    bench = replace(bench, recipe=recipe.model_copy(update={"chain": _two(recipe)})) if fold else bench
+    refineries = tuple(Refinery(f"r{i}", Path("nowhere"), "", i if fold else None) for i in range(min(count, 2)))
+    context = replace(context, recipe=recipe.model_copy(update={"chain": _two(recipe)})) if fold else context
     own = plain_network(step.model, tried)
-    node = Node("x", "generation", own, train, generation, parents, refined=step.refined)
-    mark = str([changed(s) for s in (step.model, step.refined, recipe.labels, recipe.chain, recipe.views)])
-    mark += f"{count} {train.taxonomy} {train.label_smoothing} {train.balance} {train.only} {bench.goal}"
-    if mark in tried:
+    network = NetworkSpec("x", "generation", own, train, generation, refineries, refined_labels=step.refined_labels)
+    kind = str([changed(s) for s in (step.model, step.refined_labels, recipe.labels, recipe.chain, recipe.views)])
+    kind += f"{count} {train.taxonomy} {train.label_smoothing} {train.balance} {train.only} {context.problem}"
+    if kind in tried:
         return
-    tried.add(mark)
+    tried.add(kind)
     small = ModelConfig(name="mlp" if step.model.name == "mlp" else "small-narrow")
-    models = [zoo.build(m, bench.dataset.classes, bench.data_spec) for m in (own, *[small] * len(parents))]
-    plan = bench.goal.plan(bench, node, models[0], models[1:])
-    jobs = train_jobs(bench.dataset.rows("fit"), 8, recipe.views, 0, 0, bench.runtime.shard)
-    batch = next(iter(bench.loader.stream(jobs, plan.task.sizes, 0)))
+    models = [zoo.build(m, context.dataset.classes, context.input_spec) for m in (own, *[small] * len(refineries))]
+    plan = context.problem.plan(context, network, models[0], models[1:])
+    plans = plan_training(context.dataset.rows("fit"), 8, recipe.views, 0, 0, context.runtime.shard)
+    batch = next(iter(context.loader.stream(plans, plan.task.sizes, 0)))
     if train.only and own is step.model:
         models[0].train_only(train.only)
     output = plan.task(models[0].train(), batch)
@@ -135,10 +135,10 @@ def one_step(bench: Bench, generation: int, tried: set[str]) -> None:
 
 def plain_network(model: ModelConfig, tried: set[str]) -> ModelConfig:
     """``model`` the first time, then a small one in its place."""
-    mark = str(changed(model))
-    if mark in tried and model.name != "mlp":
+    kind = str(changed(model))
+    if kind in tried and model.name != "mlp":
         return ModelConfig(name="small-narrow")
-    tried.add(mark)
+    tried.add(kind)
     return model
 
 
@@ -157,8 +157,8 @@ def test_one_step_of_every_generation(file: Path, tmp_path: Path) -> None:
         recipe, size = small(plain)
         recipe = tree_at_hand(recipe, tmp_path)
         folder = tmp_path / str(number)
-        bench = make_bench(recipe, stand_in(recipe, size), start_runtime(recipe, folder), folder, 0, quiet=True)
+        context = make_context(recipe, stand_in(recipe, size), start_runtime(recipe, folder), folder, 0, quiet=True)
         for generation in range(1, min(recipe.chain.generations, 3) + 1):
-            one_step(bench, generation, TRIED)
+            one_step(context, generation, TRIED)
             found += 1
     assert found

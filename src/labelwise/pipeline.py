@@ -18,9 +18,9 @@ from labelwise.errors import DataError
 from labelwise.features.extract import extract_features
 from labelwise.labels.protocols import keep_uniform
 from labelwise.labels.table import LabelTable
-from labelwise.refinery.chain import make_bench
-from labelwise.refinery.context import Node
-from labelwise.refinery.network import run_node
+from labelwise.refinery.chain import make_context
+from labelwise.refinery.context import NetworkSpec
+from labelwise.refinery.network import train_network
 from labelwise.runs import atomic_write
 from labelwise.training.runtime import start_runtime
 
@@ -55,14 +55,14 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> di
     if dataset.table is None:
         raise DataError(f"{dataset.name}: one class per sample; use `labelwise refine`")
     recipe = recipe.model_copy(update={"views": views_of(recipe.data, recipe.views)})
-    bench = make_bench(recipe, dataset, runtime, out, recipe.seed, quiet)
+    context = make_context(recipe, dataset, runtime, out, recipe.seed, quiet)
     policies: dict[str, UnknownPolicy] = {BASE: "negative", CONTROL: "ignore"}
     networks = {}
     for name, unknown in policies.items():
         labels = recipe.labels.model_copy(update={"unknown": unknown})
         # One stream of randomness for both, so that only the labels differ.
-        networks[name] = run_node(
-            bench, Node(name, "network", recipe.model, recipe.train, labels=labels, stream=STREAM)
+        networks[name] = train_network(
+            context, NetworkSpec(name, "network", recipe.model, recipe.train, labels=labels, stream=STREAM)
         )
     features = out / dataset.name
     extract_features(str(out / BASE), recipe, features, quiet=quiet)

@@ -7,7 +7,7 @@ import torch
 from labelwise.config import ViewConfig
 from labelwise.data.dataset import Dataset, PixelArray
 from labelwise.data.loaders import MemoryLoader
-from labelwise.data.sampling import Shard, train_jobs
+from labelwise.data.sampling import Shard, plan_training
 
 
 @pytest.mark.gpu
@@ -17,7 +17,7 @@ def test_views_do_not_depend_on_the_device(cuda):
     pixels = PixelArray(rng.integers(0, 256, (96, 32, 32, 3), dtype=np.uint8))
     data = Dataset("random", ("a", "b"), ids, ids, rng.integers(0, 2, 96), np.full(96, "fit"), pixels)
     views = ViewConfig(mixup=0.2, cutmix=1.0, erasing=0.5)
-    jobs = train_jobs(data.rows("fit"), 32, views, 0, 3, Shard())
+    jobs = plan_training(data.rows("fit"), 32, views, 0, 3, Shard())
     on_cpu = list(MemoryLoader(data, views, torch.device("cpu")).stream(jobs, (24, 48), 1))
     on_gpu = list(MemoryLoader(data, views, cuda).stream(jobs, (24, 48), 1))
     for a, b in zip(on_cpu, on_gpu, strict=True):

@@ -13,7 +13,7 @@ from labelwise.config import ViewConfig
 from labelwise.data.augment import _operations, augment
 from labelwise.data.dataset import Dataset, Features, ImageFiles, PixelArray
 from labelwise.data.loaders import Batch, FileLoader, MemoryLoader, make_loader
-from labelwise.data.sampling import Job, Shard, train_jobs
+from labelwise.data.sampling import BatchPlan, Shard, plan_training
 
 CPU = torch.device("cpu")
 N, SIDE = 11, 20
@@ -44,15 +44,15 @@ def files(tmp_path: Path) -> Dataset:
     return make(ImageFiles(tuple(paths), 3))
 
 
-def jobs(views: ViewConfig, batch: int = 4, epoch: int = 2) -> list[Job]:
-    return train_jobs(ROWS, batch, views, 0, epoch, Shard())
+def plans(views: ViewConfig, batch: int = 4, epoch: int = 2) -> list[BatchPlan]:
+    return plan_training(ROWS, batch, views, 0, epoch, Shard())
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("centre", [False, True])
 def test_both_loaders_show_the_same_views(files, mode, centre):
     views = ViewConfig(interpolation=mode, eval_crop=0.8)
-    todo = [Job(ROWS)] if centre else jobs(views)
+    todo = [BatchPlan(ROWS)] if centre else plans(views)
     ours = list(memory(views).stream(todo, (8, 12), 7))
     theirs = list(FileLoader(files, views, CPU, 0).stream(todo, (8, 12), 7))
     assert len(ours) == len(theirs) == len(todo)
@@ -79,7 +79,7 @@ def test_the_same_views_again_after_as_many_epochs(files):
     ):
         seen = []
         for epoch in range(4):
-            batches = list(loader.stream(jobs(views, N, epoch), (size,), 7))
+            batches = list(loader.stream(plans(views, N, epoch), (size,), 7))
             rows = np.concatenate([b.rows for b in batches])
             assert {b.epoch for b in batches} == {epoch}
             seen.append((rows, torch.cat([b.inputs[size] for b in batches])[np.argsort(rows)]))
@@ -91,7 +91,7 @@ def test_the_same_views_again_after_as_many_epochs(files):
 
 def test_the_number_of_workers_changes_nothing(files):
     views = ViewConfig(mixup=0.5, erasing=0.5, rand_augment_ops=1)
-    alone, helped = (list(FileLoader(files, views, CPU, w).stream(jobs(views), (8,), 7)) for w in (0, 2))
+    alone, helped = (list(FileLoader(files, views, CPU, w).stream(plans(views), (8,), 7)) for w in (0, 2))
     for a, b in zip(alone, helped, strict=True):
         assert torch.equal(a.inputs[8], b.inputs[8]) and torch.equal(a.mix.share, b.mix.share)
 
@@ -103,7 +103,7 @@ def test_files_of_many_sizes(tmp_path):
         Image.fromarray(np.full((*shape, 3), 10 * i, dtype=np.uint8)).save(paths[-1])
     loader = make_loader(make(ImageFiles(tuple(paths), 3)), ViewConfig(), CPU)
     assert isinstance(loader, FileLoader)
-    (batch,) = loader.stream([Job(np.arange(3), np.zeros(3, dtype=np.int64))], (8,), 0)
+    (batch,) = loader.stream([BatchPlan(np.arange(3), np.zeros(3, dtype=np.int64))], (8,), 0)
     for i in range(3):
         assert (batch.inputs[8][i] * 255).round().unique().tolist() == [10 * i]
 
@@ -112,7 +112,7 @@ def test_two_sizes_show_the_same_crop():
     ramp = np.zeros((N, 64, 64, 1), dtype=np.uint8)
     ramp[..., 0] = np.arange(64)[None, :] * 2 + np.arange(64)[:, None] * 2
     loader = MemoryLoader(make(PixelArray(ramp)), ViewConfig(scale=(0.5, 1)), CPU)
-    (batch,) = loader.stream([Job(ROWS, ROWS)], (8, 16), 0)
+    (batch,) = loader.stream([BatchPlan(ROWS, ROWS)], (8, 16), 0)
     halved = torch.nn.functional.avg_pool2d(batch.inputs[16], 2)
     torch.testing.assert_close(halved[..., 1:-1, 1:-1], batch.inputs[8][..., 1:-1, 1:-1], atol=2e-3, rtol=0)
 
@@ -124,7 +124,7 @@ def test_mixed_targets_are_shares_of_the_pixels(kind):
     flat[:] = (np.arange(N) * 20)[:, None, None, None]  # one grey level each, so that pixels tell their origin
     loader = MemoryLoader(make(PixelArray(flat)), views, CPU)
     seen_mix = False
-    for batch in loader.stream(jobs(views), (16,), 0):
+    for batch in loader.stream(plans(views), (16,), 0):
         one_hot = torch.nn.functional.one_hot(torch.arange(len(batch)), len(batch)).float()
         mixed = batch.mixed(one_hot)
         torch.testing.assert_close(mixed.sum(1), torch.ones(len(batch)))
@@ -137,7 +137,7 @@ def test_mixed_targets_are_shares_of_the_pixels(kind):
 
 
 def test_unmixed_targets_stay():
-    (batch,) = memory(ViewConfig()).stream([Job(ROWS, ROWS)], (8,), 0)
+    (batch,) = memory(ViewConfig()).stream([BatchPlan(ROWS, ROWS)], (8,), 0)
     target = torch.rand(N, 3)
     assert batch.mixed(target) is target
 
@@ -145,8 +145,8 @@ def test_unmixed_targets_stay():
 @pytest.mark.parametrize("parts", [1, 2, 3, 4, 20])
 def test_parts_of_a_batch_weigh_their_samples(parts):
     views = ViewConfig(mixup=1.0)
-    job = train_jobs(ROWS, N, views, 0, 0, Shard())[0]
-    (batch,) = memory(views).stream([job], (8,), 0)
+    plan = plan_training(ROWS, N, views, 0, 0, Shard())[0]
+    (batch,) = memory(views).stream([plan], (8,), 0)
     pieces: list[Batch] = batch.split(parts)
     assert len(pieces) == min(parts, N // 2) and min(map(len, pieces)) >= 2
     assert sum(p.weight for p in pieces) == pytest.approx(len(pieces))
@@ -222,6 +222,6 @@ def test_operations_number_fourteen_and_grow_with_strength():
 
 def test_evaluation_views_are_never_augmented_or_mixed():
     views = ViewConfig(mixup=1.0, erasing=1.0, rand_augment_ops=2)
-    (plain,) = memory(ViewConfig()).stream([Job(ROWS)], (8,), 0)
-    (batch,) = memory(views).stream([Job(ROWS)], (8,), 99)
+    (plain,) = memory(ViewConfig()).stream([BatchPlan(ROWS)], (8,), 0)
+    (batch,) = memory(views).stream([BatchPlan(ROWS)], (8,), 99)
     assert torch.equal(plain.inputs[8], batch.inputs[8]) and batch.mix is None and not batch.boxes.flip.any()

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwise.config import ViewConfig
-from labelwise.data.sampling import REPEAT_SHIFT, Shard, fixed_jobs, steps_per_epoch, train_jobs
+from labelwise.data.sampling import REPEAT_SHIFT, Shard, plan_evaluation, plan_training, steps_per_epoch
 from labelwise.errors import ConfigError
 
 PLAIN, MIXED = ViewConfig(), ViewConfig(mixup=0.4, cutmix=1.0)
 
 
 def jobs_of(n: int, batch: int, world: int, views: ViewConfig = PLAIN, epoch: int = 3, weight=None):
-    return [train_jobs(np.arange(n) * 2, batch, views, 1, epoch, Shard(r, world), weight) for r in range(world)]
+    return [plan_training(np.arange(n) * 2, batch, views, 1, epoch, Shard(r, world), weight) for r in range(world)]
 
 
 @settings(max_examples=60, deadline=None)
@@ -24,7 +24,7 @@ def test_ranks_together_take_the_batches_of_one_process(world, n, batch):
     (single,) = jobs_of(n, batch, 1, MIXED)
     ranks = jobs_of(n, batch, world, MIXED)
     steps = steps_per_epoch(n, batch, Shard(0, world))
-    assert {len(jobs) for jobs in ranks} == {steps} and len(single) - steps in (0, 1)
+    assert {len(plans) for plans in ranks} == {steps} and len(single) - steps in (0, 1)
     values = np.random.default_rng(0).random(2 * n)
     for whole, *parts in zip(single, *ranks, strict=False):
         np.testing.assert_array_equal(np.concatenate([p.rows for p in parts]), whole.rows)
@@ -40,9 +40,9 @@ def test_ranks_together_take_the_batches_of_one_process(world, n, batch):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_steps_per_epoch_counts_the_batches(n, batch):
-    (jobs,) = jobs_of(n, batch, 1)
-    assert len(jobs) == steps_per_epoch(n, batch, Shard())
-    seen = np.concatenate([job.rows for job in jobs])
+    (plans,) = jobs_of(n, batch, 1)
+    assert len(plans) == steps_per_epoch(n, batch, Shard())
+    seen = np.concatenate([plan.rows for plan in plans])
     assert len(np.unique(seen)) == len(seen) >= n - 1
 
 
@@ -55,18 +55,18 @@ def test_a_batch_that_is_too_small_for_the_processes_is_refused():
 
 def test_every_row_once_in_an_order_of_the_epoch():
     (first,), (again,), (later,) = jobs_of(50, 8, 1), jobs_of(50, 8, 1), jobs_of(50, 8, 1, epoch=4)
-    order = np.concatenate([job.rows for job in first])
+    order = np.concatenate([plan.rows for plan in first])
     assert sorted(order) == list(range(0, 100, 2))
-    np.testing.assert_array_equal(order, np.concatenate([job.rows for job in again]))
-    assert (order != np.concatenate([job.rows for job in later])).any()
-    assert {int(v) for job in first for v in job.numbers} == {3}
-    assert all(job.weight == 1 and job.mix is None for job in first)
+    np.testing.assert_array_equal(order, np.concatenate([plan.rows for plan in again]))
+    assert (order != np.concatenate([plan.rows for plan in later])).any()
+    assert {int(v) for plan in first for v in plan.numbers} == {3}
+    assert all(plan.weight == 1 and plan.mix is None for plan in first)
 
 
 def test_a_sampler_repeats_samples_in_other_views():
     weight = np.r_[np.full(10, 9.0), np.full(30, 1.0)]
-    (jobs,) = jobs_of(40, 8, 1, weight=weight)
-    rows, numbers = (np.concatenate([getattr(j, name) for j in jobs]) for name in ("rows", "numbers"))
+    (plans,) = jobs_of(40, 8, 1, weight=weight)
+    rows, numbers = (np.concatenate([getattr(j, name) for j in plans]) for name in ("rows", "numbers"))
     assert len({*zip(rows.tolist(), numbers.tolist(), strict=True)}) == 40  # no view twice
     assert ((numbers & ((1 << REPEAT_SHIFT) - 1)) == 3).all()
     for row in np.unique(rows):
@@ -78,11 +78,11 @@ def test_a_sampler_repeats_samples_in_other_views():
 def test_some_views_of_a_sample_in_turn():
     views = ViewConfig(number=3, mixup=0.4)
     epochs = [jobs_of(50, 8, 1, views, epoch)[0] for epoch in range(7)]
-    for epoch, jobs in enumerate(epochs):
-        assert {int(n) for job in jobs for n in job.numbers} == {epoch % 3}
-        assert {job.epoch for job in jobs} == {epoch}
-    order = [np.concatenate([job.rows for job in jobs]).tolist() for jobs in epochs]
-    share = [np.concatenate([job.mix.share for job in jobs]).tolist() for jobs in epochs]
+    for epoch, plans in enumerate(epochs):
+        assert {int(n) for plan in plans for n in plan.numbers} == {epoch % 3}
+        assert {plan.epoch for plan in plans} == {epoch}
+    order = [np.concatenate([plan.rows for plan in plans]).tolist() for plans in epochs]
+    share = [np.concatenate([plan.mix.share for plan in plans]).tolist() for plans in epochs]
     assert len({*map(tuple, order)}) == len({*map(tuple, share)}) == 7  # order, partners and shares are new
     plain = jobs_of(50, 8, 1, ViewConfig(mixup=0.4), 5)[0]  # and those of any other number of views
     for ours, other in zip(epochs[5], plain, strict=True):
@@ -92,44 +92,44 @@ def test_some_views_of_a_sample_in_turn():
 
 def test_a_sampler_repeats_samples_in_the_next_of_their_views():
     weight = np.r_[np.full(10, 9.0), np.full(30, 1.0)]
-    (jobs,) = jobs_of(40, 8, 1, ViewConfig(number=2), 3, weight)
-    rows, numbers = (np.concatenate([getattr(j, name) for j in jobs]) for name in ("rows", "numbers"))
+    (plans,) = jobs_of(40, 8, 1, ViewConfig(number=2), 3, weight)
+    rows, numbers = (np.concatenate([getattr(j, name) for j in plans]) for name in ("rows", "numbers"))
     for row in np.unique(rows):
         np.testing.assert_array_equal(numbers[rows == row], (3 + np.arange((rows == row).sum())) % 2)
-    (jobs,) = jobs_of(40, 8, 1, ViewConfig(number=1), 3, weight)
-    assert not any(job.numbers.any() for job in jobs)
+    (plans,) = jobs_of(40, 8, 1, ViewConfig(number=1), 3, weight)
+    assert not any(plan.numbers.any() for plan in plans)
 
 
 def test_pairs_that_are_mixed_share_one_draw_and_stay_on_a_rank():
     for world in (1, 2, 3):
         for n in (23, 24, 25):
-            for jobs in jobs_of(n, 12, world, MIXED):
-                for job in jobs[:-1]:
-                    assert len(job.rows) % 2 == 0
-                for job in jobs:
-                    pairs = len(job.rows) // 2 * 2
-                    np.testing.assert_array_equal(job.mix.share[:pairs:2], job.mix.share[1:pairs:2])
-                    np.testing.assert_array_equal(job.mix.centre[:pairs:2], job.mix.centre[1:pairs:2])
-                    if len(job.rows) % 2:
-                        assert job.mix.share[-1] == 1
+            for plans in jobs_of(n, 12, world, MIXED):
+                for plan in plans[:-1]:
+                    assert len(plan.rows) % 2 == 0
+                for plan in plans:
+                    pairs = len(plan.rows) // 2 * 2
+                    np.testing.assert_array_equal(plan.mix.share[:pairs:2], plan.mix.share[1:pairs:2])
+                    np.testing.assert_array_equal(plan.mix.centre[:pairs:2], plan.mix.centre[1:pairs:2])
+                    if len(plan.rows) % 2:
+                        assert plan.mix.share[-1] == 1
 
 
 def test_mixup_and_cutmix_half_of_the_batches_each():
-    (jobs,) = jobs_of(1200, 6, 1, MIXED)
-    assert 0.35 < np.mean([job.mix.cut for job in jobs]) < 0.65
-    (jobs,) = jobs_of(60, 6, 1, ViewConfig(cutmix=1.0))
-    assert all(job.mix.cut for job in jobs)
+    (plans,) = jobs_of(1200, 6, 1, MIXED)
+    assert 0.35 < np.mean([plan.mix.cut for plan in plans]) < 0.65
+    (plans,) = jobs_of(60, 6, 1, ViewConfig(cutmix=1.0))
+    assert all(plan.mix.cut for plan in plans)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_fixed_jobs_cover_rows_in_order(world):
     rows = np.array([5, 3, 9, 1, 7, 2, 8])
-    jobs = [job for rank in range(world) for job in fixed_jobs(rows, 2, Shard(rank, world))]
-    np.testing.assert_array_equal(np.concatenate([job.rows for job in jobs]), rows)
+    plans = [plan for rank in range(world) for plan in plan_evaluation(rows, 2, Shard(rank, world))]
+    np.testing.assert_array_equal(np.concatenate([plan.rows for plan in plans]), rows)
     # A last one alone joins the batch before.
     expected = {1: [2, 2, 3], 2: [2, 2, 3], 3: [2, 2, 3]}
-    assert all(job.numbers is None for job in jobs) and [len(job.rows) for job in jobs] == expected[world]
-    jobs = fixed_jobs(rows, 4, Shard(), number=2**31)
-    assert [job.numbers.tolist() for job in jobs] == [[2**31] * 4, [2**31] * 3]
-    assert [len(job.rows) for job in fixed_jobs(rows[:1], 2, Shard())] == [1]
-    assert fixed_jobs(rows[:0], 2, Shard()) == []
+    assert all(plan.numbers is None for plan in plans) and [len(plan.rows) for plan in plans] == expected[world]
+    plans = plan_evaluation(rows, 4, Shard(), number=2**31)
+    assert [plan.numbers.tolist() for plan in plans] == [[2**31] * 4, [2**31] * 3]
+    assert [len(plan.rows) for plan in plan_evaluation(rows[:1], 2, Shard())] == [1]
+    assert plan_evaluation(rows[:0], 2, Shard()) == []

@@ -16,7 +16,7 @@ from labelwise.config import ViewConfig
 from labelwise.data import views as module
 from labelwise.data.dataset import Dataset, Features, PixelArray
 from labelwise.data.loaders import FeatureLoader, MemoryLoader
-from labelwise.data.sampling import Job
+from labelwise.data.sampling import BatchPlan
 from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render
 
 CPU = torch.device("cpu")
@@ -166,14 +166,14 @@ def test_a_view_is_the_same_pixels_in_any_batch():
     data = dataset(PixelArray(rng.integers(0, 256, (30, 12, 14, 3), dtype=np.uint8)))
     loader = MemoryLoader(data, ViewConfig(), CPU)
     rows, numbers = np.arange(30), rng.integers(0, 100, 30)
-    (whole,) = loader.stream([Job(rows, numbers)], (8,), 5)
+    (whole,) = loader.stream([BatchPlan(rows, numbers)], (8,), 5)
     for size in (1, 7):
         order = rng.permutation(30)
-        jobs = [Job(order[i : i + size], numbers[order[i : i + size]]) for i in range(0, 30, size)]
-        parts = list(loader.stream(jobs, (8,), 5))
+        plans = [BatchPlan(order[i : i + size], numbers[order[i : i + size]]) for i in range(0, 30, size)]
+        parts = list(loader.stream(plans, (8,), 5))
         again = torch.cat([b.inputs[8] for b in parts])
         assert torch.equal(again, whole.inputs[8][order])
-    (other,) = loader.stream([Job(rows, numbers + 1)], (8,), 5)
+    (other,) = loader.stream([BatchPlan(rows, numbers + 1)], (8,), 5)
     assert (other.inputs[8] != whole.inputs[8]).flatten(1).any(1).float().mean() > 0.9
 
 
@@ -184,8 +184,8 @@ def test_a_view_follows_its_sample_when_the_data_set_is_cut():
     cut = Dataset(
         "d", ("a", "b"), data.ids[keep], data.ids[keep], data.label[keep], data.split[keep], PixelArray(pixels[keep])
     )
-    (a,) = MemoryLoader(data, ViewConfig(), CPU).stream([Job(keep, np.array([3, 3]))], (6,), 0)
-    (b,) = MemoryLoader(cut, ViewConfig(), CPU).stream([Job(np.array([0, 1]), np.array([3, 3]))], (6,), 0)
+    (a,) = MemoryLoader(data, ViewConfig(), CPU).stream([BatchPlan(keep, np.array([3, 3]))], (6,), 0)
+    (b,) = MemoryLoader(cut, ViewConfig(), CPU).stream([BatchPlan(np.array([0, 1]), np.array([3, 3]))], (6,), 0)
     assert torch.equal(a.inputs[6], b.inputs[6])
 
 
@@ -209,7 +209,7 @@ def test_feature_masks_replay():
     assert (feature_masks(0.0, 1, keys, numbers, 13) == 1).all()
     data = dataset(Features(np.ones((20, 13), dtype=np.float32)))
     loader = FeatureLoader(data, ViewConfig(feature_dropout=0.3), CPU)
-    (batch,) = loader.stream([Job(np.arange(20), np.full(20, 2))], (13,), 1)
+    (batch,) = loader.stream([BatchPlan(np.arange(20), np.full(20, 2))], (13,), 1)
     np.testing.assert_array_equal(batch.inputs[13], feature_masks(0.3, 1, data.keys, np.full(20, 2), 13))
-    (centre,) = loader.stream([Job(np.arange(20))], (13,), 1)
+    (centre,) = loader.stream([BatchPlan(np.arange(20))], (13,), 1)
     assert (centre.inputs[13] == 1).all()

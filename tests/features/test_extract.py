@@ -125,7 +125,7 @@ def test_a_timm_network_by_name_with_weights_of_its_own_classes(tmp_path, data, 
     spec = InputSpec.from_json(results["input"])
     views = recipe(data, f"views.eval_crop={habits['crop_pct']}", f"views.interpolation={spec.interpolation}").views
     loader = extract.make_loader(dataset, views, torch.device("cpu"))
-    [batch] = loader.stream(extract.fixed_jobs(np.arange(N), N, Shard()), (24,), 0)
+    [batch] = loader.stream(extract.plan_evaluation(np.arange(N), N, Shard()), (24,), 0)
     seen = Classifier(net.eval(), spec, tuple("abcdefg"), "", {})
     net.fc = torch.nn.Identity()
     with torch.no_grad():

@@ -72,7 +72,7 @@ def test_results_follow_the_contract(finished: Path) -> None:
 def test_run_folder_holds_lineage_gallery_and_recipe(finished: Path) -> None:
     first, second = (finished / "seed-0" / f"generation-{g}" for g in (1, 2))
     card = json.loads((first / "model.json").read_text())
-    lineage = json.loads((second / "node.json").read_text())["lineage"]
+    lineage = json.loads((second / "network.json").read_text())["lineage"]
     assert lineage["refineries"] == [{"name": "generation-1", "weights_hash": card["weights_hash"]}]
     assert card["generation"] == 1 and card["classes"] == [str(d) for d in range(10)]
     assert load_recipe(finished / "config.yaml") == load_recipe(None, BASE)
@@ -120,7 +120,7 @@ def test_networks_of_a_chain_may_differ_in_architecture_and_training(tmp_path: P
     wide, narrow = run(tmp_path / "run", f"chain.networks={networks}")["rows"]
     assert (wide["model"], wide["epochs"]) == ("small-wide", 1)
     assert (narrow["model"], narrow["epochs"]) == ("small-narrow", 2)
-    lineage = json.loads((tmp_path / "run" / narrow["path"] / "node.json").read_text())["lineage"]
+    lineage = json.loads((tmp_path / "run" / narrow["path"] / "network.json").read_text())["lineage"]
     assert lineage["node"]["train"]["lr"] == 0.01
 
 

@@ -12,7 +12,7 @@ from labelwise.config import load_recipe
 from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
 from labelwise.inference.evaluate import evaluate_checkpoint
 from labelwise.models import checkpoint, zoo
-from labelwise.refinery import network as nodes
+from labelwise.refinery import network as network_module
 from labelwise.refinery.chain import refine, train
 from labelwise.refinery.pretrained import open_refinery
 
@@ -51,7 +51,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED.items())
 def test_refused_before_anything_is_trained(changes: str, message: str, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(nodes, "_train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(network_module, "_train", lambda *_: pytest.fail("trained"))
     spaced = [change.replace(":", ": ") for change in changes.split()]
     with pytest.raises(LabelwiseError) as error:
         run(tmp_path / "run", *spaced)
@@ -59,7 +59,7 @@ def test_refused_before_anything_is_trained(changes: str, message: str, tmp_path
 
 
 def test_what_embeddings_and_several_labels_do_not_have(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(nodes, "_train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(network_module, "_train", lambda *_: pytest.fail("trained"))
     network = ["model={name: mlp}", features(tmp_path)]
     with pytest.raises(ConfigError, match="it moves pixels, the data are embeddings"):
         run(tmp_path / "run", *network, "chain.refined.jitter.step=2")
@@ -116,7 +116,9 @@ def test_other_first_weights_are_another_network(tmp_path: Path) -> None:
         (tmp_path / "start.safetensors").write_bytes(weights)
         start = f"model.init={tmp_path / 'start.safetensors'}"
         out = tmp_path / f"run-{seed}"
-        hashes.append(run(out, start, "chain.generations=1", shared=tmp_path / "shared")["rows"][0]["weights_hash"])
+        hashes.append(
+            run(out, start, "chain.generations=1", network_cache=tmp_path / "shared")["rows"][0]["weights_hash"]
+        )
     assert hashes[0] != hashes[1]
 
 

@@ -17,8 +17,8 @@ from labelwise.data.readers import load_dataset
 from labelwise.errors import ConfigError
 from labelwise.labels.table import GIVEN, INFERRED, UNKNOWN, LabelTable
 from labelwise.refinery import multi_label
-from labelwise.refinery.chain import make_bench, refine
-from labelwise.refinery.context import Node, Parent
+from labelwise.refinery.chain import make_context, refine
+from labelwise.refinery.context import NetworkSpec, Refinery
 from labelwise.refinery.multi_label import MultiLabel, fill_in
 from labelwise.runs import read_json
 from labelwise.training.multilabel import pseudo_labels
@@ -73,7 +73,7 @@ def test_the_share_grows_from_round_to_round(data: Path, tmp_path: Path, filled:
         assert sure[inferred].min() >= sure[unknown & ~inferred].max() - 1e-6
         np.testing.assert_array_equal(table.values[inferred], probability[inferred] > 0.5)
         np.testing.assert_array_equal(table.source == GIVEN, ~unknown)
-    first = read_json(tmp_path / "seed-0" / "generation-1" / "node.json")["lineage"]["labels"]
+    first = read_json(tmp_path / "seed-0" / "generation-1" / "network.json")["lineage"]["labels"]
     assert "refined" not in first
 
 
@@ -116,10 +116,12 @@ def test_positives_alone() -> None:
 
 def test_a_refinery_from_outside_begins_with_the_first_share(data: Path, tmp_path: Path) -> None:
     def shares(options: Recipe, generations: range) -> list[Any]:
-        bench = make_bench(options, load_dataset(options.data), start_runtime(options), tmp_path, 0)
-        node = Node("g", "generation", options.model, options.train, parents=(Parent("p", tmp_path, ""),))
-        nodes = [replace(node, generation=generation) for generation in generations]
-        return [MultiLabel().lineage(bench, node)["labels"].get("share") for node in nodes]
+        context = make_context(options, load_dataset(options.data), start_runtime(options), tmp_path, 0)
+        network = NetworkSpec(
+            "g", "generation", options.model, options.train, refineries=(Refinery("p", tmp_path, ""),)
+        )
+        networks = [replace(network, generation=generation) for generation in generations]
+        return [MultiLabel().lineage(context, network)["labels"].get("share") for network in networks]
 
     options = "share: [0.1, 0.6]"
     assert shares(recipe(data, 3, options), range(2, 4)) == [0.1, 0.6]

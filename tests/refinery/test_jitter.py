@@ -12,7 +12,7 @@ from torch import nn
 from labelwise.config import JitterConfig, ModelConfig, ViewConfig
 from labelwise.data.dataset import Dataset, PixelArray
 from labelwise.data.loaders import Batch, MemoryLoader
-from labelwise.data.sampling import Job
+from labelwise.data.sampling import BatchPlan
 from labelwise.losses import kl_divergence, tempered
 from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
@@ -40,7 +40,9 @@ def views(sizes: tuple[int, ...] = (SIZE,), n: int = N) -> Batch:
     pixels = np.random.default_rng(0).integers(0, 256, (n, 20, 20, 3), dtype=np.uint8)
     ids = np.array([f"i{i}" for i in range(n)])
     data = Dataset("d", CLASSES, ids, ids, np.arange(n) % 3, np.full(n, "fit"), PixelArray(pixels))
-    (batch,) = MemoryLoader(data, ViewConfig(), CPU).stream([Job(np.arange(n), np.zeros(n, dtype=np.int64))], sizes, 0)
+    (batch,) = MemoryLoader(data, ViewConfig(), CPU).stream(
+        [BatchPlan(np.arange(n), np.zeros(n, dtype=np.int64))], sizes, 0
+    )
     return batch
 
 

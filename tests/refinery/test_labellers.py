@@ -9,12 +9,12 @@ import torch
 from labelwise.config import ModelConfig, ViewConfig
 from labelwise.data.dataset import Dataset, PixelArray
 from labelwise.data.loaders import Batch, MemoryLoader
-from labelwise.data.sampling import Job
+from labelwise.data.sampling import BatchPlan
 from labelwise.errors import ModelError
 from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.refinery.labellers import Frozen, RefineryLabels
+from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
 from labelwise.training.task import SoftLabelTask
 
 CPU = torch.device("cpu")
@@ -40,7 +40,7 @@ def views(numbers: int = 0, sizes: tuple[int, ...] = (8,), config: ViewConfig | 
     ids = np.array([f"i{i}" for i in range(N)])
     data = Dataset("d", CLASSES, ids, ids, np.arange(N) % 3, np.full(N, "fit"), PixelArray(pixels))
     loader = MemoryLoader(data, config or ViewConfig(), CPU)
-    (batch,) = loader.stream([Job(np.arange(N), np.full(N, numbers))], sizes, 0)
+    (batch,) = loader.stream([BatchPlan(np.arange(N), np.full(N, numbers))], sizes, 0)
     return batch
 
 
@@ -68,12 +68,12 @@ def test_a_label_does_not_depend_on_the_rest_of_the_batch():
 
 
 def test_eval_is_locked():
-    frozen = Frozen(build(0).train())
+    frozen = FrozenNetwork(build(0).train())
     for module in (frozen, frozen.train(), frozen.train(True)):
         assert not any(m.training for m in module.modules())
     assert not any(p.requires_grad for p in frozen.parameters())
-    parent = torch.nn.ModuleList([frozen]).train()
-    assert parent.training and not any(m.training for m in frozen.modules())
+    refinery = torch.nn.ModuleList([frozen]).train()
+    assert refinery.training and not any(m.training for m in frozen.modules())
 
 
 def test_training_a_student_changes_the_student_alone():

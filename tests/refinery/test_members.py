@@ -13,10 +13,10 @@ from labelwise.config import Recipe, load_recipe
 from labelwise.data.dataset import Dataset, Features
 from labelwise.data.folds import folds_of
 from labelwise.errors import ConfigError
-from labelwise.refinery import context as bench_module
-from labelwise.refinery import network as nodes
-from labelwise.refinery.chain import _asked, refine
-from labelwise.refinery.generations import step_of
+from labelwise.refinery import context as context_module
+from labelwise.refinery import network as network_module
+from labelwise.refinery.chain import _generations_with_members, refine
+from labelwise.refinery.generations import generation_of
 
 BASE = ("model.name=mlp", "train={epochs: 1, batch_size: 32, warmup_epochs: 0}")
 N = 90
@@ -38,7 +38,7 @@ def run(out: Path, chain: str) -> dict[str, dict[str, Any]]:
     rows = refine(recipe(f"chain={chain}"), out, quiet=True, dataset=data())["rows"]
     found = {}
     for row in rows:
-        lineage = json.loads((out / row["path"] / "node.json").read_text())["lineage"]
+        lineage = json.loads((out / row["path"] / "network.json").read_text())["lineage"]
         found[row["name"].removeprefix("generation-")] = row | {"lineage": lineage}
     return found
 
@@ -64,8 +64,8 @@ def labellers(row: dict[str, Any]) -> list[str]:
         (4, "[{}, {labelled_by: 0, start_from: 1}, {labelled_by: 0, start_from: 2}, {labelled_by: 2}]", {1, 2}),
     ],
 )
-def test_generations_whose_members_are_asked(generations: int, networks: str, asked: set[int]) -> None:
-    found = _asked(recipe(f"chain={{generations: {generations}, networks: {networks}, members: 2}}"))
+def test_generations_whose_members_are_needed(generations: int, networks: str, asked: set[int]) -> None:
+    found = _generations_with_members(recipe(f"chain={{generations: {generations}, networks: {networks}, members: 2}}"))
     assert found - {0} == asked
 
 
@@ -99,13 +99,13 @@ def test_members_start_from_the_member_of_their_number(tmp_path: Path) -> None:
 
 def test_a_fold_network_never_meets_its_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[int]] = {}
-    plain = nodes.fit
+    plain = network_module.fit
 
     def noted(model: Any, task: Any, data: Any, *rest: Any, folder: Path, **named: Any) -> Any:
         seen[folder.name.removeprefix("generation-")] = set(data.rows.tolist())
         return plain(model, task, data, *rest, folder=folder, **named)
 
-    monkeypatch.setattr(nodes, "fit", noted)
+    monkeypatch.setattr(network_module, "fit", noted)
     networks = "[{}, {labelled_by: 1, start_from: 1}, {}]"
     rows = run(tmp_path / "run", f"{{generations: 3, folds: 2, fold_labels: unseen, networks: {networks}}}")
     by_hash = {row["weights_hash"]: name for name, row in rows.items()}
@@ -125,8 +125,8 @@ def test_a_fold_network_never_meets_its_fold(tmp_path: Path, monkeypatch: pytest
 
 def test_folds_are_drawn_once_for_all_networks_of_a_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    plain = bench_module.folds_of
-    monkeypatch.setattr(bench_module, "folds_of", lambda *given: drawn.append(given[1:]) or plain(*given))
+    plain = context_module.folds_of
+    monkeypatch.setattr(context_module, "folds_of", lambda *given: drawn.append(given[1:]) or plain(*given))
     run(tmp_path / "run", "{generations: 2, folds: 3, fold_labels: unseen}")
     assert drawn == [(3, 0)]
 
@@ -136,7 +136,7 @@ def test_folds_are_drawn_once_for_all_networks_of_a_seed(tmp_path: Path, monkeyp
 
 def test_a_step_without_a_model_is_the_recipe_s() -> None:
     options = recipe("model.name=small-resnet", "chain={generations: 3, networks: [{model: {name: small-wide}}, {}]}")
-    names = [step_of(options, generation).model.name for generation in (1, 2, 3)]
+    names = [generation_of(options, generation).model.name for generation in (1, 2, 3)]
     assert names == ["small-wide", "small-resnet", "small-resnet"]
 
 
@@ -170,7 +170,9 @@ def test_views_as_the_recipe_has_them_are_the_same_network(tmp_path: Path) -> No
 def test_controls_train_on_the_views_of_the_network_that_the_chain_ends_with(tmp_path: Path) -> None:
     wanted = recipe("chain={generations: 2, networks: [{}, {views: {mixup: 1.0}}]}", "baselines.kinds=[long]")
     rows = refine(wanted, tmp_path, quiet=True, dataset=data(), baselines=True)["rows"]
-    lineage = {row["role"]: json.loads((tmp_path / row["path"] / "node.json").read_text())["lineage"] for row in rows}
+    lineage = {
+        row["role"]: json.loads((tmp_path / row["path"] / "network.json").read_text())["lineage"] for row in rows
+    }
     assert lineage["control"]["views"] == {"mixup": 1.0}
 
 

@@ -14,18 +14,18 @@ from labelwise import pipeline
 from labelwise.config import Recipe, load_recipe
 from labelwise.data.loaders import Batch
 from labelwise.data.readers import load_dataset
-from labelwise.data.sampling import Job
+from labelwise.data.sampling import BatchPlan
 from labelwise.errors import ConfigError, DataError
 from labelwise.labels.table import GIVEN, INFERRED, UNKNOWN, LabelTable
 from labelwise.metrics.ranking import ranking
 from labelwise.models import checkpoint
-from labelwise.refinery.chain import make_bench, refine
-from labelwise.refinery.context import Node
+from labelwise.refinery.chain import make_context, refine
+from labelwise.refinery.context import NetworkSpec
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.refinery.multi_label import MultiLabel, fill_in
 from labelwise.report.html import write_report
 from labelwise.report.markdown import markdown_table
-from labelwise.training.multilabel import MultiLabelTask, Refined
+from labelwise.training.multilabel import MultiLabelTask, PseudoLabeller
 from labelwise.training.runtime import start_runtime
 
 CPU = torch.device("cpu")
@@ -175,12 +175,12 @@ def test_given_labels_stay_and_unknown_ones_are_the_refinery_s(kind: str, expect
     says = Says(torch.tensor([[0.2, 0.9, 0.55]]).expand(2, 3))
     seen: dict[str, torch.Tensor] = {}
 
-    def scheme(logits: Any, target: Any, weight: Any, unknown: Any, rows: Any, epoch: int) -> torch.Tensor:
+    def partial_loss(logits: Any, target: Any, weight: Any, unknown: Any, rows: Any, epoch: int) -> torch.Tensor:
         seen.update(target=target, weight=weight, unknown=unknown)
         return torch.zeros_like(logits, requires_grad=True)
 
     rows = np.array([0, 1])
-    task = MultiLabelTask(table, rows, 3, CPU, scheme=scheme, refined=Refined(says, options))
+    task = MultiLabelTask(table, rows, 3, CPU, partial_loss=partial_loss, refined=PseudoLabeller(says, options))
     task(torch.nn.Identity(), batch_of(rows, torch.zeros(2, 3)))
     np.testing.assert_allclose(seen["target"].numpy(), expected, rtol=1e-6)
     np.testing.assert_allclose(seen["weight"].numpy(), [[1, 0.5, 1], [0.5, 1, 0.5]])
@@ -203,16 +203,16 @@ def test_static_labels_are_those_of_the_centre_view(data: Path, tmp_path: Path) 
     results = refine(options, tmp_path / "run", quiet=True)
     assert results["rows"][1]["labels"] == "refinery soft static (generation-1)"
     dataset = load_dataset(options.data)
-    bench = make_bench(options, dataset, start_runtime(options), tmp_path / "x", 0, True)
+    context = make_context(options, dataset, start_runtime(options), tmp_path / "x", 0, True)
     model, _ = checkpoint.load(tmp_path / "run" / results["rows"][0]["path"])
-    node = Node("g", "generation", options.model, options.train, 2)
-    plan = MultiLabel().plan(bench, node, model, [])
+    network = NetworkSpec("g", "generation", options.model, options.train, 2)
+    plan = MultiLabel().plan(context, network, model, [])
     assert plan.labels == "given"
     with torch.no_grad():
-        parent = RefineryLabels([model], dataset.classes, ["p"], CPU, probability=torch.sigmoid)
+        refinery = RefineryLabels([model], dataset.classes, ["p"], CPU, probability=torch.sigmoid)
         rows = dataset.rows("fit")[:4]
-        [batch] = bench.loader.stream([Job(rows)], parent.sizes, 0)
-        torch.testing.assert_close(parent(batch), torch.sigmoid(model(batch.inputs[8]).float()))
+        [batch] = context.loader.stream([BatchPlan(rows)], refinery.sizes, 0)
+        torch.testing.assert_close(refinery(batch), torch.sigmoid(model(batch.inputs[8]).float()))
 
 
 @pytest.mark.parametrize("scheme", ["csl", "ll-r", "ll-ct", "ll-cp", "splc"])

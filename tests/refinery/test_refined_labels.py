@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
-from labelwise.config import ChainConfig, RefinedConfig, load_recipe
+from labelwise.config import ChainConfig, RefinedLabelsConfig, load_recipe
 from labelwise.data.folds import folds_of
 from labelwise.data.loaders import Mix
 from labelwise.data.readers import load_dataset
-from labelwise.data.sampling import Job
+from labelwise.data.sampling import BatchPlan
 from labelwise.errors import ConfigError, LabelwiseError
 from labelwise.models import checkpoint
 from labelwise.models.checkpoint import weights_hash
-from labelwise.refinery.chain import make_bench, refine
-from labelwise.refinery.context import Bench, Node, load_parent
-from labelwise.refinery.labellers import Frozen
+from labelwise.refinery.chain import make_context, refine
+from labelwise.refinery.context import NetworkSpec, TrainingContext, load_refinery
+from labelwise.refinery.labellers import FrozenNetwork
 from labelwise.refinery.refined_labels import described, labeller_of, refinery_labels
 from labelwise.training.labeller import hardened
 from labelwise.training.runtime import start_runtime
@@ -38,7 +38,7 @@ def run(out: Path, *changes: str) -> list[dict[str, Any]]:
 
 
 def lineage(out: Path, name: str) -> dict[str, Any]:
-    return dict(json.loads((out / "seed-0" / name / "node.json").read_text())["lineage"])
+    return dict(json.loads((out / "seed-0" / name / "network.json").read_text())["lineage"])
 
 
 @pytest.fixture(scope="module")
@@ -49,28 +49,28 @@ def folded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def bench_of(out: Path, *changes: str) -> Bench:
+def context_of(out: Path, *changes: str) -> TrainingContext:
     recipe = load_recipe(None, [*BASE, *changes])
     data = load_dataset(recipe.data)
-    return make_bench(recipe, data, start_runtime(recipe, out), out / "seed-0", 0, quiet=True)
+    return make_context(recipe, data, start_runtime(recipe, out), out / "seed-0", 0, quiet=True)
 
 
-def node_of(out: Path, *names: str, unseen: bool = False) -> Node:
-    parents = tuple(
-        load_parent(name, out / "seed-0" / name, fold if unseen else None) for fold, name in enumerate(names)
+def network_of(out: Path, *names: str, unseen: bool = False) -> NetworkSpec:
+    refineries = tuple(
+        load_refinery(name, out / "seed-0" / name, fold if unseen else None) for fold, name in enumerate(names)
     )
     recipe = load_recipe(None, BASE)
-    return Node("x", "generation", recipe.model, recipe.train, 2, parents)
+    return NetworkSpec("x", "generation", recipe.model, recipe.train, 2, refineries)
 
 
-def refinery_of(bench: Bench, node: Node, **options: bool) -> Any:
-    models = [checkpoint.load(parent.path)[0] for parent in node.parents]
-    return refinery_labels(bench, node, models, **options)
+def refinery_of(context: TrainingContext, network: NetworkSpec, **options: bool) -> Any:
+    models = [checkpoint.load(refinery.path)[0] for refinery in network.refineries]
+    return refinery_labels(context, network, models, **options)
 
 
-def batch_of(bench: Bench, number: int, count: int = 32) -> Any:
-    rows = bench.dataset.rows("fit")[:count]
-    (batch,) = bench.loader.stream([Job(rows, np.full(count, number))], (8,), 0)
+def batch_of(context: TrainingContext, number: int, count: int = 32) -> Any:
+    rows = context.dataset.rows("fit")[:count]
+    (batch,) = context.loader.stream([BatchPlan(rows, np.full(count, number))], (8,), 0)
     return batch
 
 
@@ -90,25 +90,27 @@ def test_each_fold_network_is_trained_without_its_fold(folded: Path) -> None:
 
 
 def test_the_unseen_network_labels_each_sample(folded: Path) -> None:
-    bench = bench_of(folded, "chain={generations: 2, folds: 3, fold_labels: unseen}")
+    context = context_of(folded, "chain={generations: 2, folds: 3, fold_labels: unseen}")
     names = [f"generation-1-fold-{i}" for i in (1, 2, 3)]
-    labeller = refinery_of(bench, node_of(folded, *names, unseen=True))
-    batch = batch_of(bench, 0)
-    found, fold = labeller(batch), folds_of(bench.dataset, 3, 0)[batch.rows]
+    labeller = refinery_of(context, network_of(folded, *names, unseen=True))
+    batch = batch_of(context, 0)
+    found, fold = labeller(batch), folds_of(context.dataset, 3, 0)[batch.rows]
     assert len(set(fold.tolist())) == 3
-    alone = torch.stack([refinery_of(bench, node_of(folded, name))(batch) for name in names])
+    alone = torch.stack([refinery_of(context, network_of(folded, name))(batch) for name in names])
     torch.testing.assert_close(found, alone[torch.from_numpy(fold), torch.arange(len(fold))], atol=1e-6, rtol=1e-5)
-    mean = refinery_of(bench_of(folded, "chain={generations: 2, folds: 3}"), node_of(folded, *names, unseen=True))
+    mean = refinery_of(context_of(folded, "chain={generations: 2, folds: 3}"), network_of(folded, *names, unseen=True))
     torch.testing.assert_close(mean(batch), alone.mean(0), atol=1e-6, rtol=1e-5)
 
 
 def test_a_fold_network_has_not_seen_its_fold(folded: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[np.ndarray] = []
-    import labelwise.refinery.network as nodes
+    from labelwise.refinery import network as network_module
 
-    plain = nodes.fit
+    plain = network_module.fit
     monkeypatch.setattr(
-        nodes, "fit", lambda model, task, data, *a, **k: seen.append(data.rows) or plain(model, task, data, *a, **k)
+        network_module,
+        "fit",
+        lambda m, task, data, *a, **k: seen.append(data.rows) or plain(m, task, data, *a, **k),
     )
     run(tmp_path / "run", "chain={generations: 2, folds: 3}")
     dataset = load_dataset(load_recipe(None, BASE).data)
@@ -123,21 +125,21 @@ def test_a_fold_network_has_not_seen_its_fold(folded: Path, monkeypatch: pytest.
 
 
 def test_what_the_answer_becomes(folded: Path) -> None:
-    bench, node = bench_of(folded), node_of(folded, "generation-1")
-    refinery = refinery_of(bench, node)
-    one, two = batch_of(bench, 0), batch_of(bench, 1)
+    context, network = context_of(folded), network_of(folded, "generation-1")
+    refinery = refinery_of(context, network)
+    one, two = batch_of(context, 0), batch_of(context, 1)
     q = refinery(one)
 
-    hard = hardened(labeller_of(bench, refinery, RefinedConfig(kind="hard"))(one))
+    hard = hardened(labeller_of(context, refinery, RefinedLabelsConfig(kind="hard"))(one))
     assert torch.equal(hard.argmax(1), q.argmax(1)) and set(hard.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(hard.sum(1), torch.ones(len(hard)))
 
-    image = labeller_of(bench, refinery, RefinedConfig(per="image"))
+    image = labeller_of(context, refinery, RefinedLabelsConfig(per="image"))
     assert torch.equal(image(one), image(two)) and not torch.allclose(q, refinery(two), atol=1e-3)
-    centre = next(bench.loader.stream([Job(one.rows)], (8,), 0))
+    centre = next(context.loader.stream([BatchPlan(one.rows)], (8,), 0))
     torch.testing.assert_close(image(one), refinery(centre), atol=1e-6, rtol=1e-5)
 
-    category = labeller_of(bench, refinery, RefinedConfig(per="category", crops=2))(one)
+    category = labeller_of(context, refinery, RefinedLabelsConfig(per="category", crops=2))(one)
     torch.testing.assert_close(category.sum(1), torch.ones(len(category)))
     same = one.given[:, None] == one.given[None]
     gaps = (category[:, None] - category[None]).abs().amax(-1)
@@ -145,14 +147,14 @@ def test_what_the_answer_becomes(folded: Path) -> None:
 
     mixed = replace(one, mix=Mix(torch.arange(len(one)).flip(0), torch.full((len(one),), 0.6)))
     for per in ("image", "category"):  # each sample's own label is hard, that of a mixed view is of both
-        own = labeller_of(bench, refinery, RefinedConfig(kind="hard", per=per))(one)
+        own = labeller_of(context, refinery, RefinedLabelsConfig(kind="hard", per=per))(one)
         assert set(own.unique().tolist()) == {0.0, 1.0}
-        both = labeller_of(bench, refinery, RefinedConfig(kind="hard", per=per))(mixed)
+        both = labeller_of(context, refinery, RefinedLabelsConfig(kind="hard", per=per))(mixed)
         torch.testing.assert_close(both, 0.6 * own + 0.4 * own.flip(0))
 
-    soft = labeller_of(bench, refinery, RefinedConfig(temperature=3))(one)
+    soft = labeller_of(context, refinery, RefinedLabelsConfig(temperature=3))(one)
     torch.testing.assert_close(soft, torch.softmax(q.log() / 3, 1), atol=1e-6, rtol=1e-4)
-    flat = labeller_of(bench, refinery, RefinedConfig(temperature=3, per="image"))(one)
+    flat = labeller_of(context, refinery, RefinedLabelsConfig(temperature=3, per="image"))(one)
     torch.testing.assert_close(flat, torch.softmax(image(one).log() / 3, 1), atol=1e-6, rtol=1e-4)
 
 
@@ -161,31 +163,31 @@ def test_category_rows_are_means_over_the_class(folded: Path) -> None:
     from labelwise.refinery.context import SCORE_VIEW
     from labelwise.refinery.refined_labels import category_means
 
-    bench = bench_of(folded)
-    refinery = refinery_of(bench, node_of(folded, "generation-1"))
-    table = category_means(bench, refinery, 2)
-    rows = bench.dataset.rows("fit")
+    context = context_of(folded)
+    refinery = refinery_of(context, network_of(folded, "generation-1"))
+    table = category_means(context, refinery, 2)
+    rows = context.dataset.rows("fit")
     answers = []
     for crop in range(2):
-        (batch,) = bench.loader.stream([Job(rows, np.full(len(rows), SCORE_VIEW - 1 - crop))], (8,), 0)
+        (batch,) = context.loader.stream([BatchPlan(rows, np.full(len(rows), SCORE_VIEW - 1 - crop))], (8,), 0)
         answers.append(refinery(batch))
-    label = torch.from_numpy(bench.dataset.label[rows])
+    label = torch.from_numpy(context.dataset.label[rows])
     for k in range(10):
         torch.testing.assert_close(table[k], torch.cat([a[label == k] for a in answers]).mean(0), atol=1e-5, rtol=1e-4)
 
 
 def test_batch_statistics_are_the_official_mode(folded: Path) -> None:
-    bench, node = bench_of(folded), node_of(folded, "generation-1")
-    model = checkpoint.load(node.parents[0].path)[0]
+    context, network = context_of(folded), network_of(folded, "generation-1")
+    model = checkpoint.load(network.refineries[0].path)[0]
     model.net.load_state_dict({k: v + 0.5 if "running_mean" in k else v for k, v in model.net.state_dict().items()})
-    batch = batch_of(bench, 0)
-    reference = checkpoint.load(node.parents[0].path)[0].train()
+    batch = batch_of(context, 0)
+    reference = checkpoint.load(network.refineries[0].path)[0].train()
     expected = torch.softmax(reference(batch.inputs[8]), 1).detach()
-    frozen = Frozen(model, batch_statistics=True)
+    frozen = FrozenNetwork(model, batch_statistics=True)
     before = weights_hash(frozen.model.net)
     torch.testing.assert_close(torch.softmax(frozen(batch.inputs[8]), 1), expected, atol=1e-5, rtol=1e-4)
     assert weights_hash(frozen.model.net) == before and not frozen.training
-    whole = refinery_of(bench, node, batch_statistics=True)
+    whole = refinery_of(context, network, batch_statistics=True)
     halves = torch.cat([whole(part) for part in batch.split(2)])
     assert (whole(batch) - halves).abs().max() > 1e-3  # a label depends on the rest of the batch, as it says
 
@@ -221,8 +223,8 @@ def test_default_options_leave_no_mark_in_a_lineage(folded: Path, tmp_path: Path
 
 
 def test_words() -> None:
-    assert described(RefinedConfig(), "x") == "refinery soft dynamic (x)"
-    words = described(RefinedConfig(kind="hard", per="image", loss="l2", norm="batch"), "x")
+    assert described(RefinedLabelsConfig(), "x") == "refinery soft dynamic (x)"
+    words = described(RefinedLabelsConfig(kind="hard", per="image", loss="l2", norm="batch"), "x")
     assert words == "refinery hard static (x), l2, statistics of the batch"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from labelwise.config import load_recipe
 from labelwise.refinery.chain import refine
-from labelwise.refinery.network import NODE
+from labelwise.refinery.network import NETWORK
 from labelwise.runs import RESUME, ROW
 
 BASE = (
@@ -21,7 +21,7 @@ WEIGHTS = "seed-0/generation-1/model.safetensors"
 
 
 def run(out: Path, shared: Path | None, *changes: str) -> dict[str, Any]:
-    return refine(load_recipe(None, [*BASE, *changes]), out, quiet=True, shared=shared)
+    return refine(load_recipe(None, [*BASE, *changes]), out, quiet=True, network_cache=shared)
 
 
 def test_a_second_run_begins_with_the_network_of_the_first(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_run_that_was_stopped_takes_what_another_finished(tmp_path: Path, monk
     run(tmp_path / "one", shared, "chain={generations: 1}")
     stopped = tmp_path / "two" / "seed-0" / "generation-1"
     stopped.mkdir(parents=True)
-    (stopped / NODE).write_bytes((tmp_path / "one" / "seed-0" / "generation-1" / NODE).read_bytes())
+    (stopped / NETWORK).write_bytes((tmp_path / "one" / "seed-0" / "generation-1" / NETWORK).read_bytes())
     (stopped / RESUME).write_bytes(b"half of a network")
 
     def no_links(source: object, target: object) -> None:
@@ -56,7 +56,7 @@ def test_a_run_that_was_stopped_takes_what_another_finished(tmp_path: Path, monk
     monkeypatch.setattr(os, "link", no_links)
     run(tmp_path / "two", shared, "chain={generations: 1}")
     names = {file.name for file in stopped.iterdir()}
-    assert {ROW, NODE, "model.safetensors"} <= names and RESUME not in names
+    assert {ROW, NETWORK, "model.safetensors"} <= names and RESUME not in names
     assert (stopped / "model.safetensors").read_bytes() == (tmp_path / "one" / WEIGHTS).read_bytes()
 
 

@@ -12,7 +12,7 @@ from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
 from labelwise.models.classifier import Classifier
 from labelwise.training.evaluate import predict_logits
-from labelwise.training.input_spec import data_spec
+from labelwise.training.input_spec import measure_input_spec
 from labelwise.training.runtime import start_runtime
 
 
@@ -41,7 +41,7 @@ def test_mixed_precision_is_of_the_network_alone(view: int | None, digits: Datas
     for precision in ("no", "bf16"):
         runtime = start_runtime(Recipe(train=TrainConfig(precision=precision)))
         torch.manual_seed(0)
-        model = Classifier(Sees(), data_spec(digits, views), digits.classes, "sees", {})
+        model = Classifier(Sees(), measure_input_spec(digits, views), digits.classes, "sees", {})
         loader = make_loader(digits, views, runtime.device)
         logits = predict_logits(model, loader, np.arange(40), runtime, view=view)
         assert logits.dtype == torch.float32
@@ -60,6 +60,6 @@ def test_normalisation_is_measured_on_all_classes_of_images_in_files(tmp_path) -
                 Image.new("L", (8, 8), level).save(tmp_path / split / name / f"{i}.png")
     data = load_dataset(Recipe().data.model_copy(update={"source": str(tmp_path), "memory": "no", "channels": 1}))
     assert data.in_files
-    spec = data_spec(data, ViewConfig(size=8))
+    spec = measure_input_spec(data, ViewConfig(size=8))
     assert spec.mean[0] == pytest.approx((10 + 240) / 2 / 255, abs=0.1)
     assert spec.std[0] == pytest.approx((240 - 10) / 2 / 255, abs=0.05)

@@ -24,10 +24,10 @@ from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
 from labelwise.progress import Progress
 from labelwise.training.fit import FitInput, fit
-from labelwise.training.input_spec import data_spec
+from labelwise.training.input_spec import measure_input_spec
 from labelwise.training.multilabel import MultiLabelTask, ranking_scores
+from labelwise.training.partial_losses import PlainLoss
 from labelwise.training.runtime import start_runtime
-from labelwise.training.schemes import Plain
 
 N, B, C, S = 10, 6, 3, 4
 ROWS = np.array([7, 2, 0, 9, 4, 5])
@@ -116,12 +116,12 @@ def test_parts_of_a_batch_have_its_gradient(parts: int) -> None:
 def test_the_scheme_is_told_the_epoch_and_not_the_view() -> None:
     told = []
 
-    class Noting(Plain):
+    class Noting(PlainLoss):
         def __call__(self, logits: torch.Tensor, *rest: Any) -> torch.Tensor:
             told.append(rest[-1])
             return super().__call__(logits, *rest)
 
-    task = MultiLabelTask(table(), ROWS, S, CPU, scheme=Noting(binary_cross_entropy))
+    task = MultiLabelTask(table(), ROWS, S, CPU, partial_loss=Noting(binary_cross_entropy))
     views = replace(batch(), numbers=np.zeros(len(ROWS), dtype=np.int64), epoch=7)
     for part in (views, *views.split(2)):
         task(Logits(), part)
@@ -170,7 +170,7 @@ def test_the_loop_keeps_the_epoch_of_the_best_map(tmp_path: Path, capsys: pytest
     data = Dataset("noise", labels.categories, names, names, np.full(12, -1), split, PixelArray(pixels), table=labels)
     recipe = Recipe(threads=1, views=ViewConfig(size=8))
     runtime = start_runtime(recipe)
-    model = zoo.build(ModelConfig(name="small-narrow"), data.classes, data_spec(data, recipe.views))
+    model = zoo.build(ModelConfig(name="small-narrow"), data.classes, measure_input_spec(data, recipe.views))
     maps, hashes = iter((0.2, 0.9, 0.4)), []
 
     def select(candidate: nn.Module) -> dict[str, float]:

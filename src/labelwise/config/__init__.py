@@ -1,6 +1,13 @@
 """Every option of a recipe, typed. Unknown keys are refused; a run saves the configuration it resolved."""
 
-from labelwise.config.chain import BaselineConfig, ChainConfig, JitterConfig, NetworkStep, RefinedConfig, merge_refined
+from labelwise.config.chain import (
+    BaselineConfig,
+    ChainConfig,
+    GenerationConfig,
+    JitterConfig,
+    RefinedLabelsConfig,
+    merge_refined_labels,
+)
 from labelwise.config.data import (
     DataConfig,
     KnownConfig,
@@ -28,12 +35,12 @@ __all__ = [
     "ChainConfig",
     "DataConfig",
     "Fraction",
+    "GenerationConfig",
     "JitterConfig",
     "KnownConfig",
     "LabelColumnConfig",
     "LabelsConfig",
     "ModelConfig",
-    "NetworkStep",
     "NoiseConfig",
     "NonNegative",
     "PositiveFloat",
@@ -41,7 +48,7 @@ __all__ = [
     "PseudoConfig",
     "Rate",
     "Recipe",
-    "RefinedConfig",
+    "RefinedLabelsConfig",
     "Share",
     "TaxonomyConfig",
     "TrainConfig",
@@ -52,7 +59,7 @@ __all__ = [
     "ViewConfig",
     "VotesConfig",
     "load_recipe",
-    "merge_refined",
+    "merge_refined_labels",
     "merge_train",
     "merge_views",
     "parse_lr_steps",

@@ -30,7 +30,7 @@ class JitterConfig(Section):
     share: Fraction = Field(0.5, description="of views and batches")
 
 
-class RefinedConfig(Section):
+class RefinedLabelsConfig(Section):
     """Single-label data: what becomes of the refinery's answer, and how the student is held to it."""
 
     kind: Literal["soft", "hard"] = "soft"
@@ -53,13 +53,13 @@ class RefinedConfig(Section):
     jitter: JitterConfig = JitterConfig()
 
     @model_validator(mode="after")
-    def _of_views(self) -> RefinedConfig:
+    def _of_views(self) -> RefinedLabelsConfig:
         if self.per != "view" and self.jitter.step > 0:
             raise ValueError(f"jitter needs a label for the moved view itself: set per: view, not {self.per}")
         return self
 
 
-class NetworkStep(Section):
+class GenerationConfig(Section):
     """One generation of a chain: a network, and what differs in its training and its labels."""
 
     model: ModelConfig | None = Field(None, description="default: the recipe's model")
@@ -80,7 +80,7 @@ class ChainConfig(Section):
     """Who learns from whom."""
 
     generations: PositiveInt = 3
-    networks: tuple[NetworkStep, ...] = Field((), description="a network per generation; default: model, every time")
+    networks: tuple[GenerationConfig, ...] = Field((), description="per generation what differs from the recipe")
     refinery: tuple[str, ...] = Field((), description="checkpoints that label generation 1 (their mean probability)")
     members: PositiveInt = Field(1, description="networks trained per generation; their mean labels the next one")
     folds: PositiveInt = Field(
@@ -94,7 +94,7 @@ class ChainConfig(Section):
     first: Literal["full", "early_stop"] = Field(
         "full", description="early_stop: generation 1 is the best of the early-stopped schedules"
     )
-    refined: RefinedConfig = RefinedConfig()
+    refined: RefinedLabelsConfig = RefinedLabelsConfig()
     unknown: PseudoConfig = PseudoConfig()
     min_gain: float | None = Field(None, description="stop when top-1 (mAP) on select gains less than this")
 
@@ -121,7 +121,9 @@ class BaselineConfig(Section):
     smoothing: tuple[Rate, ...] = Field((0.1, 0.3), description="label smoothing strengths tried")
 
 
-def merge_refined(base: RefinedConfig, changes: dict[str, Any], where: str = "chain.refined") -> RefinedConfig:
+def merge_refined_labels(
+    base: RefinedLabelsConfig, changes: dict[str, Any], where: str = "chain.refined"
+) -> RefinedLabelsConfig:
     """``base`` with some keys changed, validated again; ``jitter`` is changed key by key.
 
     Raises
@@ -132,4 +134,4 @@ def merge_refined(base: RefinedConfig, changes: dict[str, Any], where: str = "ch
     values = base.model_dump()
     jitter = changes.get("jitter", {})
     merged = values["jitter"] | jitter if isinstance(jitter, dict) else jitter
-    return resolve(RefinedConfig, values | changes | {"jitter": merged}, prefix=where)
+    return resolve(RefinedLabelsConfig, values | changes | {"jitter": merged}, prefix=where)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from labelwise.config.chain import BaselineConfig, ChainConfig, merge_refined
+from labelwise.config.chain import BaselineConfig, ChainConfig, merge_refined_labels
 from labelwise.config.data import DataConfig, ViewConfig, merge_views
 from labelwise.config.labels import LabelsConfig
 from labelwise.config.train import ModelConfig, TrainConfig, merge_train
@@ -40,7 +40,7 @@ class Recipe(Section):
                     f"chain.networks.{i}.train.{shared[0]}: all networks of a run have the same; set train.{shared[0]}"
                 )
             merge_views(self.views, step.views, f"chain.networks.{i}.views")
-            merge_refined(self.chain.refined, step.refined, f"chain.networks.{i}.refined")
+            merge_refined_labels(self.chain.refined, step.refined, f"chain.networks.{i}.refined")
             if step.start_from is not None:
                 own, start = (s.model or self.model for s in (step, self.chain.networks[step.start_from - 1]))
                 if own.model_dump(exclude={"init"}) != start.model_dump(exclude={"init"}):

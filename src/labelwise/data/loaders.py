@@ -1,4 +1,4 @@
-"""From jobs to batches of views: in memory (whole batches on the device), from files (worker processes), embeddings.
+"""From batch plans to batches of views: of images in memory, of image files (by worker processes), of embeddings.
 
 All three draw a view from (seed, sample id, view number) alone, so any view can be made again.
 """
@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as tv
 from labelwise.config import ViewConfig
 from labelwise.data.augment import augment, mix_inputs
 from labelwise.data.dataset import Dataset, Features, ImageSource, PixelArray
-from labelwise.data.sampling import Job
+from labelwise.data.sampling import BatchPlan
 from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render
 from labelwise.errors import DataError
 
@@ -90,10 +90,10 @@ class Batch:
 
 
 class ViewLoader(Protocol):
-    """Anything that turns jobs into batches, in order."""
+    """Anything that turns plans into batches, in order."""
 
-    def stream(self, jobs: Sequence[Job], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
-        """Batches in the order of ``jobs``, each view rendered at every one of ``sizes``, drawn by ``seed``."""
+    def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
+        """Batches in the order of ``plans``, each view rendered at every one of ``sizes``, drawn by ``seed``."""
         ...
 
 
@@ -118,16 +118,16 @@ class MemoryLoader:
         self._keys = dataset.keys
         self._views, self._device = views, device
 
-    def stream(self, jobs: Sequence[Job], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
-        for job in jobs:
-            index = torch.from_numpy(job.rows).to(self._device, non_blocking=True)
+    def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
+        for plan in plans:
+            index = torch.from_numpy(plan.rows).to(self._device, non_blocking=True)
             shape = self._pixels.shape
-            heights, widths = (np.full(len(job.rows), n, dtype=np.int64) for n in (shape[1], shape[3]))
-            boxes = _boxes(self._views, seed, self._keys[job.rows], job, heights, widths)
+            heights, widths = (np.full(len(plan.rows), n, dtype=np.int64) for n in (shape[1], shape[3]))
+            boxes = _boxes(self._views, seed, self._keys[plan.rows], plan, heights, widths)
             pixels = self._pixels.index_select(0, index)
             inputs = {size: render(pixels, boxes, size, self._views.interpolation) for size in sizes}
             given = self._given.index_select(0, index)
-            yield _finish(job, inputs, given, boxes, self._views, seed, self._keys)
+            yield _finish(plan, inputs, given, boxes, self._views, seed, self._keys)
 
 
 class FeatureLoader:
@@ -140,20 +140,20 @@ class FeatureLoader:
         self._keys = dataset.keys
         self._drop, self._device = views.feature_dropout, device
 
-    def stream(self, jobs: Sequence[Job], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
+    def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
         dim = self._values.shape[1]
-        for job in jobs:
-            index = torch.from_numpy(job.rows).to(self._device, non_blocking=True)
+        for plan in plans:
+            index = torch.from_numpy(plan.rows).to(self._device, non_blocking=True)
             values = self._values.index_select(0, index)
-            if job.numbers is not None and self._drop > 0:
-                mask = feature_masks(self._drop, seed, self._keys[job.rows], job.numbers, dim)
+            if plan.numbers is not None and self._drop > 0:
+                mask = feature_masks(self._drop, seed, self._keys[plan.rows], plan.numbers, dim)
                 values = values * torch.from_numpy(mask).to(self._device, non_blocking=True)
             given = self._given.index_select(0, index)
-            mix = _mix_of(job, self._device)
+            mix = _mix_of(plan, self._device)
             if mix is not None:
                 share = mix.share[:, None]
                 values = share * values + (1 - share) * values[mix.partner]
-            yield Batch(job.rows, {dim: values}, given, None, job.numbers, mix, job.weight, job.epoch)
+            yield Batch(plan.rows, {dim: values}, given, None, plan.numbers, mix, plan.weight, plan.epoch)
 
 
 class FileLoader:
@@ -166,9 +166,9 @@ class FileLoader:
         self._keys = dataset.keys
         self._views, self._device, self._workers = views, device, workers
 
-    def stream(self, jobs: Sequence[Job], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
-        decoded = _DecodedJobs(self._source, self._keys, self._views, tuple(sizes), seed, jobs)
-        workers = min(self._workers, len(jobs))
+    def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
+        decoded = _DecodedBatches(self._source, self._keys, self._views, tuple(sizes), seed, plans)
+        workers = min(self._workers, len(plans))
         loader = torch.utils.data.DataLoader(
             decoded,
             batch_size=None,
@@ -176,7 +176,7 @@ class FileLoader:
             prefetch_factor=4 if workers else None,
             pin_memory=self._device.type == "cuda",
         )
-        for job, item in zip(jobs, loader, strict=True):
+        for plan, item in zip(plans, loader, strict=True):
             if isinstance(item, DataError):
                 raise item
             crops, packed = item
@@ -185,12 +185,12 @@ class FileLoader:
             }
             top, left, height, width, flip = packed.numpy().T
             boxes = Boxes(top, left, height, width, flip.astype(bool))
-            given = self._given[torch.from_numpy(job.rows).to(self._device)]
-            yield _finish(job, inputs, given, boxes, self._views, seed, self._keys)
+            given = self._given[torch.from_numpy(plan.rows).to(self._device)]
+            yield _finish(plan, inputs, given, boxes, self._views, seed, self._keys)
 
 
-class _DecodedJobs(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Item i is job i: crops by size as uint8 (B, C, size, size), and the boxes as int32 (B, 5); or what is wrong."""
+class _DecodedBatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """Item i is plan i: crops by size as uint8 (B, C, size, size), and the boxes as int32 (B, 5); or what is wrong."""
 
     def __init__(
         self,
@@ -199,13 +199,13 @@ class _DecodedJobs(torch.utils.data.Dataset):  # type: ignore[type-arg]
         views: ViewConfig,
         sizes: tuple[int, ...],
         seed: int,
-        jobs: Sequence[Job],
+        plans: Sequence[BatchPlan],
     ) -> None:
         self._source, self._keys, self._views = source, keys, views
-        self._sizes, self._seed, self._jobs = sizes, seed, jobs
+        self._sizes, self._seed, self._plans = sizes, seed, plans
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._plans)
 
     def __getitem__(self, index: int) -> tuple[dict[int, Tensor], Tensor] | DataError:
         try:
@@ -214,11 +214,11 @@ class _DecodedJobs(torch.utils.data.Dataset):  # type: ignore[type-arg]
             return error  # raised by the main process; a worker would put its traceback into the message
 
     def _crops(self, index: int) -> tuple[dict[int, Tensor], Tensor]:
-        job = self._jobs[index]
-        images = [torch.from_numpy(self._source.read(int(row)).copy()).permute(2, 0, 1) for row in job.rows]
+        plan = self._plans[index]
+        images = [torch.from_numpy(self._source.read(int(row)).copy()).permute(2, 0, 1) for row in plan.rows]
         heights = np.array([image.shape[1] for image in images], dtype=np.int64)
         widths = np.array([image.shape[2] for image in images], dtype=np.int64)
-        boxes = _boxes(self._views, self._seed, self._keys[job.rows], job, heights, widths)
+        boxes = _boxes(self._views, self._seed, self._keys[plan.rows], plan, heights, widths)
         packed = np.stack([boxes.top, boxes.left, boxes.height, boxes.width, boxes.flip], axis=1).astype(np.int32)
         mode = InterpolationMode(self._views.interpolation)
         crops: dict[int, list[Tensor]] = {size: [] for size in self._sizes}
@@ -233,17 +233,17 @@ def _boxes(
     views: ViewConfig,
     seed: int,
     keys: NDArray[np.uint64],
-    job: Job,
+    plan: BatchPlan,
     heights: NDArray[np.int64],
     widths: NDArray[np.int64],
 ) -> Boxes:
-    if job.numbers is None:
+    if plan.numbers is None:
         return centre_boxes(views.eval_crop, heights, widths)
-    return draw_boxes(views, seed, keys, job.numbers, heights, widths)
+    return draw_boxes(views, seed, keys, plan.numbers, heights, widths)
 
 
 def _finish(
-    job: Job,
+    plan: BatchPlan,
     inputs: dict[int, Tensor],
     given: Tensor,
     boxes: Boxes,
@@ -252,19 +252,19 @@ def _finish(
     keys: NDArray[np.uint64],
 ) -> Batch:
     """Augment and mix the rendered views, alike at every size."""
-    if job.numbers is not None:
-        inputs = {size: augment(x, views, seed, keys[job.rows], job.numbers) for size, x in inputs.items()}
-    mix = _mix_of(job, given.device)
-    if mix is not None and job.mix is not None:
-        share, inputs = mix_inputs(inputs, job.mix, mix.partner)
+    if plan.numbers is not None:
+        inputs = {size: augment(x, views, seed, keys[plan.rows], plan.numbers) for size, x in inputs.items()}
+    mix = _mix_of(plan, given.device)
+    if mix is not None and plan.mix is not None:
+        share, inputs = mix_inputs(inputs, plan.mix, mix.partner)
         mix = Mix(mix.partner, share)
-    return Batch(job.rows, inputs, given, boxes, job.numbers, mix, job.weight, job.epoch)
+    return Batch(plan.rows, inputs, given, boxes, plan.numbers, mix, plan.weight, plan.epoch)
 
 
-def _mix_of(job: Job, device: torch.device) -> Mix | None:
+def _mix_of(plan: BatchPlan, device: torch.device) -> Mix | None:
     """Neighbours 2i and 2i + 1 mix with each other; a last odd one with itself."""
-    if job.mix is None:
+    if plan.mix is None:
         return None
-    partner = np.arange(len(job.rows)) ^ 1
-    partner[partner >= len(job.rows)] -= 1
-    return Mix(torch.from_numpy(partner).to(device), torch.from_numpy(job.mix.share).to(device))
+    partner = np.arange(len(plan.rows)) ^ 1
+    partner[partner >= len(plan.rows)] -= 1
+    return Mix(torch.from_numpy(partner).to(device), torch.from_numpy(plan.mix.share).to(device))

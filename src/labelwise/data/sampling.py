@@ -1,6 +1,6 @@
-"""Which samples are looked at, in what order and in which view: a list of jobs, one per batch.
+"""Which samples are looked at, in what order and in which view: a list of batch plans.
 
-Jobs depend on (seed, epoch) and not on the number of ranks: every rank takes its part of the same global batches.
+Plans depend on (seed, epoch) and not on the number of ranks: every rank takes its part of the same global batches.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class MixPlan:
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchPlan:
     """One batch: ``rows`` (B,) of the data set, the ``numbers`` (B,) of their views, or None for the centre view.
 
     ``weight`` makes the mean over ranks the mean over the global batch: local size x ranks / global size. ``epoch`` is
@@ -57,7 +57,7 @@ class Job:
     epoch: int = 0
 
 
-def train_jobs(
+def plan_training(
     rows: NDArray[np.int64],
     batch_size: int,
     views: ViewConfig,
@@ -65,7 +65,7 @@ def train_jobs(
     epoch: int,
     shard: Shard,
     sample_weight: NDArray[np.float64] | None = None,
-) -> list[Job]:
+) -> list[BatchPlan]:
     """The batches of one epoch (0-based): every row once in a new order, or drawn with ``sample_weight``.
 
     The last batch may be smaller; it is left out if some rank would get fewer than two samples of it, which batch
@@ -88,10 +88,10 @@ def train_jobs(
         order = rng.choice(rows, size=len(rows), p=sample_weight / sample_weight.sum())
     again = _repetition(order)
     numbers = epoch + (again << REPEAT_SHIFT) if views.number is None else (epoch + again) % views.number
-    jobs: list[Job] = []
+    plans: list[BatchPlan] = []
     for step, start in enumerate(range(0, len(order), batch_size)):
         size = min(batch_size, len(order) - start)
-        if size < batch_size and size < 2 * shard.world and jobs:
+        if size < batch_size and size < 2 * shard.world and plans:
             break
         part = shard.part(size)
         mix = _mix_plan(views, size, seed, epoch, step)
@@ -99,17 +99,19 @@ def train_jobs(
             mix = MixPlan(mix.cut, mix.share[part], mix.centre[part])
         take = slice(start + part.start, start + part.stop)
         weight = (part.stop - part.start) * shard.world / size
-        jobs.append(Job(order[take], numbers[take], mix, weight, epoch))
-    return jobs
+        plans.append(BatchPlan(order[take], numbers[take], mix, weight, epoch))
+    return plans
 
 
 def steps_per_epoch(n: int, batch_size: int, shard: Shard) -> int:
-    """Number of batches that :func:`train_jobs` makes of ``n`` rows."""
+    """Number of batches that :func:`plan_training` makes of ``n`` rows."""
     full, rest = divmod(n, batch_size)
     return full + (rest >= 2 * shard.world or (rest > 0 and full == 0))
 
 
-def fixed_jobs(rows: NDArray[np.int64], batch_size: int, shard: Shard, number: int | None = None) -> list[Job]:
+def plan_evaluation(
+    rows: NDArray[np.int64], batch_size: int, shard: Shard, number: int | None = None
+) -> list[BatchPlan]:
     """This rank's part of ``rows`` in order: centre views, or view ``number`` of each.
 
     A last one alone joins the batch before, for networks that normalise by the batch.
@@ -117,7 +119,7 @@ def fixed_jobs(rows: NDArray[np.int64], batch_size: int, shard: Shard, number: i
     own = rows[shard.part(len(rows))]
     starts = [start for start in range(0, len(own), batch_size) if start == 0 or len(own) - start > 1]
     parts = [own[start:end] for start, end in itertools.pairwise([*starts, len(own)])]
-    return [Job(p, None if number is None else np.full(len(p), number, dtype=np.int64)) for p in parts]
+    return [BatchPlan(p, None if number is None else np.full(len(p), number, dtype=np.int64)) for p in parts]
 
 
 def _repetition(order: NDArray[np.int64]) -> NDArray[np.int64]:

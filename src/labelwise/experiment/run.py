@@ -112,7 +112,7 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
     """Train, then fine-tune in every way; what is finished is only read. Returns the scores on test in words."""
     folder = cell_folder(config, cell, out)
     recipe = cell_recipe(config, cell)
-    results = refine(recipe, folder, quiet=True, shared=out / NETWORKS)
+    results = refine(recipe, folder, quiet=True, network_cache=out / NETWORKS)
     row = scored_row(results)
     metric = {"ap": "map", "auc": "mauc"}[config.metric] if results["task"] == "multi-label" else "top1"
     words = [f"{metric} {row['test'][metric]:.4f}"]

@@ -20,7 +20,7 @@ from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
-from labelwise.data.sampling import Shard, fixed_jobs
+from labelwise.data.sampling import Shard, plan_evaluation
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.features.file import MARKER, UNFINISHED, finish_folder, write_arrays
 from labelwise.features.network import Network, open_network
@@ -217,13 +217,13 @@ def _fill(part: _Part, dataset: Dataset, network: Network, recipe: Recipe, runti
     if recipe.train.channels_last:
         classifier.use_channels_last()
     loader = make_loader(dataset, network.views, runtime.device, recipe.data.workers)
-    jobs = fixed_jobs(part.rows[part.done :], BATCH, Shard())
+    plans = plan_evaluation(part.rows[part.done :], BATCH, Shard())
     weight = None if network.head is None else network.head[0].numpy()
     start = saved = time.perf_counter()
     with part.open() as file, Progress("features", quiet=quiet or not runtime.is_main) as progress:
         progress.start(len(part.rows), before=part.done)
         progress.advance(part.done, worked=False)
-        for batch in loader.stream(jobs, (classifier.spec.size,), 0):
+        for batch in loader.stream(plans, (classifier.spec.size,), 0):
             with runtime.accelerator.autocast():
                 features = network.split.features(batch.inputs[classifier.spec.size])
             exact = features.float().cpu().numpy()

@@ -14,7 +14,7 @@ from labelwise.models.backbone import Backbone, open_model
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier
 from labelwise.models.head import SplitModel, split_head
-from labelwise.training.input_spec import data_spec
+from labelwise.training.input_spec import measure_input_spec
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def open_network(
         If network and data do not fit, or the head is not one linear layer.
     """
     chosen = recipe.views.model_fields_set
-    spec = data_spec(dataset, recipe.views)
+    spec = measure_input_spec(dataset, recipe.views)
     if spec.kind == "image" and recipe.views.size is None:
         spec = replace(spec, size=0)
     opened = open_model(model, recipe.model.args, weights, pretrained, spec)

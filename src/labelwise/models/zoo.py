@@ -39,14 +39,14 @@ OWN: dict[str, Callable[..., nn.Module]] = {
 """Networks of our own, by name."""
 
 
-def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -> Classifier:
+def build(config: ModelConfig, classes: tuple[str, ...], input_spec: InputSpec) -> Classifier:
     """A network with random or pretrained weights (``init`` as a path is applied by :mod:`checkpoint`).
 
     Parameters
     ----------
     config : name, constructor arguments and first weights
     classes : names, in the order of the outputs
-    data_spec : how the data looks and is normalised when the network has no habits of its own; ``size`` is the
+    input_spec : how the data looks and is normalised when the network has no habits of its own; ``size`` is the
         student's input size
 
     Raises
@@ -57,7 +57,7 @@ def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -
     """
     refuse_unknown(config.name)
     pretrained = config.init == "pretrained"
-    features = data_spec.kind == "features"
+    features = input_spec.kind == "features"
     if config.name != "mlp" and features and not _is_import_path(config.name):
         raise ModelError(f"model.name: {config.name!r} takes images, the data are embeddings; use mlp")
     if config.name == "mlp" and not features:
@@ -67,14 +67,14 @@ def build(config: ModelConfig, classes: tuple[str, ...], data_spec: InputSpec) -
     if config.name in OWN:
         if pretrained:
             raise ModelError(f"model.init: there are no pretrained weights of {config.name}; use random or a path")
-        net, spec = _construct(OWN[config.name], config, len(classes), data_spec), data_spec
+        net, spec = _construct(OWN[config.name], config, len(classes), input_spec), input_spec
     elif config.name.startswith("torchvision/"):
-        net, spec = _torchvision(config, len(classes), data_spec, pretrained)
+        net, spec = _torchvision(config, len(classes), input_spec, pretrained)
     elif _is_import_path(config.name):
         module, _, attribute = config.name.partition(":")
-        net, spec = _construct(_import(module, attribute), config, len(classes), data_spec), data_spec
+        net, spec = _construct(_import(module, attribute), config, len(classes), input_spec), input_spec
     else:
-        net, spec = _timm(config, len(classes), data_spec, pretrained)
+        net, spec = _timm(config, len(classes), input_spec, pretrained)
     if config.small_images:
         if config.name not in OWN and not _is_import_path(config.name):  # these have been told
             small_stem(net, config.name)

@@ -15,7 +15,7 @@ from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.labels.missingness import in_words, only_positives_known
 from labelwise.models import zoo
 from labelwise.models.classifier import InputSpec
-from labelwise.refinery.generations import Step, chooses, labelled_by, step_of
+from labelwise.refinery.generations import Generation, chooses, generation_of
 from labelwise.runs import CONFIG, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
 from labelwise.settings import dump_yaml
 
@@ -32,23 +32,23 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
         raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
     if not len(data.rows("select")) and (baselines or chooses(recipe)):
         raise DataError(f"{data.name}: nothing is held out to choose with; set data.select_share above 0")
-    for generation in range(1, recipe.chain.generations + 1):
-        step = step_of(recipe, generation)
-        zoo.refuse_unknown(step.model.name)
-        if data.table is not None and step.train.taxonomy is not None:
+    for number in range(1, recipe.chain.generations + 1):
+        generation = generation_of(recipe, number)
+        zoo.refuse_unknown(generation.model.name)
+        if data.table is not None and generation.train.taxonomy is not None:
             raise ConfigError("train.taxonomy: it spreads the one label of a sample, these have several; leave it out")
-        if data.table is None and (labelled_by(step, generation) > 0 or recipe.chain.refinery):
-            _refuse_labels(recipe, data, step)
+        if data.table is None and (generation.labelled_by > 0 or recipe.chain.refinery):
+            _refuse_labels(recipe, data, generation)
 
 
-def _refuse_labels(recipe: Recipe, data: Dataset, step: Step) -> None:
+def _refuse_labels(recipe: Recipe, data: Dataset, generation: Generation) -> None:
     """Of a generation that a refinery labels."""
-    options, unseen = step.refined, recipe.chain.fold_labels == "unseen"
-    if step.train.balance == "class_weights" and options.loss != "kl":
+    options, unseen = generation.refined_labels, recipe.chain.fold_labels == "unseen"
+    if generation.train.balance == "class_weights" and options.loss != "kl":
         raise ConfigError(f"train.balance class_weights: it weights the terms of kl; {options.loss} has none")
     if options.jitter.step > 0 and data.is_features:
         raise ConfigError("chain.refined.jitter: it moves pixels, the data are embeddings; leave it out")
-    if unseen and (step.views.mixup > 0 or step.views.cutmix > 0):
+    if unseen and (generation.views.mixup > 0 or generation.views.cutmix > 0):
         raise ConfigError("chain.fold_labels unseen: a mixed view is of two samples; set mixup and cutmix to 0")
     if unseen and options.norm == "batch":
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What the networks of a chain share, what one of them is, and what a kind of data asks of all (the goal)."""
+"""What the networks of a chain share, what one of them is, and what a type of problem asks of all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelwise.config import LabelsConfig, ModelConfig, Recipe, RefinedConfig, TrainConfig, ViewConfig
+from labelwise.config import LabelsConfig, ModelConfig, Recipe, RefinedLabelsConfig, TrainConfig, ViewConfig
 from labelwise.data.counter_rng import generator
 from labelwise.data.dataset import Dataset
 from labelwise.data.folds import folds_of
@@ -36,19 +36,19 @@ Scores = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Parent:
+class Refinery:
     """A refinery: a finished network of this run, or a checkpoint from outside. ``unseen`` is the fold of the samples
     that it was trained without, if any."""
 
     name: str
     path: Path
     weights_hash: str
-    unseen: int | None = None
+    unseen_fold: int | None = None
 
 
 @dataclass(frozen=True)
-class Node:
-    """A network to be trained. ``parents`` label its views; without any, the given labels do.
+class NetworkSpec:
+    """A network to be trained. ``refineries`` label its views; without any, the given labels do.
 
     ``labels`` says what becomes of unknown labels of multi-label data where that is not what the recipe says, and
     ``refined`` what becomes of the refinery's answer for single-label data. ``start`` is a network whose weights it
@@ -62,17 +62,17 @@ class Node:
     model: ModelConfig
     train: TrainConfig
     generation: int | None = None
-    parents: tuple[Parent, ...] = ()
+    refineries: tuple[Refinery, ...] = ()
     labels: LabelsConfig | None = None
     stream: str | None = None
-    refined: RefinedConfig | None = None
-    start: Parent | None = None
-    without: int | None = None
+    refined_labels: RefinedLabelsConfig | None = None
+    start_from: Refinery | None = None
+    without_fold: int | None = None
     views: ViewConfig | None = None
 
 
 @dataclass(frozen=True)
-class Plan:
+class LearningPlan:
     """How one network learns: a task, weights (n,) for drawing the fit samples, and what its labels are called.
 
     ``check`` is called when training has ended; it raises if a refinery has changed meanwhile.
@@ -84,20 +84,22 @@ class Plan:
     check: Callable[[], None] = lambda: None
 
 
-class Goal(Protocol):
-    """What a kind of data asks of a network, and how it is scored."""
+class ProblemType(Protocol):
+    """What one type of problem, single-label or multi-label, asks of a network, and how it is scored."""
 
     @property
     def metric(self) -> str:
         """The score that networks and epochs are chosen by on ``select``: ``top1`` or ``map``."""
         ...
 
-    def plan(self, bench: Bench, node: Node, model: Classifier, refineries: Sequence[Classifier]) -> Plan:
-        """How ``node`` learns from the given labels or from ``refineries``, its loaded parents."""
+    def plan(
+        self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery_models: Sequence[Classifier]
+    ) -> LearningPlan:
+        """How ``network`` learns from the given labels or from its refineries, loaded as ``refinery_models``."""
         ...
 
-    def lineage(self, bench: Bench, node: Node) -> dict[str, Any]:
-        """What the weights of ``node`` depend on for this kind of data alone."""
+    def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
+        """What the weights of ``network`` depend on for this kind of data alone."""
         ...
 
     def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
@@ -112,34 +114,34 @@ class Goal(Protocol):
         """What is kept of the test predictions for paired comparisons."""
         ...
 
-    def fit_scores(self, bench: Bench, model: Classifier) -> Scores:
+    def fit_scores(self, context: TrainingContext, model: Classifier) -> Scores:
         """How the network sees its own training images."""
         ...
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What all networks of one seed share. ``folder`` is ``RUN/seed-S``; ``shared`` is that of finished networks which
-    several runs have in common, a folder for each named by all that its weights depend on."""
+class TrainingContext:
+    """What all networks of one seed share. ``folder`` is ``RUN/seed-S``. ``network_cache`` holds finished networks that
+    several runs share, each in a folder named after the hash of all that its weights depend on."""
 
     recipe: Recipe
     dataset: Dataset
     loader: ViewLoader
-    data_spec: InputSpec
+    input_spec: InputSpec
     data_fingerprint: str
     runtime: Runtime
     folder: Path
     seed: int
-    goal: Goal
+    problem: ProblemType
     quiet: bool = False
-    shared: Path | None = None
+    network_cache: Path | None = None
 
     @cached_property
     def folds(self) -> NDArray[np.int64]:
         """The fold (N,) of every fit sample of this seed, see :func:`labelwise.data.folds.folds_of`."""
         return folds_of(self.dataset, self.recipe.chain.folds, self.seed)
 
-    def with_views(self, views: ViewConfig | None) -> Bench:
+    def with_views(self, views: ViewConfig | None) -> TrainingContext:
         """The same for a network that trains on other views."""
         if views is None or views == self.recipe.views:
             return self
@@ -154,10 +156,10 @@ def changed(options: Section, without: set[str] | None = None) -> dict[str, Any]
     return options.model_dump(mode="json", exclude=without, exclude_defaults=True)
 
 
-def load_parent(name: str, path: Path, unseen: int | None = None) -> Parent:
+def load_refinery(name: str, path: Path, unseen_fold: int | None = None) -> Refinery:
     """A finished checkpoint as a refinery."""
     card = read_json(path / checkpoint.CARD)
-    return Parent(name, path, str(card["weights_hash"]), unseen)
+    return Refinery(name, path, str(card["weights_hash"]), unseen_fold)
 
 
 def fit_sample(dataset: Dataset) -> NDArray[np.int64]:

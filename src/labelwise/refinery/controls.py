@@ -6,49 +6,49 @@ import math
 from typing import Any
 
 from labelwise.config import ModelConfig, TrainConfig, merge_train
-from labelwise.refinery.context import Bench, Node, changed
-from labelwise.refinery.network import run_node
+from labelwise.refinery.context import NetworkSpec, TrainingContext, changed
+from labelwise.refinery.network import train_network
 from labelwise.runs import METRICS, fingerprint, read_lines
 
 
-def early_stop(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
+def early_stop(context: TrainingContext, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
     """Given labels, whole schedules of several lengths, in each the best epoch: the best of all on select.
 
     Lengths are ``baselines.early_stop_epochs``, or train.epochs and its half, quarter and eighth. ``to_the_end`` is the
     last record of the longest: what would have become of the network without stopping.
     """
-    lengths = bench.recipe.baselines.early_stop_epochs
+    lengths = context.recipe.baselines.early_stop_epochs
     lengths = lengths or tuple(sorted({max(1, train.epochs // divisor) for divisor in (1, 2, 4, 8)}))
     # In a chain of several networks both the first and the last may be stopped early.
-    network = fingerprint([changed(one) for one in (model, shortened(train, 1), bench.recipe.views)])[:6]
-    suffix = f"-{model.name.replace('/', '_')}-{network}" if bench.recipe.chain.networks else ""
-    nodes = [Node(f"given-{n}-epochs{suffix}", "candidate", model, shortened(train, n)) for n in lengths]
-    best = _best(bench, [run_node(bench, node) for node in nodes], "early-stop")
-    longest = max(nodes, key=lambda node: node.train.epochs)
-    return best | {"to_the_end": read_lines(bench.folder / longest.name / METRICS)[-1]}
+    short_hash = fingerprint([changed(one) for one in (model, shortened(train, 1), context.recipe.views)])[:6]
+    suffix = f"-{model.name.replace('/', '_')}-{short_hash}" if context.recipe.chain.networks else ""
+    networks = [NetworkSpec(f"given-{n}-epochs{suffix}", "candidate", model, shortened(train, n)) for n in lengths]
+    best = _best(context, [train_network(context, network) for network in networks], "early-stop")
+    longest = max(networks, key=lambda network: network.train.epochs)
+    return best | {"to_the_end": read_lines(context.folder / longest.name / METRICS)[-1]}
 
 
-def smoothing(bench: Bench, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
+def smoothing(context: TrainingContext, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
     """Label smoothing of several strengths, in each the best epoch: the best of all on select."""
-    nodes = []
-    for strength in bench.recipe.baselines.smoothing:
+    networks = []
+    for strength in context.recipe.baselines.smoothing:
         smoothed = merge_train(train, {"label_smoothing": strength, "taxonomy": None, "keep": "best"})
-        nodes.append(Node(f"smoothing-{strength:g}", "candidate", model, smoothed))
-    return _best(bench, [run_node(bench, node) for node in nodes], "smoothing")
+        networks.append(NetworkSpec(f"smoothing-{strength:g}", "candidate", model, smoothed))
+    return _best(context, [train_network(context, network) for network in networks], "smoothing")
 
 
-def long(bench: Bench, model: ModelConfig, train: TrainConfig, epochs: int) -> dict[str, Any]:
+def long(context: TrainingContext, model: ModelConfig, train: TrainConfig, epochs: int) -> dict[str, Any]:
     """Given labels for as many epochs as the whole chain took; a chain that is extended gets a longer one beside it."""
-    node = Node(f"long-{epochs}-epochs", "candidate", model, _with_epochs(train, epochs, {}))
-    return run_node(bench, node) | {"name": "long", "role": "control"}
+    network = NetworkSpec(f"long-{epochs}-epochs", "candidate", model, _with_epochs(train, epochs, {}))
+    return train_network(context, network) | {"name": "long", "role": "control"}
 
 
-def _best(bench: Bench, candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:
+def _best(context: TrainingContext, candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:
     """The candidate that is best on select, under its role's name. Its seconds are those of all candidates."""
     if any("select" not in row for row in candidates):
         best = candidates[-1]
     else:
-        best = max(candidates, key=lambda row: _rank(row["select"], bench.goal.metric))
+        best = max(candidates, key=lambda row: _rank(row["select"], context.problem.metric))
     seconds = round(sum(row["seconds"] for row in candidates), 3)
     return best | {"name": name, "role": "control", "seconds": seconds, "chosen": best["name"]}
 

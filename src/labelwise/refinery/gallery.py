@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from labelwise.data.sampling import Job
+from labelwise.data.sampling import BatchPlan
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.context import SCORE_VIEW, Bench
+from labelwise.refinery.context import SCORE_VIEW, TrainingContext
 from labelwise.runs import atomic_write, write_json
 from labelwise.training.evaluate import predict_logits
 
@@ -22,22 +22,22 @@ SMALLEST = 32
 """Crops are drawn at least so large, for people to see."""
 
 
-def write_gallery(bench: Bench, model: Classifier, name: str) -> None:
+def write_gallery(context: TrainingContext, model: Classifier, name: str) -> None:
     """Write ``gallery/gallery.json`` and one PNG per item (none for embeddings) under the seed's folder.
 
     Items are the training crops with the lowest refined probability of their given label, at most an even share (times
     two) from each given class.
     """
-    dataset = bench.dataset
+    dataset = context.dataset
     rows = dataset.rows("fit")[:SEARCHED]
-    logits = predict_logits(model, bench.loader, rows, bench.runtime, view=SCORE_VIEW, seed=bench.seed)
+    logits = predict_logits(model, context.loader, rows, context.runtime, view=SCORE_VIEW, seed=context.seed)
     log_q = torch.log_softmax(logits, 1).numpy()
     divergence = -log_q[np.arange(len(rows)), dataset.label[rows]]
     chosen = _most_divergent(divergence, dataset.label[rows], dataset.num_classes)
-    if not bench.runtime.is_main:
+    if not context.runtime.is_main:
         return
-    folder = bench.folder / "gallery"
-    pictures = [] if dataset.is_features else _crops(bench, rows[chosen], model.spec.size)
+    folder = context.folder / "gallery"
+    pictures = [] if dataset.is_features else _crops(context, rows[chosen], model.spec.size)
     items: list[dict[str, Any]] = []
     for i, c in enumerate(chosen):
         row = rows[c]
@@ -73,11 +73,11 @@ def _most_divergent(divergence: NDArray[np.floating], label: NDArray[np.int64], 
     return np.array(chosen, dtype=np.int64)
 
 
-def _crops(bench: Bench, rows: NDArray[np.int64], size: int) -> list[bytes]:
+def _crops(context: TrainingContext, rows: NDArray[np.int64], size: int) -> list[bytes]:
     """PNG bytes of the very crops that were labelled."""
     size = max(size, SMALLEST)
-    job = Job(rows, np.full(len(rows), SCORE_VIEW, dtype=np.int64))
-    [batch] = bench.loader.stream([job], (size,), bench.seed)
+    plan = BatchPlan(rows, np.full(len(rows), SCORE_VIEW, dtype=np.int64))
+    [batch] = context.loader.stream([plan], (size,), context.seed)
     pixels = batch.inputs[size].mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     out = []
     for image in pixels:

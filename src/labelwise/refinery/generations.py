@@ -7,51 +7,49 @@ from dataclasses import dataclass
 from labelwise.config import (
     ModelConfig,
     Recipe,
-    RefinedConfig,
+    RefinedLabelsConfig,
     TrainConfig,
     ViewConfig,
-    merge_refined,
+    merge_refined_labels,
     merge_train,
     merge_views,
 )
 
 
 @dataclass(frozen=True)
-class Step:
-    """What a generation is."""
+class Generation:
+    """One generation of a chain. ``labelled_by`` is the number of the generation whose networks label it; 0: whatever
+    labels generation 1. ``start_from`` is the number of the generation whose weights it starts from."""
 
+    number: int
     model: ModelConfig
     train: TrainConfig
     views: ViewConfig
-    refined: RefinedConfig
-    labelled_by: int | None = None
+    refined_labels: RefinedLabelsConfig
+    labelled_by: int
     start_from: int | None = None
 
 
-def step_of(recipe: Recipe, generation: int) -> Step:
-    """Network, training and labels of a generation; the last step of ``chain.networks`` is repeated."""
+def generation_of(recipe: Recipe, number: int) -> Generation:
+    """The generation of a number (from 1); the last entry of ``chain.networks`` is repeated."""
     chain = recipe.chain
     if not chain.networks:
-        return Step(recipe.model, recipe.train, recipe.views, chain.refined)
-    number = min(generation, len(chain.networks)) - 1
-    step = chain.networks[number]
-    return Step(
-        step.model or recipe.model,
-        merge_train(recipe.train, step.train, f"chain.networks.{number}.train"),
-        merge_views(recipe.views, step.views, f"chain.networks.{number}.views"),
-        merge_refined(chain.refined, step.refined, f"chain.networks.{number}.refined"),
-        step.labelled_by,
-        step.start_from,
+        return Generation(number, recipe.model, recipe.train, recipe.views, chain.refined, number - 1)
+    entry = min(number, len(chain.networks)) - 1
+    own = chain.networks[entry]
+    return Generation(
+        number,
+        own.model or recipe.model,
+        merge_train(recipe.train, own.train, f"chain.networks.{entry}.train"),
+        merge_views(recipe.views, own.views, f"chain.networks.{entry}.views"),
+        merge_refined_labels(chain.refined, own.refined, f"chain.networks.{entry}.refined"),
+        number - 1 if own.labelled_by is None else own.labelled_by,
+        own.start_from,
     )
-
-
-def labelled_by(step: Step, generation: int) -> int:
-    """The generation that labels this one; 0: as generation 1."""
-    return generation - 1 if step.labelled_by is None else step.labelled_by
 
 
 def chooses(recipe: Recipe) -> bool:
     """Whether anything of the chain is chosen on select."""
     chain = recipe.chain
-    steps = [step_of(recipe, generation) for generation in range(1, chain.generations + 1)]
-    return chain.first != "full" or chain.min_gain is not None or any(step.train.keep != "last" for step in steps)
+    generations = [generation_of(recipe, number) for number in range(1, chain.generations + 1)]
+    return chain.first != "full" or chain.min_gain is not None or any(one.train.keep != "last" for one in generations)

@@ -17,7 +17,7 @@ from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, class_order
 
 
-class Frozen(nn.Module):
+class FrozenNetwork(nn.Module):
     """A classifier that stays in eval mode whatever is called on it, and has nothing to train.
 
     The official code leaves its refinery in train mode, so that a crop's label depends on the rest of the batch and
@@ -62,7 +62,7 @@ class RefineryLabels:
     probability : from logits (B, K) to labels: :func:`softmax`, or ``torch.sigmoid`` for multi-label data
     unseen : (N,) by row of the data set the number of the one refinery that answers for it, which has not seen it; None
         lets all of them answer for all
-    batch_statistics : see :class:`Frozen`
+    batch_statistics : see :class:`FrozenNetwork`
 
     Raises
     ------
@@ -82,7 +82,7 @@ class RefineryLabels:
         batch_statistics: bool = False,
     ) -> None:
         self._orders = [class_order(m, classes, n) for m, n in zip(models, names, strict=True)]
-        self._refineries = [Frozen(m, batch_statistics).to(device) for m in models]
+        self._refineries = [FrozenNetwork(m, batch_statistics).to(device) for m in models]
         self._unseen, self.batch_statistics = unseen, batch_statistics
         self._names = tuple(names)
         self._device, self._autocast, self._probability = device, autocast, probability

@@ -21,13 +21,21 @@ from labelwise.losses.partial import most_confident
 from labelwise.metrics.calibration import binary_calibration_error
 from labelwise.metrics.multilabel import hard_labels, probabilities
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.context import SCORE_VIEW, Bench, Node, Plan, Scores, changed, fit_sample
-from labelwise.refinery.partial_loss import make_scheme
+from labelwise.refinery.context import (
+    SCORE_VIEW,
+    LearningPlan,
+    NetworkSpec,
+    Scores,
+    TrainingContext,
+    changed,
+    fit_sample,
+)
+from labelwise.refinery.partial_loss import make_partial_loss
 from labelwise.refinery.refined_labels import centre_answers, fold_lineage, refinery_labels
 from labelwise.training.evaluate import predict_logits
 from labelwise.training.multilabel import (
     MultiLabelTask,
-    Refined,
+    PseudoLabeller,
     pseudo_labels,
     rank_known,
     ranking_scores,
@@ -44,36 +52,38 @@ class MultiLabel:
 
     metric = "map"
 
-    def plan(self, bench: Bench, node: Node, model: Classifier, refineries: Sequence[Classifier]) -> Plan:
-        if node.train.balance != "none":
-            raise ConfigError(f"train.balance {node.train.balance}: not for multi-label data; leave it out")
-        if node.refined is not None and changed(node.refined):
+    def plan(
+        self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery_models: Sequence[Classifier]
+    ) -> LearningPlan:
+        if network.train.balance != "none":
+            raise ConfigError(f"train.balance {network.train.balance}: not for multi-label data; leave it out")
+        if network.refined_labels is not None and changed(network.refined_labels):
             raise ConfigError("chain.refined: for one class per sample; multi-label data have chain.unknown")
-        options = node.labels or bench.recipe.labels
-        table, unknown = self._decided(bench, options)
-        if refineries:
-            return self._refined(bench, node, model, refineries, table, unknown)
-        seed = derive_seed(bench.seed, "unknown labels")
-        table = strategies.unknown(table, options.unknown, seed, bench.dataset.keys)
-        scheme = make_scheme(bench, node, options)
+        options = network.labels or context.recipe.labels
+        table, unknown = self._decided(context, options)
+        if refinery_models:
+            return self._refined(context, network, model, refinery_models, table, unknown)
+        seed = derive_seed(context.seed, "unknown labels")
+        table = strategies.unknown(table, options.unknown, seed, context.dataset.keys)
+        partial_loss = make_partial_loss(context, network, options)
         task = MultiLabelTask(
             table,
-            bench.dataset.rows("fit"),
+            context.dataset.rows("fit"),
             model.spec.size,
-            bench.runtime.device,
-            scheme=scheme,
+            context.runtime.device,
+            partial_loss=partial_loss,
             unknown=unknown,
-            smoothing=node.train.label_smoothing,
+            smoothing=network.train.label_smoothing,
         )
-        return Plan(task, described(options, node.train.label_smoothing))
+        return LearningPlan(task, described(options, network.train.label_smoothing))
 
-    def lineage(self, bench: Bench, node: Node) -> dict[str, Any]:
-        options = changed(node.labels or bench.recipe.labels)
-        if node.parents:
-            share = _share(bench, node)  # those of other rounds do not count
-            options |= {"refined": changed(bench.recipe.chain.unknown, {"share"})}
+    def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
+        options = changed(network.labels or context.recipe.labels)
+        if network.refineries:
+            share = _share(context, network)  # those of other rounds do not count
+            options |= {"refined": changed(context.recipe.chain.unknown, {"share"})}
             options |= {} if share is None else {"share": share}
-        return {"labels": options} | fold_lineage(bench, node)
+        return {"labels": options} | fold_lineage(context, network)
 
     def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
         return ranking_scores(logits, _table(dataset).take(rows))
@@ -93,66 +103,66 @@ class MultiLabel:
     def predictions(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         return {"logits": logits.numpy()}
 
-    def fit_scores(self, bench: Bench, model: Classifier) -> Scores:
+    def fit_scores(self, context: TrainingContext, model: Classifier) -> Scores:
         """How the network sees its own training images.
 
         ``map`` against the known labels on one random crop each, in eval mode (a sample of the images). Where labels
         were hidden for an experiment, what it makes of them on centre views: ``hidden_map``, and
         ``refined_label_accuracy``, the share of them that its rounded probability gets right.
         """
-        dataset, table = bench.dataset, _table(bench.dataset)
+        dataset, table = context.dataset, _table(context.dataset)
         sample = fit_sample(dataset)
-        crops = predict_logits(model, bench.loader, sample, bench.runtime, view=SCORE_VIEW, seed=bench.seed)
+        crops = predict_logits(model, context.loader, sample, context.runtime, view=SCORE_VIEW, seed=context.seed)
         out = {"map": ranking_scores(crops, table.take(sample))["map"]}
         if dataset.true_table is None:
             return out
         true = dataset.true_table.take(sample)
         hidden = true.hide(true.known & ~table.take(sample).known)
         if hidden.known.any():
-            logits = predict_logits(model, bench.loader, sample, bench.runtime)
+            logits = predict_logits(model, context.loader, sample, context.runtime)
             right = (logits.numpy() > 0) == (hidden.values >= 0.5)
             out["hidden_map"] = ranking_scores(logits, hidden)["map"]
             out["refined_label_accuracy"] = float(right[hidden.known].mean())
         return out
 
-    def _decided(self, bench: Bench, options: LabelsConfig) -> tuple[LabelTable, NDArray[np.bool_]]:
+    def _decided(self, context: TrainingContext, options: LabelsConfig) -> tuple[LabelTable, NDArray[np.bool_]]:
         """The table with its uncertain labels decided, and where a label is unknown then."""
-        seed = derive_seed(bench.seed, "uncertain labels")
-        table = strategies.uncertain(_table(bench.dataset), options.uncertain, seed, bench.dataset.keys)
+        seed = derive_seed(context.seed, "uncertain labels")
+        table = strategies.uncertain(_table(context.dataset), options.uncertain, seed, context.dataset.keys)
         return table, table.source == UNKNOWN
 
     def _refined(
         self,
-        bench: Bench,
-        node: Node,
+        context: TrainingContext,
+        network: NetworkSpec,
         model: Classifier,
-        refineries: Sequence[Classifier],
+        refinery_models: Sequence[Classifier],
         table: LabelTable,
         unknown: NDArray[np.bool_],
-    ) -> Plan:
-        options, runtime, dataset = bench.recipe.chain.unknown, bench.runtime, bench.dataset
-        refinery = refinery_labels(bench, node, refineries, torch.sigmoid)
-        refined, share = None, _share(bench, node)
+    ) -> LearningPlan:
+        options, runtime, dataset = context.recipe.chain.unknown, context.runtime, context.dataset
+        refinery = refinery_labels(context, network, refinery_models, torch.sigmoid)
+        refined, share = None, _share(context, network)
         if options.view == "each":
-            refined = Refined(refinery, options)
+            refined = PseudoLabeller(refinery, options)
         else:
-            table = fill_in(table, unknown, centre_answers(bench, refinery), options, share)
+            table = fill_in(table, unknown, centre_answers(context, refinery), options, share)
         # The loss alone: refined labels are no assumption to be doubted.
-        scheme = make_scheme(bench, node, _plain(node.labels or bench.recipe.labels))
+        partial_loss = make_partial_loss(context, network, _plain(network.labels or context.recipe.labels))
         task = MultiLabelTask(
             table,
             dataset.rows("fit"),
             model.spec.size,
             runtime.device,
-            scheme=scheme,
+            partial_loss=partial_loss,
             refined=refined,
             unknown=unknown,
-            smoothing=node.train.label_smoothing,
+            smoothing=network.train.label_smoothing,
         )
         view = "dynamic" if options.view == "each" else "static"
         surest = "" if share is None else f", surest {100 * share:g}%"
         label = f"refinery {options.kind} {view}{surest} ({refinery.names})"
-        return Plan(task, label, check=refinery.assert_unchanged)
+        return LearningPlan(task, label, check=refinery.assert_unchanged)
 
 
 def fill_in(
@@ -199,10 +209,10 @@ def described(options: LabelsConfig, smoothing: float) -> str:
     return ", ".join(parts) + ("" if smoothing == 0 else f", smoothed {smoothing:g}")
 
 
-def _share(bench: Bench, node: Node) -> float | None:
-    """The share of unknown labels that is refined in the generation of ``node``."""
-    chain = bench.recipe.chain
-    generation = node.generation or 1
+def _share(context: TrainingContext, network: NetworkSpec) -> float | None:
+    """The share of unknown labels that is refined in the generation of ``network``."""
+    chain = context.recipe.chain
+    generation = network.generation or 1
     return chain.unknown.share_in(generation if chain.refinery else generation - 1)
 
 

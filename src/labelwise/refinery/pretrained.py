@@ -8,13 +8,13 @@ from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from labelwise.refinery.context import Parent, load_parent
+from labelwise.refinery.context import Refinery, load_refinery
 from labelwise.runs import read_json
 
 PRETRAINED_SIZE = 224
 
 
-def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Parent:
+def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Refinery:
     """A checkpoint folder, or ``timm:NAME`` / ``torchvision:NAME`` whose outputs are the classes of the data in order.
 
     Pretrained weights are stored once under ``run/refineries`` so that every step of the run sees the same.
@@ -37,7 +37,7 @@ def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Parent:
                 f"chain.refinery: {source} has other classes than the data "
                 f"({len(known)} against {len(classes)}; for example {lacking[0]!r})"
             )
-        return load_parent(path.name, path)
+        return load_refinery(path.name, path)
     folder = run / "refineries" / name.replace("/", "_")
     if not (folder / checkpoint.CARD).exists():
         habits = InputSpec("image", PRETRAINED_SIZE, 3, IMAGENET_MEAN, IMAGENET_STD)
@@ -46,4 +46,4 @@ def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Parent:
             raise ModelError(f"chain.refinery: {source} has other classes than the data ({own} against {len(classes)})")
         model = zoo.build(ModelConfig(name=network, init="pretrained"), classes, habits)
         checkpoint.save(folder, model, {"labels": "pretrained", "source": source})
-    return load_parent(source, folder)
+    return load_refinery(source, folder)

@@ -19,14 +19,14 @@ from labelwise.losses import entropy
 from labelwise.metrics import classification
 from labelwise.metrics.classification import topk_correct
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.context import SCORE_VIEW, Bench, Node, Plan, Scores, fit_sample
+from labelwise.refinery.context import SCORE_VIEW, LearningPlan, NetworkSpec, Scores, TrainingContext, fit_sample
 from labelwise.refinery.refined_labels import (
+    _options_of,
     described,
     fold_lineage,
     jitter_of,
     labeller_of,
     loss_of,
-    options_of,
     refined_lineage,
     refinery_labels,
 )
@@ -36,32 +36,34 @@ from labelwise.training.task import SoftLabelTask
 
 
 class SingleLabel:
-    """The goal of Label Refinery (arXiv 1805.02641): the refinery's label of a view replaces the given one."""
+    """The setting of Label Refinery (arXiv 1805.02641): the refinery's label of a view replaces the given one."""
 
     metric = "top1"
 
-    def plan(self, bench: Bench, node: Node, model: Classifier, refineries: Sequence[Classifier]) -> Plan:
-        dataset, runtime, size = bench.dataset, bench.runtime, model.spec.size
-        class_weight, sample_weight = _balance(dataset, dataset.rows("fit"), node.train.balance)
+    def plan(
+        self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery_models: Sequence[Classifier]
+    ) -> LearningPlan:
+        dataset, runtime, size = context.dataset, context.runtime, model.spec.size
+        class_weight, sample_weight = _balance(dataset, dataset.rows("fit"), network.train.balance)
         weight = None if class_weight is None else torch.from_numpy(class_weight).to(runtime.device)
-        if not refineries:
-            given = _given_labels(dataset, node.train)
-            return Plan(SoftLabelTask(given, size, weight), given.describe(), sample_weight)
-        options = options_of(bench, node)
-        refinery = refinery_labels(bench, node, refineries, batch_statistics=options.norm == "batch")
+        if not refinery_models:
+            given = _given_labels(dataset, network.train)
+            return LearningPlan(SoftLabelTask(given, size, weight), given.describe(), sample_weight)
+        options = _options_of(context, network)
+        refinery = refinery_labels(context, network, refinery_models, batch_statistics=options.norm == "batch")
         task = SoftLabelTask(
-            labeller_of(bench, refinery, options),
+            labeller_of(context, refinery, options),
             size,
             weight,
             hard=options.kind == "hard" and options.per == "view",
             loss=loss_of(options),
-            given=(_given_labels(dataset, node.train), options.given) if options.given > 0 else None,
-            jitter=jitter_of(bench, model, refinery, options),
+            given=(_given_labels(dataset, network.train), options.given) if options.given > 0 else None,
+            jitter=jitter_of(context, model, refinery, options),
         )
-        return Plan(task, described(options, refinery.names), sample_weight, refinery.assert_unchanged)
+        return LearningPlan(task, described(options, refinery.names), sample_weight, refinery.assert_unchanged)
 
-    def lineage(self, bench: Bench, node: Node) -> dict[str, Any]:
-        return refined_lineage(bench, node) | fold_lineage(bench, node)
+    def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
+        return refined_lineage(context, network) | fold_lineage(context, network)
 
     def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
         found = classification.scores(logits, torch.from_numpy(dataset.label[rows]))
@@ -76,7 +78,7 @@ class SingleLabel:
         correct = topk_correct(logits, torch.from_numpy(dataset.label[rows]), 1).numpy()
         return {"correct": correct, "prediction": logits.argmax(1).numpy()}
 
-    def fit_scores(self, bench: Bench, model: Classifier) -> Scores:
+    def fit_scores(self, context: TrainingContext, model: Classifier) -> Scores:
         """How the network sees its own training images.
 
         On one random crop each, in eval mode (a sample of the images): ``top1`` and ``ece`` against the given labels,
@@ -84,9 +86,9 @@ class SingleLabel:
         are known, from the centre view of every image: ``noise_auroc`` of 1 - q[given] against "the given label is
         wrong", and ``refined_label_accuracy`` of its top class.
         """
-        dataset = bench.dataset
+        dataset = context.dataset
         rows, sample = dataset.rows("fit"), fit_sample(dataset)
-        crops = predict_logits(model, bench.loader, sample, bench.runtime, view=SCORE_VIEW, seed=bench.seed)
+        crops = predict_logits(model, context.loader, sample, context.runtime, view=SCORE_VIEW, seed=context.seed)
         given = torch.from_numpy(dataset.label[sample])
         seen = classification.scores(crops, given)
         out: Scores = {name: seen[name] for name in ("top1", "ece")}
@@ -97,7 +99,7 @@ class SingleLabel:
             return out
         wrong = dataset.label[rows] != dataset.true_label[rows]
         if wrong.any() and not wrong.all():
-            q = torch.softmax(predict_logits(model, bench.loader, rows, bench.runtime), 1).numpy()
+            q = torch.softmax(predict_logits(model, context.loader, rows, context.runtime), 1).numpy()
             out["noise_auroc"] = float(roc_auc_score(wrong, 1 - q[np.arange(len(rows)), dataset.label[rows]]))
             out["refined_label_accuracy"] = float((q.argmax(1) == dataset.true_label[rows]).mean())
         return out

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import ViewLoader
-from labelwise.data.sampling import fixed_jobs
+from labelwise.data.sampling import plan_evaluation
 from labelwise.metrics.classification import scores
 from labelwise.models.classifier import Classifier
 from labelwise.training.runtime import Runtime
@@ -38,7 +38,7 @@ def predict_logits(
     was_training = model.training
     model.eval()
     parts = [torch.empty(0, len(model.classes), device=runtime.device)]
-    for batch in loader.stream(fixed_jobs(rows, EVAL_BATCH, runtime.shard, view), (model.spec.size,), seed):
+    for batch in loader.stream(plan_evaluation(rows, EVAL_BATCH, runtime.shard, view), (model.spec.size,), seed):
         with runtime.accelerator.autocast():  # not around the stream: views are drawn in float32, as in training
             parts.append(model(batch.inputs[model.spec.size]).float())
     model.train(was_training)

@@ -21,7 +21,7 @@ from torch import Tensor
 from labelwise.config import TrainConfig, ViewConfig
 from labelwise.data.counter_rng import derive_seed
 from labelwise.data.loaders import ViewLoader
-from labelwise.data.sampling import steps_per_epoch, train_jobs
+from labelwise.data.sampling import plan_training, steps_per_epoch
 from labelwise.errors import ModelError, RunError
 from labelwise.models.classifier import Classifier
 from labelwise.progress import Progress
@@ -120,12 +120,12 @@ def fit(
     saved = time.monotonic()
     model.train()
     for epoch in range(state.epoch, config.epochs):
-        jobs = train_jobs(data.rows, config.batch_size, data.views, seed, epoch, shard, data.sample_weight)
+        plans = plan_training(data.rows, config.batch_size, data.views, seed, epoch, shard, data.sample_weight)
         sums = torch.zeros(len(task.names), device=runtime.device, dtype=torch.float64)
         if state.step and runtime.is_main:  # a checkpoint holds the sums of all ranks
             sums += torch.tensor(state.sums, device=runtime.device, dtype=torch.float64)
         started = time.monotonic()
-        for batch in data.loader.stream(jobs[state.step :], task.sizes, seed):
+        for batch in data.loader.stream(plans[state.step :], task.sizes, seed):
             _seed_step(derive_seed(seed, "dropout", epoch, state.step, shard.rank), runtime.device)
             rate = learning_rate(config, epoch * steps + state.step, steps)
             set_learning_rate(optimizer, rate)
@@ -144,7 +144,7 @@ def fit(
                 average.update_parameters(model)
             state.step += 1
             progress.advance()
-            if state.step < len(jobs) and _due(time.monotonic() - saved, state.step, config, runtime):
+            if state.step < len(plans) and _due(time.monotonic() - saved, state.step, config, runtime):
                 mid = copy.copy(state)
                 mid.sums = runtime.gather(sums[None]).sum(0).tolist()
                 mid.seconds = state.seconds + time.monotonic() - started
@@ -153,7 +153,7 @@ def fit(
                 saved = time.monotonic()
         runtime.share_buffers(evaluated)  # what is scored and kept is one network
         state.seconds += time.monotonic() - started
-        seen = min(len(data.rows), len(jobs) * config.batch_size)
+        seen = min(len(data.rows), len(plans) * config.batch_size)
         train_scores = dict(zip(task.names, (runtime.gather(sums[None]).sum(0) / seen).tolist(), strict=True))
         if not np.isfinite(train_scores["loss"]):
             raise ModelError(

@@ -17,7 +17,7 @@ MEASURED = 1024
 """Images that the normalisation is measured on, at most; of images in files an eighth, as each must be decoded."""
 
 
-def data_spec(dataset: Dataset, views: ViewConfig) -> InputSpec:
+def measure_input_spec(dataset: Dataset, views: ViewConfig) -> InputSpec:
     """Input size and normalisation, measured on (a sample of) the fit split.
 
     Images: mean and standard deviation per channel. Embeddings: mean per feature and one standard deviation for all,

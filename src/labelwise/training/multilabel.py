@@ -18,12 +18,12 @@ from labelwise.losses import binary_cross_entropy
 from labelwise.metrics.multilabel import hard_labels
 from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
 from labelwise.training.labeller import Labeller
-from labelwise.training.schemes import PermanentCorrection, Plain, Scheme
+from labelwise.training.partial_losses import PartialLoss, PermanentCorrection, PlainLoss
 from labelwise.training.task import Output
 
 
 @dataclass(frozen=True)
-class Refined:
+class PseudoLabeller:
     """Who answers for unknown labels, and how: ``labeller`` gives probabilities (B, C) of the very view."""
 
     labeller: Labeller
@@ -46,9 +46,9 @@ class MultiLabelTask:
     rows : (n,) the samples that are trained on
     size : the model's input size
     device : of the batches
-    scheme : the loss, and how far it trusts labels that are not given
+    partial_loss : the loss, and how far it trusts labels that are not given
     refined : answers for labels without a value; None leaves them out
-    unknown : (N, C) bool, labels that ``scheme`` may doubt; default: those without a value
+    unknown : (N, C) bool, labels that ``partial_loss`` may doubt; default: those without a value
     smoothing : labels y become y (1 - s) + s / 2
 
     Raises
@@ -66,8 +66,8 @@ class MultiLabelTask:
         size: int,
         device: torch.device,
         *,
-        scheme: Scheme | None = None,
-        refined: Refined | None = None,
+        partial_loss: PartialLoss | None = None,
+        refined: PseudoLabeller | None = None,
         unknown: NDArray[np.bool_] | None = None,
         smoothing: float = 0.0,
     ) -> None:
@@ -83,7 +83,7 @@ class MultiLabelTask:
         self._targets, self._weight = (torch.from_numpy(array).to(device) for array in (targets, weight))
         doubted = table.source == UNKNOWN if unknown is None else unknown
         self._unknown = torch.from_numpy(doubted).to(device)
-        self._scheme = Plain(binary_cross_entropy) if scheme is None else scheme
+        self._partial_loss = PlainLoss(binary_cross_entropy) if partial_loss is None else partial_loss
         self._refined = refined
         self.sizes = tuple(sorted({size, *(refined.labeller.sizes if refined else ())}))
         self._size = size
@@ -99,19 +99,19 @@ class MultiLabelTask:
         if self._refined is not None:
             target = torch.where(target.isnan(), answers(self._refined, batch), target)
         logits = model(batch.inputs[self._size])
-        loss = self._scheme(logits, target, weight, unknown, rows, batch.epoch)
+        loss = self._partial_loss(logits, target, weight, unknown, rows, batch.epoch)
         total = loss.sum() / self._per_sample
         return Output(total / len(batch), total.detach()[None])
 
     def state_dict(self) -> dict[str, Tensor]:
-        return self._scheme.state_dict() if isinstance(self._scheme, PermanentCorrection) else {}
+        return self._partial_loss.state_dict() if isinstance(self._partial_loss, PermanentCorrection) else {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        if isinstance(self._scheme, PermanentCorrection):
-            self._scheme.load_state_dict(state)
+        if isinstance(self._partial_loss, PermanentCorrection):
+            self._partial_loss.load_state_dict(state)
 
 
-def answers(refined: Refined, batch: Batch) -> Tensor:
+def answers(refined: PseudoLabeller, batch: Batch) -> Tensor:
     """(B, C) what takes the place of unknown labels on this batch's views; NaN where the refinery is too unsure."""
     return pseudo_labels(refined.labeller(batch), refined.options)
 

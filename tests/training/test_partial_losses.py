@@ -15,7 +15,14 @@ from torch import Tensor
 
 from labelwise.errors import ConfigError, RunError
 from labelwise.losses.binary import asymmetric_loss, focal_loss, hill_loss
-from labelwise.training.schemes import LargeLoss, PermanentCorrection, Plain, Scheme, Selective, Splc
+from labelwise.training.partial_losses import (
+    LargeLoss,
+    PartialLoss,
+    PermanentCorrection,
+    PlainLoss,
+    SelectiveLoss,
+    SelfPacedLoss,
+)
 
 B, C, N = 6, 9, 20
 ROWS = torch.tensor([3, 17, 0, 8, 12, 19])
@@ -90,7 +97,7 @@ def test_plain(seed, epoch):
         x, y, _, _ = entry(batch, i, j)
         return 0.0 if math.isnan(y) else asymmetric(x, y, 4)
 
-    check(Plain(asymmetric_loss)(*batch, ROWS, epoch), total(batch, treat))
+    check(PlainLoss(asymmetric_loss)(*batch, ROWS, epoch), total(batch, treat))
 
 
 @settings(max_examples=15, deadline=None)
@@ -108,8 +115,8 @@ def test_selective(seed, top, gamma_unknown):
             return 0.0 if ignored else asymmetric(x, 0, gamma_unknown, margin=0.1)
         return 0.0 if math.isnan(y) else asymmetric(x, y, 1)
 
-    scheme = Selective(prior, partial(asymmetric_loss, gamma_negative=1), top, 0.7, gamma_unknown, margin=0.1)
-    check(scheme(*batch, ROWS, 0), total(batch, treat))
+    partial_loss = SelectiveLoss(prior, partial(asymmetric_loss, gamma_negative=1), top, 0.7, gamma_unknown, margin=0.1)
+    check(partial_loss(*batch, ROWS, 0), total(batch, treat))
 
 
 @settings(max_examples=20, deadline=None)
@@ -141,14 +148,14 @@ def test_splc(seed, epoch):
             y = 1.0
         return focal_margin(x, y, 2.5, 0.7)
 
-    check(Splc(0.65, 0.7, 2.5)(*batch, ROWS, epoch), total(batch, treat))
+    check(SelfPacedLoss(0.65, 0.7, 2.5)(*batch, ROWS, epoch), total(batch, treat))
 
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**31))
 def test_permanent_correction_over_epochs(seed):
     """Labels turned round stay so, in the same step and later; the next largest join them."""
-    scheme = PermanentCorrection(N, C, rate=0.05)
+    partial_loss = PermanentCorrection(N, C, rate=0.05)
     flipped: set[tuple[int, int]] = set()
     target, weight, unknown = draw(seed)[1:]
     for epoch in range(4):
@@ -160,11 +167,11 @@ def test_permanent_correction_over_epochs(seed):
             x, y, _, _ = entry(batch, i, j)
             return 0.0 if math.isnan(y) else cross_entropy(x, 1 - y if (i, j) in flipped else y)
 
-        check(scheme(*batch, ROWS, epoch), total(batch, treat))
+        check(partial_loss(*batch, ROWS, epoch), total(batch, treat))
         expected = torch.zeros(N, C, dtype=torch.bool)
         for i, j in flipped:
             expected[ROWS[i], j] = True
-        assert torch.equal(scheme.flipped, expected)
+        assert torch.equal(partial_loss.flipped, expected)
     assert flipped
 
 
@@ -176,18 +183,18 @@ def test_a_whole_number_of_labels_is_not_rounded_up():
 
 def test_a_label_that_has_been_given_since_is_not_turned_round():
     logits, target, weight, _ = draw(3)
-    scheme = PermanentCorrection(N, C)
-    scheme.load_state_dict({"flipped": torch.ones(N, C, dtype=torch.bool)})
-    found = scheme(logits, target, weight, torch.zeros(B, C, dtype=torch.bool), ROWS, 1)
-    assert torch.equal(found, Plain()(logits, target, weight, torch.zeros(B, C, dtype=torch.bool), ROWS, 1))
+    partial_loss = PermanentCorrection(N, C)
+    partial_loss.load_state_dict({"flipped": torch.ones(N, C, dtype=torch.bool)})
+    found = partial_loss(logits, target, weight, torch.zeros(B, C, dtype=torch.bool), ROWS, 1)
+    assert torch.equal(found, PlainLoss()(logits, target, weight, torch.zeros(B, C, dtype=torch.bool), ROWS, 1))
 
 
 def test_a_sample_twice_in_a_batch_keeps_both_corrections():
-    scheme = PermanentCorrection(2, 2, rate=0.5)
+    partial_loss = PermanentCorrection(2, 2, rate=0.5)
     logits = torch.tensor([[9.0, 0.0], [0.0, 9.0]])
     ones = torch.ones(2, 2)
-    scheme(logits, torch.zeros(2, 2), ones, ones.bool(), torch.tensor([1, 1]), 1)
-    assert scheme.flipped.tolist() == [[False, False], [True, True]]
+    partial_loss(logits, torch.zeros(2, 2), ones, ones.bool(), torch.tensor([1, 1]), 1)
+    assert partial_loss.flipped.tolist() == [[False, False], [True, True]]
 
 
 def test_permanent_correction_goes_on_from_its_state():
@@ -203,19 +210,19 @@ def test_permanent_correction_goes_on_from_its_state():
         first.load_state_dict({})
 
 
-SCHEMES: dict[str, Callable[[], Scheme]] = {
-    "plain": Plain,
-    "plain hill": lambda: Plain(hill_loss),
-    "selective": lambda: Selective(torch.full((C,), 0.1), top=1),
+SCHEMES: dict[str, Callable[[], PartialLoss]] = {
+    "plain": PlainLoss,
+    "plain hill": lambda: PlainLoss(hill_loss),
+    "selective": lambda: SelectiveLoss(torch.full((C,), 0.1), top=1),
     "reject": lambda: LargeLoss("reject", 0.05, focal_loss),
     "correct": lambda: LargeLoss("correct", 0.05),
     "permanent": lambda: PermanentCorrection(N, C, rate=0.05),
-    "splc": Splc,
+    "splc": SelfPacedLoss,
 }
-every_scheme = pytest.mark.parametrize("make", SCHEMES.values(), ids=SCHEMES.keys())
+every_partial_loss = pytest.mark.parametrize("make", SCHEMES.values(), ids=SCHEMES.keys())
 
 
-@every_scheme
+@every_partial_loss
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_finite_and_silent_where_nothing_counts(make, dtype):
     logits, target, weight, unknown = draw(7)
@@ -228,17 +235,17 @@ def test_finite_and_silent_where_nothing_counts(make, dtype):
     assert silent.any() and not loss[silent].any() and not slope[silent].any()
 
 
-@every_scheme
+@every_partial_loss
 def test_given_labels_count_as_they_are(make):
     """With every label given, epochs and rules change nothing."""
     logits, target, weight, _ = draw(8)
     given_all = torch.zeros(B, C, dtype=torch.bool)
-    scheme = make()
-    first, later = (scheme(logits, target, weight, given_all, ROWS, epoch) for epoch in (0, 5))
+    partial_loss = make()
+    first, later = (partial_loss(logits, target, weight, given_all, ROWS, epoch) for epoch in (0, 5))
     assert torch.equal(first, later) and first.any()
 
 
-@every_scheme
+@every_partial_loss
 def test_inputs_are_left_alone_and_nothing_unknown_is_no_trouble(make):
     batch = draw(9)
     before = [tensor.clone() for tensor in batch]
@@ -255,8 +262,8 @@ def test_inputs_are_left_alone_and_nothing_unknown_is_no_trouble(make):
         (lambda: LargeLoss("drop"), "reject or correct, got 'drop'"),
         (lambda: LargeLoss("reject", -0.1), r"\[0, 1\], got -0\.1"),
         (lambda: PermanentCorrection(2, 2, rate=2), r"\[0, 1\], got 2"),
-        (lambda: Splc(threshold=1.5), r"threshold must be in \[0, 1\]"),
-        (lambda: Selective(torch.zeros(3), top=-1), "at least 0, got -1"),
+        (lambda: SelfPacedLoss(threshold=1.5), r"threshold must be in \[0, 1\]"),
+        (lambda: SelectiveLoss(torch.zeros(3), top=-1), "at least 0, got -1"),
     ],
 )
 def test_a_wrong_option_is_named(make, said):

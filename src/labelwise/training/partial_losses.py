@@ -22,7 +22,7 @@ from labelwise.losses.binary import BinaryLoss, asymmetric_loss, binary_cross_en
 from labelwise.losses.partial import largest, selective_ignore, splc_targets
 
 
-class Scheme(Protocol):
+class PartialLoss(Protocol):
     """The loss of a batch under a rule for labels that are not given."""
 
     def __call__(
@@ -47,7 +47,7 @@ class Scheme(Protocol):
 
 
 @dataclass(frozen=True)
-class Plain:
+class PlainLoss:
     """Every label that has a value counts, given or inferred."""
 
     loss: BinaryLoss = binary_cross_entropy
@@ -59,7 +59,7 @@ class Plain:
 
 
 @dataclass(frozen=True, eq=False)
-class Selective:
+class SelectiveLoss:
     """Class-aware selective loss (CSL with P-ASL, Ben-Baruch et al. 2022, arXiv 2110.10955).
 
     Unknown labels, whatever was inferred for them, are negatives with a focusing power of their own, except those that
@@ -140,7 +140,7 @@ class LargeLoss:
 
 
 @dataclass(frozen=True)
-class Splc:
+class SelfPacedLoss:
     """Self-paced loss correction (Zhang et al. 2021, arXiv 2112.07368) with the focal margin loss.
 
     From the second epoch on, assumed labels with p above the threshold are positive. They cost what a given positive
