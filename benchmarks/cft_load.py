@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from labelwise.cft.run import CftConfig, run_cft
+from labelwise.cft.run import run_cft
+from labelwise.config import CftConfig
 from labelwise.features.file import write_arrays
 from labelwise.runs import read_json, write_json
 

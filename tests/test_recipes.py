@@ -19,7 +19,7 @@ import torch
 from labelwise.config import ModelConfig, Recipe, load_recipe
 from labelwise.data.dataset import Dataset, Features, PixelArray
 from labelwise.data.sampling import plan_training
-from labelwise.experiment import Cell, ExperimentConfig, cell_recipe
+from labelwise.experiment.config import Cell, ExperimentConfig, cell_recipe
 from labelwise.labels.table import GIVEN, UNKNOWN, LabelTable
 from labelwise.models import zoo
 from labelwise.refinery.chain import make_context

@@ -224,7 +224,8 @@ def cft(
     quiet: QuietOption = False,
 ) -> None:
     """Re-fit every category's logistic regression on its known labels; keep what select says is better."""
-    from labelwise.cft.run import CftConfig, run_cft
+    from labelwise.cft.run import run_cft
+    from labelwise.config import CftConfig
     from labelwise.settings import resolve
 
     values = {
@@ -267,7 +268,8 @@ def experiment(
     quiet: QuietOption = False,
 ) -> None:
     """Run a table of many trainings, mean and spread over seeds; goes on where it was stopped."""
-    from labelwise.experiment import load_experiment, run_experiment
+    from labelwise.experiment.config import load_experiment
+    from labelwise.experiment.run import run_experiment
     from labelwise.report.experiment import experiment_lines, experiment_table, write_tables
 
     config = load_experiment(table, [*(overrides or []), *([f"seeds={seeds}"] if seeds is not None else [])])

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.cft.run import CftConfig, run_cft
-from labelwise.config import DataConfig, ModelConfig, Recipe, TrainConfig, UnknownPolicy, ViewConfig
+from labelwise.cft.run import run_cft
+from labelwise.config import CftConfig, DataConfig, ModelConfig, Recipe, TrainConfig, UnknownPolicy, ViewConfig
 from labelwise.data.dataset import PixelArray
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from labelwise.cft.run import CftConfig, run_cft
+from labelwise.cft.run import run_cft
+from labelwise.config import CftConfig
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.metrics.ranking import ranking
 from labelwise.settings import resolve

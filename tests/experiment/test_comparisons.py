@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwise.errors import ConfigError
-from labelwise.experiment import ExperimentConfig, load_experiment, run_experiment
 from labelwise.experiment.comparisons import predictions, rank_correlation
-from labelwise.experiment.config import Cell, cell_folder, cell_recipe
+from labelwise.experiment.config import Cell, ExperimentConfig, cell_folder, cell_recipe, load_experiment
 from labelwise.experiment.row_scores import mean_row
+from labelwise.experiment.run import run_experiment
 from labelwise.report.experiment import experiment_lines, experiment_markdown, write_tables
 from labelwise.report.experiment_plots import experiment_picture
 from labelwise.runs import read_json

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelwise import experiment, pipeline
+from labelwise import pipeline
 from labelwise.errors import ConfigError, RunError
-from labelwise.experiment import Cell, ExperimentConfig, cell_recipe, load_experiment, run_experiment
+from labelwise.experiment.config import BASE, Cell, ExperimentConfig, cell_recipe, load_experiment
+from labelwise.experiment.run import run_experiment
 from labelwise.experiment.table import make_table
 from labelwise.report.experiment import experiment_lines, experiment_markdown, write_tables
 
@@ -234,4 +235,4 @@ def test_another_experiment_in_the_folder(
     _, out, _ = finished
     with pytest.raises(RunError, match="holds another experiment"):
         run_experiment(config(data, tmp_path, rows="{ignore: [], assume: []}"), out, quiet=True)
-    assert experiment.BASE == "base"
+    assert BASE == "base"

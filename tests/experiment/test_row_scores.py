@@ -11,8 +11,9 @@ import pytest
 
 from labelwise.config import Recipe
 from labelwise.errors import ConfigError
-from labelwise.experiment import ExperimentConfig, load_experiment, run_experiment
+from labelwise.experiment.config import ExperimentConfig, load_experiment
 from labelwise.experiment.row_scores import is_name, names_in, score_of
+from labelwise.experiment.run import run_experiment
 from labelwise.report.experiment import experiment_lines, write_tables
 from labelwise.runs import write_json
 

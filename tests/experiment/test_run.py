@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from labelwise.cli import app
 from labelwise.errors import ConfigError, RunError
-from labelwise.experiment import Cell, ExperimentConfig, cell_recipe, load_experiment, run_experiment
-from labelwise.experiment.run import _mark
+from labelwise.experiment.config import Cell, ExperimentConfig, cell_recipe, load_experiment
+from labelwise.experiment.run import _mark, run_experiment
 from labelwise.report.experiment_tables import _parts
 
 TINY = "recipe: {threads: 1, data: {source: digits, train_limit: 80, test_limit: 40}, views: {size: 8, flip: false},\n"

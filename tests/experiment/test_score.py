@@ -12,7 +12,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Dataset, Features
 from labelwise.errors import ConfigError, DataError
-from labelwise.experiment import ExperimentConfig, load_experiment, run_experiment
+from labelwise.experiment.config import ExperimentConfig, load_experiment
+from labelwise.experiment.run import run_experiment
 from labelwise.experiment.score import Board, mean_of
 from labelwise.labels.table import LabelTable
 

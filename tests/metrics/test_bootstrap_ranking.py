@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from labelwise.config import Metric
 from labelwise.errors import DataError
 from labelwise.metrics import bootstrap
 from labelwise.metrics.bootstrap import ranking_gain_intervals, weighted_rankings
-from labelwise.metrics.ranking import Metric, ranking
+from labelwise.metrics.ranking import ranking
 
 NAN = math.nan
 METRICS = {"ap": average_precision_score, "auc": roc_auc_score}

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from labelwise import pipeline
 from labelwise.cft.ensemble import EnsembleConfig, run_ensemble
-from labelwise.cft.run import CftConfig, run_cft
-from labelwise.config import Recipe, load_recipe
+from labelwise.cft.run import run_cft
+from labelwise.config import CftConfig, Recipe, load_recipe
 from labelwise.errors import RunError
 from labelwise.refinery.chain import refine, train
 from labelwise.results import (

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 import labelwise
+from labelwise.config import Metric
 from labelwise.data.files import read_arrays
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.metrics.bootstrap import ranking_gain_intervals
-from labelwise.metrics.ranking import Metric, mean_over_categories, ranking
+from labelwise.metrics.ranking import mean_over_categories, ranking
 from labelwise.results import EnsembleResults, best_on_select, write_results
 from labelwise.results.cft import EnsembleGain, EnsembleRow, EnsembleScores
 from labelwise.runs import RUN, SCHEMA, environment, write_json

@@ -8,13 +8,12 @@ import time
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 
 import labelwise
 from labelwise.cft import evaluate
@@ -22,7 +21,7 @@ from labelwise.cft.ensemble import PREDICTIONS
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
 from labelwise.cft.first_head import fit_base
 from labelwise.cft.solvers.inputs import Rows, Split, blank_uncertain, hold_out_rows
-from labelwise.config import UncertainPolicy
+from labelwise.config import CftConfig
 from labelwise.data.dataset import sample_keys
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.features.file import MARKER, FeatureSet, read_features
@@ -43,29 +42,9 @@ from labelwise.runs import (
     read_json,
     write_json,
 )
-from labelwise.settings import Section, dump_yaml
+from labelwise.settings import dump_yaml
 
 HEAD = "head.safetensors"
-
-
-class CftConfig(Section):
-    """Options of ``labelwise cft``."""
-
-    features: str = Field(description="feature file: .npz, or a folder of .npy")
-    objective: Literal["ap", "auc"] = "ap"
-    method: Literal["auto", "logistic", "backprop", "genetic"] = "auto"
-    preset: Literal["fast", "paper-2024"] | None = None
-    base: Literal["assume-negative", "ignore"] | None = Field(None, description="fit a first head where there is none")
-    loss: Literal["bce", "asl"] = Field("bce", description="of backprop")
-    uncertain: UncertainPolicy = Field("unknown", description="what uncertain fit labels count as")
-    threshold: str | None = Field(None, description="max-f1, precision=X, recall=X or specificity=X, found on select")
-    calibrate: bool = Field(True, description="re-fit scale and bias of adopted heads on select")
-    select_share: float = Field(0.25, gt=0.0, lt=1.0, description="of the fit groups, where the file has no select")
-    predictions: bool = Field(True, description="write logits on select and test: what `labelwise ensemble` reads")
-    draws: int = Field(1000, ge=100, description="of the bootstrap on test")
-    device: str = "auto"
-    memory_gb: float = Field(1.0, gt=0.0, description="bound of the working arrays")
-    seed: int = Field(0, ge=0)
 
 
 def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, Any]:

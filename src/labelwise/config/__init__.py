@@ -1,5 +1,6 @@
 """Every option of a recipe, typed. Unknown keys are refused; a run saves the configuration it resolved."""
 
+from labelwise.config.cft import CftConfig
 from labelwise.config.chain import (
     BaselineConfig,
     ChainConfig,
@@ -28,10 +29,11 @@ from labelwise.config.labels import (
 )
 from labelwise.config.recipe import Recipe, load_recipe
 from labelwise.config.train import ModelConfig, TaxonomyConfig, TrainConfig, merge_train, parse_lr_steps
-from labelwise.config.types import Fraction, NonNegative, PositiveFloat, PositiveInt, Rate
+from labelwise.config.types import Fraction, Metric, NonNegative, PositiveFloat, PositiveInt, Rate
 
 __all__ = [
     "BaselineConfig",
+    "CftConfig",
     "ChainConfig",
     "DataConfig",
     "Fraction",
@@ -40,6 +42,7 @@ __all__ = [
     "KnownConfig",
     "LabelColumnConfig",
     "LabelsConfig",
+    "Metric",
     "ModelConfig",
     "NoiseConfig",
     "NonNegative",

@@ -4,8 +4,3 @@ Every cell is a run of ``labelwise refine`` in a folder of its own, so an experi
 multi-label data each trained network can be followed by category-wise fine-tuning in several ways (``heads``), and
 several networks can be scored as one (``ensembles``).
 """
-
-from labelwise.experiment.config import BASE, Cell, ExperimentConfig, cell_recipe, load_experiment
-from labelwise.experiment.run import run_cell, run_experiment
-
-__all__ = ["BASE", "Cell", "ExperimentConfig", "cell_recipe", "load_experiment", "run_cell", "run_experiment"]

@@ -11,11 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from labelwise.cft.run import CftConfig
-from labelwise.config import PositiveInt, Recipe
+from labelwise.config import CftConfig, Metric, PositiveInt, Recipe
 from labelwise.errors import ConfigError
 from labelwise.experiment.row_scores import is_name
-from labelwise.metrics.ranking import Metric
 from labelwise.settings import Section, read_mapping, resolve
 
 BASE = "base"

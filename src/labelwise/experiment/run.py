@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import labelwise
-from labelwise.cft.run import CftConfig, run_cft
+from labelwise.cft.run import run_cft
+from labelwise.config import CftConfig
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
 from labelwise.experiment.results import ExperimentResults

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig
+from labelwise.config import DataConfig, Metric
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import studies_of
 from labelwise.errors import ConfigError, DataError
@@ -24,7 +24,7 @@ from labelwise.experiment.config import ExperimentConfig, ScoreConfig
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.bootstrap import group_draws, weighted_rankings
 from labelwise.metrics.multilabel import hard_labels
-from labelwise.metrics.ranking import Metric, mean_over_categories, ranking, to_tensor
+from labelwise.metrics.ranking import mean_over_categories, ranking, to_tensor
 from labelwise.metrics.study import study_labels, study_scores
 
 ALL = "all"

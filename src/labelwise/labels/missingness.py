@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from labelwise.labels.table import GIVEN, UNCERTAIN, LabelTable
@@ -273,7 +272,8 @@ def _cohens_h(first: Floats, of_first: Floats, second: Floats, of_second: Floats
 
 def _tail(statistic: Floats) -> Floats:
     """P-value of a chi-square with one degree of freedom."""
-    return torch.erfc(torch.from_numpy(np.sqrt(np.maximum(statistic, 0) / 2))).numpy()
+    found: Floats = np.vectorize(math.erfc, otypes=[np.float64])(np.sqrt(np.maximum(statistic, 0) / 2))
+    return found
 
 
 def _answered(table: LabelTable) -> NDArray[np.bool_]:

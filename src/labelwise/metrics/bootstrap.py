@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from labelwise.config import Metric
 from labelwise.errors import DataError
-from labelwise.metrics.ranking import Array, Metric, mean_over_categories, ranking, to_tensor
+from labelwise.metrics.ranking import Array, mean_over_categories, ranking, to_tensor
 
 DRAWS_AT_ONCE = 128  # at least, memory allowing: rows of weights of 512 bytes, long enough to stream
 CACHE_ELEMENTS = 1 << 18  # of weights that are gathered from, 1 MB: few groups are drawn more often at once

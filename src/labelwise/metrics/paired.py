@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labelwise.config import Metric
 from labelwise.metrics.bootstrap import group_draws, weighted_rankings
-from labelwise.metrics.ranking import Metric, mean_over_categories, ranking, to_tensor
+from labelwise.metrics.ranking import mean_over_categories, ranking, to_tensor
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,17 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from labelwise.config import Metric
 from labelwise.errors import DataError
 
 Array = Tensor | NDArray[Any]
-Metric = Literal["ap", "auc"]
 POSITIVE, NEGATIVE, UNKNOWN = 1, 0, -1
 CACHE_ELEMENTS = 1 << 18  # rows of one task on a CPU: about 1 MB of float32, which stays in a core's own cache
 DEVICE_ELEMENTS = 1 << 24  # of one step on an accelerator, about 80 bytes each
