@@ -1,31 +1,54 @@
 # Sets everything up on a machine that has Python >= 3.11, make and a network.
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+CLEAN := build/wheel
 
 # Without its cache of compiled modules every command takes 10 s more to import torch.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check lint types unit smoke lock clean
+.PHONY: help setup demo test lint types unit smoke wheel lock clean
 
-demo: $(READY)  ## both tables and the report on built-in real data, minutes on two cores
+help:  ## print this list
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## make the environment .venv with the versions of requirements.lock
+
+demo: $(READY)  ## run both methods on built-in real data and write their reports; minutes on two cores
 	$(BIN)/labelwise demo --out runs/demo
 
-test: lint types unit smoke  ## what CI runs
+test: lint types unit smoke  ## run everything that CI runs
 
-lint: $(READY)
+lint: $(READY)  ## check the style of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(READY)
+types: $(READY)  ## check the types
 	$(BIN)/mypy
 
-unit: $(READY)
-	$(BIN)/pytest
+unit: $(READY)  ## run the tests in JOBS processes and print the lines that they do not reach
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --cov
 
-smoke: $(READY)  ## every command once, on real data where it is at hand
+smoke: $(READY)  ## run every command once, on real data where there is any
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh
+
+wheel: $(READY)  ## build the package into dist, install it into a fresh environment and run it there
+	rm -rf dist $(CLEAN)
+	$(BIN)/uv build --quiet --out-dir dist
+	$(BIN)/uv venv --quiet $(CLEAN)
+	$(BIN)/uv pip install --quiet --python $(CLEAN)/bin/python dist/*.whl
+	cd build && wheel/bin/labelwise --help
+	cd build && wheel/bin/labelwise refine --out wheel/run --set train.epochs=1 --set chain.generations=1
+	test -s $(CLEAN)/run/report.html
+
+lock: pyproject.toml  ## pin the versions of what pyproject.toml asks for
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --python-version 3.11 --extra dev --output-file requirements.lock pyproject.toml
+
+clean:  ## remove the environment, runs and all that was built
+	rm -rf $(VENV) runs build dist .coverage .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,10 +56,3 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $(READY)
-
-lock: pyproject.toml  ## pin what pyproject.toml asks for
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	  --python-version 3.11 --extra dev --output-file requirements.lock pyproject.toml
-
-clean:
-	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache

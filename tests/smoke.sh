@@ -3,10 +3,28 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out="$(mktemp -d)"
-trap 'rm -rf "$out"' EXIT
+trap 'kill $server 2> /dev/null || true; rm -rf "$out"' EXIT
 export TERM=dumb COLUMNS=100 OMP_NUM_THREADS=1
+data="${LABELWISE_DATA:-../shared/data}"
+export LABELWISE_DATA="$data"
 
-labelwise refine --print-config > "$out/defaults.yaml"
+# The first two commands are the program itself. All others are forks of one process, which has imported torch already.
+mkfifo "$out/ask" "$out/answer"
+exec 3<> "$out/ask" 4<> "$out/answer"
+python tests/helpers/fork_commands.py "$out" &
+server=$!
+command labelwise --help
+command labelwise refine --print-config > "$out/defaults.yaml"
+labelwise() {
+  local code
+  printf '%s\0' "$@" > "$out/arguments"
+  echo >&3
+  read -t 300 -r code <&4
+  cat "$out/stdout"
+  cat "$out/stderr" >&2
+  return "$code"
+}
+
 labelwise data stats digits
 labelwise refine recipes/digits/noise40.yaml --baselines --out "$out/digits" \
   --set train.epochs=3 --set chain.generations=2 --set 'baselines.early_stop_epochs=[2]' --set 'baselines.smoothing=[0.1]'
@@ -17,7 +35,6 @@ labelwise evaluate "$out/digits/seed-0/generation-2" --data digits --json > "$ou
 labelwise report "$out/digits" "$out/plain" --out "$out/both.html"
 test -s "$out/digits/report.html" -a -s "$out/digits/results.json" -a -s "$out/both.html"
 
-data="${LABELWISE_DATA:-../shared/data}"
 if [ -d "$data" ]; then
   labelwise data stats "$data/tiny_imagenet32_100.npz" --set data.classes=5
   labelwise refine recipes/cifar/cifar10n_features.yaml --out "$out/features" \
@@ -62,7 +79,7 @@ labelwise data stats "$out/partial.yaml"
 labelwise refine "$out/partial.yaml" --out "$out/partial"
 labelwise evaluate "$out/partial/seed-0/generation-2" --data "$out/partial.yaml"
 if [ -d "$data" ]; then
-  LABELWISE_DATA="$data" labelwise experiment recipes/tables/ucm_partial.yaml --out "$out/table" --seeds 1 --set recipe.train.epochs=1 \
+  labelwise experiment recipes/tables/ucm_partial.yaml --out "$out/table" --seeds 1 --set recipe.train.epochs=1 \
     --set axis.values=[0.1] --set 'rows={ignore: [], "refine": ["chain={generations: 2, members: 2}"]}' --set 'heads={auto: {preset: fast, draws: 100}}'
   test -s "$out/table/table.md" -a -s "$out/table/table.svg"
 fi

@@ -38,12 +38,11 @@ def record(seen: list[dict[str, Any]]) -> None:
     SoftLabelTask.__call__ = noted  # type: ignore[method-assign]
 
 
-def main() -> None:
-    out = Path(sys.argv[1])
-    torch.set_num_threads(1)
+def run(out: Path, recipes: list[Path]) -> None:
+    """Refine by each recipe into OUT/NAME and write there what this rank saw."""
     seen: list[dict[str, Any]] = []
     record(seen)
-    for path in sys.argv[2:]:
+    for path in recipes:
         seen.clear()
         recipe = load_recipe(path)
         refine(recipe, out / recipe.name, quiet=True)
@@ -51,4 +50,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    run(Path(sys.argv[1]), [Path(path) for path in sys.argv[2:]])

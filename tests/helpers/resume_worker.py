@@ -1,4 +1,4 @@
-"""The real command in a forked process, with a hand on when it stops. Imported by name, by a fork server."""
+"""The real command in a forked process (see `helpers.forked`), with a hand on when it stops."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from labelwise import cli
-from labelwise.refinery import gallery  # noqa: F401  (imported once, by the fork server
 from labelwise.training import fit
 
 CHECKPOINT, STOP = (1, 2), (1, 4)
@@ -23,8 +20,8 @@ GOOD_CHECKPOINTS = 3
 """So many checkpoints are written before the disk is full."""
 
 
-def run(argv: list[str], errors: Path, plan: tuple[str, str] | None = None, reached: Any = None) -> None:
-    """``labelwise ARGV``; stderr goes to the file ``errors``, what was resumed from to ``errors``.resumed.
+def run(argv: list[str], resumed: Path, plan: tuple[str, str] | None = None, reached: Any = None) -> None:
+    """``labelwise ARGV``; what was resumed from is added to the file ``resumed``.
 
     Parameters
     ----------
@@ -32,11 +29,7 @@ def run(argv: list[str], errors: Path, plan: tuple[str, str] | None = None, reac
         last checkpoint, or while the next one is written), or ``full`` (the disk fills up)
     reached : event that says the place has been reached
     """
-    descriptor = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 2)
-    sys.stderr = os.fdopen(descriptor, "w", buffering=1)
-    torch.set_num_threads(1)
-    _log_resume(errors.with_suffix(".resumed"))
+    _log_resume(resumed)
     if plan is not None:
         _interfere(*plan, reached)
     sys.argv = ["labelwise", *argv]

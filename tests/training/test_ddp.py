@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from helpers import ddp_worker, forked
 from labelwise.config import load_recipe
 from labelwise.inference.evaluate import evaluate_checkpoint
 
 RECIPES = {"plain": "{}", "mixup": "{mixup: 0.4, scale: [0.5, 1.0]}"}
 STEPS = 50
+ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
 RECIPE = """
 name: {name}
 data: {{source: digits, train_limit: 310, test_limit: 51, noise: {{rate: 0.2}}}}
@@ -32,23 +35,46 @@ chain: {{generations: 2}}
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The same chains by one process and by two."""
     folder = tmp_path_factory.mktemp("ddp")
-    recipes = []
-    for name, views in RECIPES.items():
-        recipes.append(str(folder / f"{name}.yaml"))
-        Path(recipes[-1]).write_text(RECIPE.format(name=name, views=views))
-    worker = str(Path(__file__).parents[1] / "helpers" / "ddp_worker.py")
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
     # Where norms take statistics of each rank's part of a batch, two ranks are another training.
-    norm = folder / "norm.yaml"
-    norm.write_text(RECIPE.format(name="norm", views="{}").replace("norm: group", "norm: batch"))
-    # A process group ends with its run, so every chain of two ranks is launched by itself.
-    runs = [("one", [], recipes), *(("two", torchrun, [recipe]) for recipe in (*recipes, str(norm)))]
-    for out, launcher, chosen in runs:
-        command = [sys.executable, *launcher, worker, str(folder / out), *chosen]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr[-3000:]
-    return folder / "one", folder / "two"
+    texts = {name: RECIPE.format(name=name, views=views) for name, views in RECIPES.items()}
+    texts["norm"] = RECIPE.format(name="norm", views="{}").replace("norm: group", "norm: batch")
+    recipes = {name: folder / f"{name}.yaml" for name in texts}
+    for name, text in texts.items():
+        recipes[name].write_text(text)
+    one, two = folder / "one", folder / "two"
+    by_ranks([{}], one, *(recipes[name] for name in RECIPES))
+    by_torchrun(two, recipes["plain"])
+    for name in ("mixup", "norm"):  # a process group ends with its run
+        place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+        by_ranks([place | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"], two, recipes[name])
+    return one, two
+
+
+def by_torchrun(out: Path, recipe: Path) -> None:
+    """Two ranks as a user starts them."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += [ddp_worker.__file__, str(out), str(recipe)]
+    environment = os.environ | ON_CPU | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def by_ranks(environments: list[dict[str, str]], out: Path, *recipes: Path) -> None:
+    """A process for each environment, without the seconds of imports that torchrun needs."""
+    errors = out.with_suffix(".err")
+    ranks = [
+        forked.start(ddp_worker.run, out, list(recipes), errors=errors, environment=ON_CPU | environment)
+        for environment in environments
+    ]
+    for rank in ranks:
+        rank.join(240)
+    assert [rank.exitcode for rank in ranks] == [0] * len(ranks), errors.read_text()[-3000:]
+
+
+def free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
 
 
 def seen(out: Path, name: str) -> list[list[dict[str, Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -13,23 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import resume_worker
+from helpers import forked, resume_worker
 
 GENERATIONS = ("generation-1", "generation-2")
-# Forks of a server that has imported everything; a real process each, without its ten seconds of imports.
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(
-    ["labelwise.cli", "labelwise.refinery.chain", "labelwise.report.html", "sklearn.datasets"]
-)
 
 
 def start(recipe: Path, out: Path, plan: tuple[str, str] | None = None) -> tuple[Any, Any]:
     """``labelwise refine`` in another process, and the event that says it has come to the place of ``plan``."""
-    reached = context.Event()
+    reached = forked.context.Event()
     argv = ["refine", str(recipe), "--out", str(out), "--quiet"]
-    process = context.Process(target=resume_worker.run, args=(argv, out.with_suffix(".err"), plan, reached))
-    process.start()
-    return process, reached
+    arguments = (argv, out.with_suffix(".resumed"), plan, reached)
+    return forked.start(resume_worker.run, *arguments, errors=out.with_suffix(".err")), reached
 
 
 def finish(recipe: Path, out: Path, plan: tuple[str, str] | None = None) -> tuple[int | None, list[str]]:
