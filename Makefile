@@ -9,7 +9,7 @@ CLEAN := build/wheel
 # Without its cache of compiled modules every command takes 10 s more to import torch.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types unit smoke wheel lock clean
+.PHONY: help setup demo test lint types unit smoke docs wheel lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ unit: $(READY)  ## run the tests in JOBS processes and print the lines that they
 smoke: $(READY)  ## run every command once, on real data where there is any
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh
 
+docs: $(READY)  ## build the documentation as a site in build/site; a dead link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
 wheel: $(READY)  ## build the package into dist, install it into a fresh environment and run it there
 	rm -rf dist $(CLEAN)
 	$(BIN)/uv build --quiet --out-dir dist
@@ -45,7 +48,7 @@ wheel: $(READY)  ## build the package into dist, install it into a fresh environ
 
 lock: pyproject.toml  ## pin the versions of what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	  --python-version 3.11 --extra dev --output-file requirements.lock pyproject.toml
+	  --python-version 3.11 --extra dev --extra docs --output-file requirements.lock pyproject.toml
 
 clean:  ## remove the environment, runs and all that was built
 	rm -rf $(VENV) runs build dist .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from labelwise.metrics.ranking import average_precision, roc_auc
     from labelwise.refinery.chain import refine, train
     from labelwise.refinery.labellers import RefineryLabels
+    from labelwise.results import open_run
 
 __version__ = "0.1.0"
 
@@ -32,6 +33,7 @@ __all__ = [
     "RefineryLabels",
     "average_precision",
     "load_recipe",
+    "open_run",
     "refine",
     "roc_auc",
     "train",
@@ -44,6 +46,7 @@ _MODULES = {
     "RefineryLabels": "labelwise.refinery.labellers",
     "average_precision": "labelwise.metrics.ranking",
     "load_recipe": "labelwise.config",
+    "open_run": "labelwise.results",
     "refine": "labelwise.refinery.chain",
     "roc_auc": "labelwise.metrics.ranking",
     "train": "labelwise.refinery.chain",

@@ -1,0 +1,160 @@
+"""Pages of the documentation that are made from the code, so that they cannot go stale.
+
+``reference/cli.md`` comes from the typer app, ``reference/recipe.md`` from the pydantic models of a recipe, and
+``changelog.md`` is the changelog of the repository. MkDocs calls :func:`on_files` before it builds the site.
+"""
+
+from __future__ import annotations
+
+import enum
+import inspect
+import json
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from labelwise.cli import app
+from labelwise.config import Recipe
+
+ROOT = Path(__file__).parents[1]
+Schema = dict[str, Any]
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages to the files of the site."""
+    from mkdocs.structure.files import File
+
+    for path, text in PAGES.items():
+        files.append(File.generated(config, path, content=text()))
+    return files
+
+
+def cli_page() -> str:
+    """Every command with its arguments and options, from the functions that the app registers."""
+    parts = ["# Commands", str(app.info.help), "`labelwise COMMAND --help` prints the same in a terminal."]
+    for group, prefix in ((app, ""), *((found.typer_instance, f"{found.name} ") for found in app.registered_groups)):
+        for command in group.registered_commands:
+            name = command.name or command.callback.__name__.replace("_", "-")
+            parts += _command(f"labelwise {prefix}{name}", command)
+    return "\n\n".join(parts) + "\n"
+
+
+def _command(name: str, command: Any) -> list[str]:
+    hints = typing.get_type_hints(command.callback, include_extras=True)
+    words, arguments, options = [name], [], []
+    for key, parameter in inspect.signature(command.callback).parameters.items():
+        kind, info = typing.get_args(hints[key])[:2] if hasattr(hints[key], "__metadata__") else (hints[key], None)
+        required = parameter.default is inspect.Parameter.empty
+        if type(info).__name__ == "ArgumentInfo":
+            words.append(str(info.metavar or key.upper()) if required else f"[{info.metavar or key.upper()}]")
+            arguments.append(f"| `{words[-1]}` | {_cell(info.help)} |")
+        else:
+            flags = ", ".join(info.param_decls or ["--" + key.replace("_", "-")])
+            unset = required or parameter.default is None or parameter.default is False
+            default = "required" if required else "" if unset else f"`{parameter.default}`"
+            options.append(f"| `{flags}` | {_values(kind)} | {default} | {_cell(info.help)} |")
+    parts = [f"## {name}", inspect.getdoc(command.callback) or "", "    " + " ".join([*words, "[OPTIONS]"])]
+    if arguments:
+        parts.append("\n".join(["| argument | |", "|---|---|", *arguments]))
+    if options:
+        parts.append("\n".join(["| option | value | default | |", "|---|---|---|---|", *options]))
+    example, _, note = command.epilog.removeprefix("Example: ").partition("   ")
+    return [*parts, f"Example{' ' + note.strip() if note else ''}:", f"    {example}"]
+
+
+def _values(kind: Any) -> str:
+    """The type of an option in words."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kind = next(one for one in typing.get_args(kind) if one is not type(None))
+    if typing.get_origin(kind) is list:
+        return f"{_values(typing.get_args(kind)[0])}, repeatable"
+    if typing.get_origin(kind) is typing.Literal:
+        return " \\| ".join(f"`{choice}`" for choice in typing.get_args(kind))
+    if issubclass(kind, enum.Enum):
+        return " \\| ".join(f"`{choice.value}`" for choice in kind)
+    return {Path: "path", str: "text", int: "whole number", float: "number", bool: "flag"}[kind]
+
+
+def recipe_page() -> str:
+    """Every key of a recipe with its default, from the models that validate recipes."""
+    schema = Recipe.model_json_schema()
+    intro = (
+        "# Recipe options\n\nA recipe is a YAML file. Unknown keys are refused. Every key has a default, so a recipe "
+        "names only what differs.\n`--set section.key=value` changes one key for one run. "
+        "`labelwise refine --print-config` prints all keys with their values.\n"
+    )
+    return intro + "\n" + "\n".join(_sections("", schema, schema.get("$defs", {})))
+
+
+def _sections(prefix: str, schema: Schema, definitions: dict[str, Schema]) -> list[str]:
+    """The table of one section, then those of the sections inside it."""
+    rows, inner = [], []
+    for key, value in schema.get("properties", {}).items():
+        full = f"{prefix}.{key}" if prefix else key
+        below = _sections_in(value, definitions)
+        if not below:
+            text = _cell(value.get("description", ""))
+            rows.append(f"| `{key}` | {_type(value, definitions)} | {_value(value)} | {text} |")
+            continue
+        if value.get("type") == "array":
+            rows.append(f"| `{key}` | list | `[]` | {_cell(value.get('description', ''))} Each: below. |")
+        for section in below:
+            inner += _sections(f"{full}[]" if value.get("type") == "array" else full, section, definitions)
+    title = f"## `{prefix}`" if prefix else "## Top level"
+    about = schema.get("description", "")
+    head = [title, "", about, ""]
+    if rows:
+        head += ["| key | value | default | |", "|---|---|---|---|", *rows, ""]
+    return ["\n".join(head), *inner]
+
+
+def _sections_in(value: Schema, definitions: dict[str, Schema]) -> list[Schema]:
+    """The sections that a key may hold: one, one of several, or a list of them."""
+    options = [value, value.get("items", {}), *value.get("anyOf", []), *value.get("oneOf", []), *value.get("allOf", [])]
+    found = [definitions[option["$ref"].rpartition("/")[2]] for option in options if "$ref" in option]
+    return [section for section in found if "properties" in section]
+
+
+def _type(value: Schema, definitions: dict[str, Schema]) -> str:
+    if "$ref" in value:
+        return _type(definitions[value["$ref"].rpartition("/")[2]], definitions)
+    if "enum" in value or "const" in value:
+        return " \\| ".join(f"`{choice}`" for choice in value.get("enum", [value.get("const")]))
+    if options := value.get("anyOf") or value.get("oneOf"):
+        return " or ".join(dict.fromkeys(_type(o, definitions) for o in options if o.get("type") != "null"))
+    kind = value.get("type", "any")
+    if kind == "array":
+        items = value.get("prefixItems")
+        if items:
+            return f"[{', '.join(_type(item, definitions) for item in items)}]"
+        return f"list of {_type(value.get('items', {}), definitions)}"
+    names = {"boolean": "true or false", "string": "text", "integer": "whole number", "object": "mapping"}
+    limits = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+    bounds = [f"{sign} {value[key]:g}" for key, sign in limits if key in value]
+    return names.get(kind, kind) + (f" {', '.join(bounds)}" if bounds else "")
+
+
+def _value(value: Schema) -> str:
+    if "default" not in value:
+        return "required"
+    default = value["default"]
+    if default is None or default == "":
+        return ""
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+
+
+def _cell(text: str) -> str:
+    """Text for one cell of a Markdown table."""
+    text = re.sub(r"\s+", " ", text).replace("|", "\\|")
+    return text[:1].upper() + text[1:]
+
+
+def changelog() -> str:
+    """The changelog of the repository."""
+    return (ROOT / "CHANGELOG.md").read_text()
+
+
+PAGES = {"reference/cli.md": cli_page, "reference/recipe.md": recipe_page, "changelog.md": changelog}
+"""The generated pages by their place in the site."""
