@@ -33,8 +33,8 @@ from cft_common import (
     write_result,
 )
 
-from labelwise.cft.first_head import fit_base
-from labelwise.cft.solvers.inputs import Split
+from labelwise.cft.first_head import fit_first_head
+from labelwise.cft.solvers.inputs import SolverInput, Split
 from labelwise.metrics.paired import MeanRanking
 
 GATES = {10: (3.5, 4.5), 30: (2.8, 3.3), 50: (2.0, 2.5), 90: (0.6, 1.1)}
@@ -117,7 +117,9 @@ def _own_cell(name: str, case: Case, problem: Problem, complete: Part, cache: Ca
 def _from_scratch(fit: Part, select: Part, seed: int) -> tuple[Head, float]:
     splits = [Split(features, torch.from_numpy(labels)) for features, labels in (fit, select)]
     started = time.perf_counter()
-    weight, bias = fit_base(*splits, "ignore", "ap", budget=_BUDGET, seed=seed)
+    shape = fit[1].shape[1], fit[0].shape[1]
+    inputs = SolverInput(*splits, torch.zeros(shape), torch.zeros(shape[0]), seed, "ap", _BUDGET)
+    weight, bias = fit_first_head(inputs, "ignore")
     return Head(weight.numpy(), bias.numpy()), time.perf_counter() - started
 
 

@@ -13,10 +13,9 @@ from cft_common import Cache, Part, Problem, code_mark, make_problem, read_cifar
 from torch import Tensor
 
 from labelwise.cft.adoption import adopt_best, adopt_mean
-from labelwise.cft.solvers.blocks import blocks
 from labelwise.cft.solvers.coordinates import principal_coordinates
-from labelwise.cft.solvers.grid import STEPS, THOROUGH
-from labelwise.cft.solvers.logistic import fit_logistic
+from labelwise.cft.solvers.inputs import blocks
+from labelwise.cft.solvers.logistic import STEPS, THOROUGH, fit_logistic
 from labelwise.metrics.ranking import ranking
 
 TEN = 10

@@ -19,3 +19,7 @@ class ModelError(LabelwiseError):
 
 class RunError(LabelwiseError):
     """A run folder cannot be written, read or resumed."""
+
+
+class InputError(DataError, ValueError):
+    """An array that was passed to a function cannot be used; a ``ValueError`` too, as scikit-learn expects."""

@@ -1,4 +1,4 @@
-"""A small partly labelled problem that most tests of category-wise fine-tuning share."""
+"""A small partly labelled inputs that most tests of category-wise fine-tuning share."""
 
 from __future__ import annotations
 

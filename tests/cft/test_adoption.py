@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from labelwise.cft.adoption import PRIOR_POSITIVES, Adoption, adopt_best, adopt_mean
-from labelwise.cft.solvers.blocks import blocks
-from labelwise.cft.solvers.coordinates import principal_coordinates
-from labelwise.cft.solvers.grid import STEPS, search
-from labelwise.cft.solvers.inputs import Problem, Split, linear_logits
-from labelwise.cft.solvers.logistic import Candidate, fit_logistic, grid
+from labelwise.cft.solvers.coordinates import linear_logits, principal_coordinates
+from labelwise.cft.solvers.inputs import SolverInput, Split, blocks
+from labelwise.cft.solvers.logistic import STEPS, Hyperparameters, fit_logistic, grid_search, make_grid
 from labelwise.metrics.ranking import ranking
 
 NAN = float("nan")
@@ -96,7 +96,7 @@ def test_the_best_wins_and_the_old_head_wins_ties() -> None:
 # the head that is made of them
 
 
-def problem(seed: int = 0, own: bool = False) -> Problem:
+def inputs(seed: int = 0, own: bool = False) -> SolverInput:
     rng = np.random.default_rng(seed)
     n, dim, categories = 120, 6, 4
     truth = rng.normal(size=(dim, categories))
@@ -110,16 +110,16 @@ def problem(seed: int = 0, own: bool = False) -> Problem:
         return Split(z, torch.from_numpy(labels.astype(np.float32)))
 
     weight = torch.from_numpy((truth.T + 1.5 * rng.normal(size=(categories, dim))).astype(np.float32))
-    return Problem(split(), split(), weight, torch.tensor([0.5, -1.0, 0.0, 2.0]), seed)
+    return SolverInput(split(), split(), weight, torch.tensor([0.5, -1.0, 0.0, 2.0]), seed)
 
 
-CANDIDATES = grid((0.5, 16.0), spectrum=(0.0, 0.5), pull=(0.0, 1.0), rank=(4, 512))
+CANDIDATES = make_grid((0.5, 16.0), spectrum=(0.0, 0.5), pull=(0.0, 1.0), rank=(4, 512))
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["shared features", "features of each category"])
 def test_the_combined_head_is_the_mean_of_standardised_logits(own: bool) -> None:
-    given = problem(own=own)
-    found = search(given, CANDIDATES, "ap", "mean", budget=10**7)
+    given = inputs(own=own)
+    found = grid_search(given, CANDIDATES, "mean")
     coordinates = principal_coordinates(given.fit.features, 512, seed=given.seed)
     x, at = coordinates.transform(given.fit.features), coordinates.transform(given.select.features)
     old_fit = linear_logits(given.fit.features, given.weight, given.bias)
@@ -146,8 +146,8 @@ def test_the_combined_head_is_the_mean_of_standardised_logits(own: bool) -> None
 
 
 def test_the_best_head_is_one_candidate_as_it_was_fitted() -> None:
-    given = problem()
-    found = search(given, CANDIDATES, "auc", "best", budget=10**7)
+    given = inputs()
+    found = grid_search(replace(given, objective="auc"), CANDIDATES, "best")
     logits = linear_logits(given.select.features, found.weight, found.bias)
     after = ranking(logits.T.contiguous(), given.select.labels.T.contiguous()).auc
     np.testing.assert_allclose(after[:3], found.score[:3].amax(1), atol=1e-6)
@@ -156,9 +156,9 @@ def test_the_best_head_is_one_candidate_as_it_was_fitted() -> None:
 
 @pytest.mark.parametrize("rule", ["mean", "best"])
 def test_memory_does_not_change_the_result(rule: str) -> None:
-    given = problem(1)
+    given = inputs(1)
     large, small = (
-        search(given, CANDIDATES, "ap", rule, budget=budget)  # type: ignore[arg-type]
+        grid_search(replace(given, budget=budget), CANDIDATES, rule)  # type: ignore[arg-type]
         for budget in (10**8, 1)
     )
     np.testing.assert_allclose(large.score, small.score, atol=2e-3)
@@ -166,17 +166,18 @@ def test_memory_does_not_change_the_result(rule: str) -> None:
 
 
 def test_an_old_head_without_weights_does_not_drown_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = problem(2)
-    empty = Problem(given.fit, given.select, torch.zeros_like(given.weight), torch.full((4,), -3.0), 0)
+    given = inputs(2)
+    empty = SolverInput(given.fit, given.select, torch.zeros_like(given.weight), torch.full((4,), -3.0), 0)
     equally = Adoption(torch.full((4, 2), 0.5), torch.zeros(4, 2))
-    monkeypatch.setattr("labelwise.cft.solvers.grid.adopt_mean", lambda score, positives: equally)
-    monkeypatch.setattr("labelwise.cft.solvers.grid.cross_fitted_gain", lambda *args, **options: None)
-    found = search(empty, grid((1.0,)), "ap", "mean", budget=10**7)
+    monkeypatch.setattr("labelwise.cft.solvers.logistic.adopt_mean", lambda score, positives: equally)
+    monkeypatch.setattr("labelwise.cft.solvers.logistic.cross_fitted_gain", lambda *args, **options: None)
+    found = grid_search(empty, make_grid((1.0,)), "mean")
     assert 0.01 < float(found.weight[:3].abs().max()) < 10
     assert float(found.bias.abs().max()) < 20
 
 
 def test_progress_counts_the_categories_that_can_be_fitted() -> None:
     told: list[tuple[int, int]] = []
-    search(problem(), [Candidate(1.0)], "ap", "mean", budget=1, step=lambda done, total: told.append((done, total)))
+    given = replace(inputs(), budget=1, progress=lambda done, total: told.append((done, total)))
+    grid_search(given, [Hyperparameters(1.0)], "mean")
     assert told == [(1, 3), (2, 3), (3, 3)]

@@ -14,7 +14,8 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from labelwise.cft.finetuner import FEW_POSITIVES, CategoryWiseFineTuner
+from labelwise.cft.evidence import FEW_POSITIVES
+from labelwise.cft.finetuner import CategoryWiseFineTuner
 from labelwise.cft.solvers import backprop, genetic, genetic_paper, greedy
 from labelwise.metrics.ranking import ranking
 
@@ -59,7 +60,7 @@ def test_the_constructor_only_stores_and_clones() -> None:
     tuner = CategoryWiseFineTuner(**values)  # type: ignore[arg-type]
     params = tuner.get_params()
     assert {key: params[key] for key in values} == values
-    assert set(params) == {*values, "loss", "calibrate", "device"}
+    assert set(params) == {*values, "loss", "calibrate", "device", "base", "threshold"}
     assert tuner.set_params(objective="ap").objective == "ap"
     assert clone(CategoryWiseFineTuner("auc", "logistic")).get_params()["method"] == "logistic"
 
@@ -69,7 +70,7 @@ def test_fit_returns_self_and_results_have_their_shapes(partial: Toy) -> None:
     tuner = CategoryWiseFineTuner(device="cpu")
     told: list[tuple[int, int]] = []
     arguments = {"head_weight": toy.weight, "head_bias": toy.bias, "select": toy.select}
-    assert tuner.fit(*toy.fit, **arguments, step=lambda done, total: told.append((done, total))) is tuner
+    assert tuner.fit(*toy.fit, **arguments, progress=lambda done, total: told.append((done, total))) is tuner
     assert tuner.weight_.shape == (4, 24) and tuner.bias_.shape == (4,) and tuner.n_features_in_ == 24
     assert tuner.weight_.dtype == tuner.bias_.dtype == np.float32
     assert len(tuner.report_) == 4 and told[-1] == (4, 4)
@@ -331,7 +332,7 @@ def test_features_of_each_category_are_fits_of_their_own(options: dict[str, Any]
     shared = toy.fitted(options).decision_function(toy.test[0])
     np.testing.assert_allclose(gain, scores(shared, toy.test[1]) - scores(before, toy.test[1]), atol=0.06)
     if "logistic" in options.values() or "auto" in options.values():
-        # where all categories have the same vectors, it is the shared problem itself
+        # where all categories have the same vectors, it is the shared inputs itself
         same = [np.ascontiguousarray(np.repeat(s[0][:, None], 2, axis=1)) for s in (toy.fit, toy.select)]
         repeated = toy.fitted(options, features=same[0], select=(same[1], toy.select[1]))
         for c in range(2):
@@ -348,14 +349,14 @@ def test_without_select_whole_groups_are_held_out(partial: Toy, monkeypatch: pyt
     z[:, 0] = groups  # so that the rows can be told by their features
     seen: list[Any] = []
     solve = CategoryWiseFineTuner._solve
-    monkeypatch.setattr(CategoryWiseFineTuner, "_solve", lambda self, p, step: seen.append(p) or solve(self, p, step))
+    monkeypatch.setattr(CategoryWiseFineTuner, "_solve", lambda self, p: seen.append(p) or solve(self, p))
     for form in (z, torch.from_numpy(z)):
         toy.fitted(features=form, select=None, groups=[f"patient {g}" for g in groups])
-        problem = seen.pop()
-        first, second = (np.asarray(part.features[:])[:, 0] for part in (problem.fit, problem.select))
+        inputs = seen.pop()
+        first, second = (np.asarray(part.features[:])[:, 0] for part in (inputs.fit, inputs.select))
         assert not set(first) & set(second) and set(first) | set(second) == set(range(60))
-        assert len(set(second)) == 15 and len(problem.select) == 75
-        labels = torch.cat([problem.fit.labels, problem.select.labels])[np.argsort(np.r_[first, second], kind="stable")]
+        assert len(set(second)) == 15 and len(inputs.select) == 75
+        labels = torch.cat([inputs.fit.labels, inputs.select.labels])[np.argsort(np.r_[first, second], kind="stable")]
         assert np.array_equal(labels.numpy(), toy.fit[1], equal_nan=True)
     toy.fitted(select=None)
     assert len(seen.pop().select) == 75

@@ -11,12 +11,12 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from labelwise.cft.candidate_heads import Objective
-from labelwise.cft.first_head import STRENGTHS, fit_base
-from labelwise.cft.solvers.coordinates import principal_coordinates
-from labelwise.cft.solvers.inputs import Split, linear_logits
+from labelwise.cft.first_head import STRENGTHS, fit_first_head
+from labelwise.cft.solvers.coordinates import linear_logits, principal_coordinates
+from labelwise.cft.solvers.inputs import SolverInput, Split
 from labelwise.cft.solvers.logistic import prior_deviation
 from labelwise.errors import DataError
+from labelwise.metrics.ranking import Metric
 
 BUDGET = 10**7
 Toy = Callable[..., Any]
@@ -27,11 +27,16 @@ def split(side: tuple[Any, Any], weight: Any = None) -> Split:
     return Split(side[0], torch.from_numpy(side[1]), weights)
 
 
+def first_head(fit: Split, select: Split, base: Any, objective: Metric, budget: int = BUDGET) -> Any:
+    shape = fit.labels.shape[1], fit.features.shape[-1]
+    return fit_first_head(
+        SolverInput(fit, select, torch.zeros(shape), torch.zeros(shape[0]), 0, objective, budget), base
+    )
+
+
 @pytest.mark.parametrize("kind", ["assume-negative", "ignore"])
 @pytest.mark.parametrize("objective", ["ap", "auc"])
-def test_the_head_is_sklearns_at_the_strength_that_select_prefers(
-    kind: Any, objective: Objective, partial: Toy
-) -> None:
+def test_the_head_is_sklearns_at_the_strength_that_select_prefers(kind: Any, objective: Metric, partial: Toy) -> None:
     toy = partial(1)
     z, y = toy.fit
     coordinates = principal_coordinates(z, 2048)
@@ -53,7 +58,7 @@ def test_the_head_is_sklearns_at_the_strength_that_select_prefers(
         )
     best = int(np.argmax(scores))
     assert scores[best] - np.sort(scores)[-2] > 1e-3  # else rounding would choose
-    weight, bias = fit_base(split(toy.fit), split(toy.select), kind, objective, budget=BUDGET)
+    weight, bias = first_head(split(toy.fit), split(toy.select), kind, objective)
     found = linear_logits(toy.select[0], weight, bias).numpy()
     np.testing.assert_allclose(found, logits[best], atol=0.05 * logits[best].std())
 
@@ -65,7 +70,7 @@ def test_unknown_positives_pull_down_only_where_they_are_assumed_negative(partia
     full = np.nan_to_num(y)
     y[(full == 1) & (np.arange(len(y))[:, None] % 4 > 0)] = np.nan  # three of four positives are unknown
     heads: dict[str, Any] = {
-        kind: fit_base(split((z, y)), split(toy.select), kind, "ap", budget=BUDGET)  # type: ignore[arg-type]
+        kind: first_head(split((z, y)), split(toy.select), kind, "ap")  # type: ignore[arg-type]
         for kind in ("assume-negative", "ignore")
     }
     probability = {kind: torch.sigmoid(linear_logits(z, *head)).numpy() for kind, head in heads.items()}
@@ -79,10 +84,10 @@ def test_weights_of_unknown_labels_do_not_matter(partial: Toy) -> None:
     toy = partial(0)
     known = np.isfinite(toy.fit[1])
     for kind in ("assume-negative", "ignore"):
-        expected = fit_base(split(toy.fit), split(toy.select), kind, "ap", budget=BUDGET)  # type: ignore[arg-type]
+        expected = first_head(split(toy.fit), split(toy.select), kind, "ap")  # type: ignore[arg-type]
         for other in (0.0, 7.0):
             weighted = split(toy.fit, np.where(known, 1.0, other))
-            found = fit_base(weighted, split(toy.select), kind, "ap", budget=BUDGET)  # type: ignore[arg-type]
+            found = first_head(weighted, split(toy.select), kind, "ap")  # type: ignore[arg-type]
             np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
             np.testing.assert_allclose(found[1], expected[1], atol=1e-4)
 
@@ -90,8 +95,8 @@ def test_weights_of_unknown_labels_do_not_matter(partial: Toy) -> None:
 def test_weights_of_known_labels_do(partial: Toy) -> None:
     toy = partial(0)
     positive = toy.fit[1] == 1
-    plain = fit_base(split(toy.fit), split(toy.select), "ignore", "ap", budget=BUDGET)
-    heavy = fit_base(split(toy.fit, np.where(positive, 5.0, 1.0)), split(toy.select), "ignore", "ap", budget=BUDGET)
+    plain = first_head(split(toy.fit), split(toy.select), "ignore", "ap")
+    heavy = first_head(split(toy.fit, np.where(positive, 5.0, 1.0)), split(toy.select), "ignore", "ap")
     means = [float(linear_logits(toy.fit[0], *head).mean()) for head in (plain, heavy)]
     assert means[1] > means[0] + 0.5
 
@@ -101,7 +106,7 @@ def test_a_category_of_which_nothing_is_known_gets_a_finite_head(partial: Toy) -
     y = toy.fit[1].copy()
     y[:, 1], y[:, 2] = np.nan, np.where(y[:, 2] == 1, np.nan, y[:, 2])
     for kind in ("assume-negative", "ignore"):
-        weight, bias = fit_base(split((toy.fit[0], y)), split(toy.select), kind, "ap", budget=1)  # type: ignore[arg-type]
+        weight, bias = first_head(split((toy.fit[0], y)), split(toy.select), kind, "ap", 1)  # type: ignore[arg-type]
         assert bool(torch.isfinite(weight).all() and torch.isfinite(bias).all())
         assert weight.shape == (4, 24) and bias.shape == (4,)
 
@@ -109,8 +114,8 @@ def test_a_category_of_which_nothing_is_known_gets_a_finite_head(partial: Toy) -
 def test_features_of_each_category(partial: Toy) -> None:
     toy = partial(0)
     fit, select = (np.repeat(side[0][:, None], 4, axis=1) for side in (toy.fit, toy.select))
-    own = fit_base(split((fit, toy.fit[1])), split((select, toy.select[1])), "ignore", "ap", budget=BUDGET)
-    shared = fit_base(split(toy.fit), split(toy.select), "ignore", "ap", budget=BUDGET)
+    own = first_head(split((fit, toy.fit[1])), split((select, toy.select[1])), "ignore", "ap")
+    shared = first_head(split(toy.fit), split(toy.select), "ignore", "ap")
     logits = [linear_logits(toy.test[0], *head) for head in (own, shared)]
     np.testing.assert_allclose(logits[0], logits[1], atol=0.05)
 
@@ -120,4 +125,4 @@ def test_select_must_be_able_to_choose(partial: Toy) -> None:
     nothing = np.full_like(toy.select[1], np.nan)
     nothing[:5] = 0.0
     with pytest.raises(DataError, match="select: no category has both"):
-        fit_base(split(toy.fit), split((toy.select[0], nothing)), "ignore", "ap", budget=BUDGET)
+        first_head(split(toy.fit), split((toy.select[0], nothing)), "ignore", "ap")

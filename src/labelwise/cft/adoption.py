@@ -1,21 +1,24 @@
 """Which head a category adopts, judged on ``select``, without falling for the luckiest of many candidates.
 
 The winner's curse: the best of K noisy scores overstates itself, the more so the fewer positives stand behind a score.
-Two remedies, both measured with select and report swapped (docs/results/cft.md):
+Two remedies, both measured with select and test exchanged (docs/results/cft.md):
 
 - a category's own evidence is shrunk towards what all categories say of a candidate, the more the fewer positives it
-  has (empirical Bayes: own share P / (P + 60), so that below 20 positives the pooled view decides);
+  has (empirical Bayes: the own share is P / (P + 60), so that below 20 positives the pooled evidence decides);
 - candidates that cannot be told apart are averaged: shares are a softmax at a temperature set by the score's noise.
 
-The mean of heads whose logits were divided by their standard deviation is one linear head again.
+Whether new heads are worth it at all is a third question. `cross_fitted_gain` answers it on labels that chose nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from labelwise.cft.solvers.inputs import SMALLEST, blocks, count_rows, known_deviation
+from labelwise.metrics.ranking import Metric, ranking
 
 PRIOR_POSITIVES = 60.0
 """Positives in ``select`` at which a category's own evidence weighs as much as the pooled evidence."""
@@ -26,12 +29,100 @@ similar heads), so differences between them are far less noisy than one score.""
 
 SMALLEST_SHARE = 1e-3
 
+HALVINGS = 5
+"""Random halvings of ``select`` in cross-fitting, at most."""
+
+CLEAR = 2.0
+"""Standard errors, over the categories, between the mean gain and 0 from which no further halving is needed."""
+
+
+@dataclass(frozen=True)
+class CandidateHeads:
+    """L heads of each of C categories, on coordinates: logit = x . weight + bias + pull * old logit.
+
+    Attributes
+    ----------
+    weight : (C, R, L) float32
+    bias, pull : (C, L) float32
+    """
+
+    weight: Tensor
+    bias: Tensor
+    pull: Tensor
+
+    def mix(self, share: Tensor, deviation: Tensor) -> CandidateHeads:
+        """The mean of standardised heads, brought back to the mean of their scales, as one head per category.
+
+        The mean of linear heads whose logits were divided by their standard deviation is one linear head again.
+
+        Parameters
+        ----------
+        share, deviation : (C, 1 + L) weights that sum to one, and standard deviations of the logits; column 0 is the
+            old head
+        """
+        share = share.float()
+        part = share / deviation * (share * deviation).sum(1, keepdim=True)  # factors of the heads as they were fitted
+        weight = torch.einsum("crl,cl->cr", self.weight, part[:, 1:])
+        bias = (self.bias * part[:, 1:]).sum(1)
+        old = part[:, 0] + (part[:, 1:] * self.pull).sum(1)
+        return CandidateHeads(weight[..., None], bias[:, None], old[:, None])
+
+
+@dataclass(frozen=True)
+class SelectRows:
+    """Rows of ``select`` as candidate heads meet them.
+
+    Attributes
+    ----------
+    x : (M, R) or (M, C, R), coordinates
+    labels, old_logits : (M, C) labels, NaN where unknown, and logits of the old head
+    categories : (c,) those that are scored
+    objective : average precision or ROC AUC
+    budget : float32 values that the working arrays of a block may hold
+    """
+
+    x: Tensor
+    labels: Tensor
+    old_logits: Tensor
+    categories: Tensor
+    objective: Metric
+    budget: int
+
+    def take(self, rows: Tensor) -> SelectRows:
+        """Some of the rows (m,)."""
+        return replace(self, x=self.x[rows], labels=self.labels[rows], old_logits=self.old_logits[rows])
+
+    def score(self, heads: CandidateHeads) -> tuple[Tensor, Tensor]:
+        """Scores of the old head and of every candidate, and the standard deviations of their logits.
+
+        Returns
+        -------
+        score : (C, 1 + L) float64, column 0 the old head; NaN for other categories and where it is undefined
+        deviation : (C, 1 + L) float32 over the known labels; 1 where a logit is constant
+        """
+        shape = len(heads.bias), 1 + heads.bias.shape[1]
+        score = torch.full(shape, float("nan"), dtype=torch.float64, device=self.x.device)
+        deviation = torch.ones(shape, device=self.x.device)
+        for part in blocks(self.x, self.labels, None, self.categories, heads.bias.shape[1], self.budget):
+            own = part.categories
+            before = part.take(self.old_logits)[..., None]
+            logits = part.product(heads.weight[own]) + heads.bias[own][:, None] + before * heads.pull[own][:, None]
+            logits = torch.cat([before, logits], dim=2).transpose(1, 2)
+            score[own] = ranking(logits, part.label[:, None], known=part.weight[:, None] > 0).of(self.objective)
+            spread = known_deviation(logits, part.weight[:, None])
+            # A constant logit ranks nothing; divided by next to nothing it would drown the digits of all others.
+            deviation[own] = torch.where(spread > SMALLEST, spread, 1.0)
+        return score, deviation
+
 
 @dataclass(frozen=True)
 class Adoption:
-    """``share`` (C, K) of every candidate in each category's head, rows sum to one; column 0 is the old head.
+    """How much of each category's head every candidate is.
 
-    ``gain`` (C, K) is the evidence that the shares rest on: gain over the old head, after pooling.
+    Attributes
+    ----------
+    share : (C, K) float64, rows sum to one; column 0 is the old head
+    gain : (C, K) float64, the evidence that the shares rest on: gain over the old head, after pooling
     """
 
     share: Tensor
@@ -61,7 +152,12 @@ def adopt_mean(score: Tensor, positives: Tensor) -> Adoption:
 
 
 def adopt_best(score: Tensor) -> Adoption:
-    """The candidate that is best on ``select``; the old head wins ties (the rule of the paper's loop)."""
+    """The candidate that is best on ``select``; the old head wins ties, as in the paper's loop.
+
+    Parameters
+    ----------
+    score : as in `adopt_mean`
+    """
     gain = torch.nan_to_num(score - score[:, :1], nan=0.0)
     best = gain.argmax(1)  # the first of equals
     return Adoption(torch.nn.functional.one_hot(best, score.shape[1]).to(score), gain)
@@ -72,3 +168,44 @@ def keep_old(adoption: Adoption) -> Adoption:
     share = torch.zeros_like(adoption.share)
     share[:, 0] = 1.0
     return Adoption(share, adoption.gain)
+
+
+def cross_fitted_gain(heads: CandidateHeads, select: SelectRows, seed: int) -> float | None:
+    """Mean gain over the old heads of what `adopt_mean` makes of ``heads``, on labels that had no part in choosing.
+
+    Shares found on a random half of ``select`` make a head that is scored on the other half, and the reverse. The mean
+    gain over all categories is an honest and slightly pessimistic estimate, because half of the labels choose worse
+    than all of them. Where a network's head is as good as the known labels can make it, new heads look better on the
+    labels that chose them and are a little worse on others.
+
+    Parameters
+    ----------
+    seed : draws the halves
+
+    Returns
+    -------
+    in units of the objective; None where no category has both kinds of label in both halves
+    """
+    generator = torch.Generator().manual_seed(seed)
+    gains: list[Tensor] = []
+    mean: float | None = None
+    for _ in range(HALVINGS if len(select.x) > 1 else 0):
+        halves = torch.randperm(len(select.x), generator=generator).chunk(2)
+        parts = [select.take(half.to(select.x.device)) for half in halves]
+        found = [part.score(heads) for part in parts]
+        for (score, deviation), own, other in zip(found, parts, reversed(parts), strict=True):
+            if torch.isnan(score).all():
+                continue
+            positives = count_rows(own.labels, lambda labels: labels >= 0.5)
+            mixed = heads.mix(adopt_mean(score, positives).share, deviation)
+            judged, _ = other.score(mixed)
+            gains.append(judged[:, 1] - judged[:, 0])
+        if not gains:
+            continue
+        of_category = torch.stack(gains).nanmean(0)
+        of_category = of_category[~torch.isnan(of_category)]
+        if len(of_category):
+            mean = float(of_category.mean())
+        if len(of_category) > 1 and abs(mean or 0.0) > CLEAR * float(of_category.std()) / len(of_category) ** 0.5:
+            break
+    return mean

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelwise.cft.candidate_heads import Objective
 from labelwise.cft.evidence import CategoryReport
-from labelwise.cft.solvers.inputs import Rows, linear_logits
+from labelwise.cft.solvers.coordinates import linear_logits
+from labelwise.cft.solvers.inputs import Rows
 from labelwise.data.dataset import SPLITS
 from labelwise.features.file import FeatureSet
 from labelwise.features.shards import LABEL_BYTES, chunks
 from labelwise.metrics.bootstrap import RankingGains, ranking_gain_intervals
 from labelwise.metrics.calibration import Reliability, binary_calibration_error, reliability
 from labelwise.metrics.operating import ThresholdRule, threshold_for
-from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
+from labelwise.metrics.ranking import Metric, Ranking, mean_over_categories, ranking
 
 Floats = NDArray[np.float32]
 
@@ -46,11 +46,11 @@ class Measured:
     after: Floats
     ranks: tuple[Ranking, Ranking]
 
-    def values(self, metric: Objective) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def values(self, metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         first, second = (r.of(metric).numpy() for r in self.ranks)
         return first, second
 
-    def means(self, metric: Objective) -> dict[str, Any]:
+    def means(self, metric: Metric) -> dict[str, Any]:
         first, second = self.values(metric)
         before, scored = mean_over_categories(first)
         after, _ = mean_over_categories(second)
@@ -69,7 +69,7 @@ def summarise(
     data: FeatureSet,
     measured: Mapping[str, Measured],
     reports: list[CategoryReport],
-    objective: Objective,
+    objective: Metric,
     rule: ThresholdRule | None,
     draws: int,
     seed: int,
@@ -85,7 +85,7 @@ def summarise(
         gains = ranking_gain_intervals(
             test.before, test.after, test.labels, metric=objective, groups=groups, draws=draws, seed=seed
         )
-    other: Objective = "auc" if objective == "ap" else "ap"
+    other: Metric = "auc" if objective == "ap" else "ap"
     counts = {split: _counts(data, split) for split in SPLITS}
     found: dict[str, Any] = {
         "splits": data.sizes(),
@@ -160,7 +160,7 @@ def _category(
     select: Measured,
     test: Measured | None,
     gains: RankingGains | None,
-    objective: Objective,
+    objective: Metric,
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "status": report.status,
@@ -178,7 +178,7 @@ def _category(
     return entry
 
 
-def _scores(measured: Measured, c: int, objective: Objective) -> dict[str, Any]:
+def _scores(measured: Measured, c: int, objective: Metric) -> dict[str, Any]:
     before, after = measured.values(objective)
     ranks = measured.ranks[0]
     return {

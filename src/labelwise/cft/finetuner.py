@@ -1,128 +1,165 @@
-"""Category-wise fine-tuning as an estimator: re-fit every category's logistic regression on what is really known.
+"""Category-wise fine-tuning as an estimator: re-fit every category's logistic regression on its known labels.
 
 Start at :meth:`CategoryWiseFineTuner.fit`. It checks its input, hands a
-:class:`~labelwise.cft.solvers.inputs.Problem` to one solver for all categories at once, decides per category on
-``select`` whether the new head stays, and gives it back a scale and a bias that make its probabilities mean something.
+:class:`~labelwise.cft.solvers.inputs.SolverInput` to one solver for all categories at once, decides per category on
+``select`` whether the new head stays, and re-fits the scale and the bias of the heads that stay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import ClassifierTags, Tags, check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from labelwise.cft.calibrate import known_entries, scale_and_bias
-from labelwise.cft.candidate_heads import Objective
-from labelwise.cft.evidence import CategoryReport, Evidence, Status, candidates_in_words, steps_in_words
+from labelwise.cft.evidence import NewHeads, category_reports, heads_of_grid, heads_of_steps, warnings_of
+from labelwise.cft.first_head import Base, fit_first_head
 from labelwise.cft.solvers import backprop, genetic, genetic_paper
-from labelwise.cft.solvers.coordinates import Features
+from labelwise.cft.solvers.coordinates import Features, linear_logits
 from labelwise.cft.solvers.greedy import fit_greedy
-from labelwise.cft.solvers.grid import FAST, THOROUGH, search
-from labelwise.cft.solvers.inputs import Problem, Split, as_array, check_features, check_labels, hold_out, linear_logits
-from labelwise.cft.solvers.iterate import Optimised
-from labelwise.errors import ConfigError, DataError
-from labelwise.metrics.ranking import ranking
+from labelwise.cft.solvers.inputs import (
+    Progress,
+    SolverInput,
+    Split,
+    as_array,
+    check_features,
+    check_labels,
+    hold_out,
+    no_progress,
+)
+from labelwise.cft.solvers.logistic import FAST, THOROUGH, grid_search
+from labelwise.errors import ConfigError, InputError
+from labelwise.metrics.operating import parse_rule, threshold_for
+from labelwise.metrics.ranking import Metric, ranking
 
 Method = Literal["auto", "logistic", "backprop", "genetic"]
 Preset = Literal["fast", "paper-2024"]
-Select = tuple[Any, Any] | None
+RandomState = int | np.random.RandomState | np.random.Generator | None
 
-OBJECTIVES, METHODS, PRESETS = ("ap", "auc"), ("auto", "logistic", "backprop", "genetic"), ("fast", "paper-2024")
-
-SATURATED = 0.97
-"""Fitness of the old head on its known training labels above which a genetic search has nothing left to climb."""
-
-FEW_POSITIVES = 20
-"""Known positives in ``select`` below which a category's evidence is mostly that of all categories together."""
-
-
-@dataclass(frozen=True)
-class _Solved:
-    """New heads of all categories, before anything is decided."""
-
-    weight: Tensor
-    bias: Tensor
-    method: list[str]
-    evidence: list[Evidence]
-    expected_gain: float | None = None
-    """Cross-fitted, of method ``auto``; see `labelwise.cft.solvers.grid.Found`."""
-    fit_before: Tensor | None = None
-    """(C,) what a genetic search starts from: the old head's objective on the known fit labels; see `Optimised`."""
+CHOICES: dict[str, tuple[str | None, ...]] = {
+    "objective": ("ap", "auc"),
+    "method": ("auto", "logistic", "backprop", "genetic"),
+    "preset": (None, "fast", "paper-2024"),
+    "base": ("ignore", "assume-negative"),
+    "loss": ("bce", "asl"),
+}
+PRESET_METHODS = {"fast": ("auto", "logistic"), "paper-2024": ("auto", "backprop", "genetic")}
 
 
 class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
-    """Re-fit each row of a trained multi-label head on the known labels of its category.
+    """Re-fit each row of a multi-label head on the known labels of its category.
 
     Chong et al., "Category-wise fine-tuning" (arXiv 2401.16991), with better solvers; see docs/how-it-works.md.
 
     Parameters
     ----------
-    objective : ``ap`` or ``auc``, judged on ``select``
-    method : ``logistic``: the convex problem for a grid of priors, best candidate on ``select``. ``auto``: the same
-        candidates, averaged by a rule that resists the winner's curse. ``backprop``, ``genetic``: the paper's solvers
-    preset : ``fast``: a small grid (auto, logistic). ``paper-2024``: the published settings (backprop: ASL; genetic;
-        auto: the best of both per category)
-    loss : of backprop, ``bce`` or ``asl``
-    calibrate : re-fit scale and bias of adopted heads on the known labels of ``select``
-    device : ``cpu``, ``cuda``, ...; ``auto`` takes an accelerator if there is one
-    memory_gb : bound of the working arrays (the coordinates of the features, N x 512 float32, come on top)
-    random_state : the same seed gives the same result on the same machine
+    objective : ``ap`` or ``auc``
+        Average precision or ROC AUC, judged on ``select``.
+    method : ``auto``, ``logistic``, ``backprop`` or ``genetic``
+        ``logistic``: the convex problem for a grid of priors, best candidate on ``select``. ``auto``: the same
+        candidates, averaged by a rule that resists the winner's curse. ``backprop``, ``genetic``: the paper's solvers.
+    preset : None, ``fast`` or ``paper-2024``
+        ``fast``: a small grid (auto, logistic). ``paper-2024``: the published settings (backprop: ASL; genetic;
+        auto: the best of both per category).
+    base : ``ignore`` or ``assume-negative``
+        How the first head is fitted where ``fit`` is given none: unknown labels are left out, or taken for negative.
+    threshold : None, ``max-f1``, ``precision=X``, ``recall=X`` or ``specificity=X``
+        Rule of ``predict``, found per category on ``select``. None: a probability of at least 0.5.
+    loss : ``bce`` or ``asl``
+        Of ``backprop``: binary cross-entropy or the asymmetric loss.
+    calibrate : bool
+        Re-fit scale and bias of the new heads on the known labels of ``select``.
+    device : ``auto``, ``cpu``, ``cuda``, ...
+        ``auto`` takes an accelerator if there is one.
+    memory_gb : float
+        Bound of the working arrays in GiB. The coordinates of the features, N x 512 float32, come on top.
+    random_state : int, RandomState, Generator or None
+        The same integer gives the same result on the same machine.
 
     Attributes
     ----------
-    weight_, bias_ : (C, D) and (C,) float32, the new head
-    report_ : list of :class:`CategoryReport`
-    expected_gain_ : of ``auto``, the mean gain on halves of ``select`` that chose nothing; where it is not above 0, all
-        old heads stay. None where it was not asked for or cannot be told
+    weight_, bias_ : (C, D) and (C,) float32
+        The new head.
+    head_weight_, head_bias_ : (C, D) and (C,) float32
+        The head before, given or fitted.
+    threshold_ : (C,) float64
+        Logits from which ``predict`` says 1.
+    report_ : list of C :class:`~labelwise.cft.evidence.CategoryReport`
+        What happened to each category.
+    expected_gain_ : float or None
+        Of ``auto``: the mean gain on halves of ``select`` that chose nothing. All old heads stay unless it is above 0.
+        None for other methods, and where it cannot be told.
     warnings_ : list of str
-    n_features_in_ : D
+    n_features_in_ : int
+        D.
 
     Examples
     --------
-    >>> tuner = CategoryWiseFineTuner(objective="ap").fit(
-    ...     Z, Y, head_weight=W, head_bias=b, select=(Z_select, Y_select))    # doctest: +SKIP
-    >>> probability = tuner.predict_proba(Z_test)                              # doctest: +SKIP
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> features = rng.normal(size=(400, 8)).astype("float32")
+    >>> labels = (features[:, :3] + rng.normal(size=(400, 3)) > 0).astype("float32")
+    >>> labels[rng.random(labels.shape) < 0.5] = np.nan  # half of the labels are unknown
+    >>> tuner = CategoryWiseFineTuner(objective="ap", random_state=0).fit(features, labels)
+    >>> tuner.predict_proba(features).shape
+    (400, 3)
+    >>> [report.status for report in tuner.report_]
+    ['improved', 'improved', 'improved']
     """
 
     def __init__(
         self,
-        objective: Objective = "ap",
+        objective: Metric = "ap",
         method: Method = "auto",
         *,
         preset: Preset | None = None,
+        base: Base = "ignore",
+        threshold: str | None = None,
         loss: Literal["bce", "asl"] = "bce",
         calibrate: bool = True,
         device: str = "auto",
         memory_gb: float = 1.0,
-        random_state: int = 0,
+        random_state: RandomState = 0,
     ) -> None:
         self.objective = objective
         self.method = method
         self.preset = preset
+        self.base = base
+        self.threshold = threshold
         self.loss = loss
         self.calibrate = calibrate
         self.device = device
         self.memory_gb = memory_gb
         self.random_state = random_state
 
+    def __sklearn_tags__(self) -> Tags:
+        """Multi-label. The estimator type stays open, for scikit-learn's splitters refuse NaN labels of classifiers."""
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags = ClassifierTags(multi_class=False, multi_label=True)
+        tags.target_tags.required = True
+        tags.target_tags.two_d_labels = tags.target_tags.multi_output = True
+        tags.target_tags.single_output = False
+        tags.input_tags.three_d_array = True
+        return tags
+
     def fit(
         self,
         features: ArrayLike | Features,
         labels: ArrayLike,
         *,
-        head_weight: ArrayLike,
-        head_bias: ArrayLike,
-        select: Select = None,
+        head_weight: ArrayLike | None = None,
+        head_bias: ArrayLike | None = None,
+        select: tuple[Any, Any] | None = None,
         label_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
-        step: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = no_progress,
     ) -> Self:
         """Find the new head.
 
@@ -131,187 +168,161 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         features : (N, D), or (N, C, D) where each category has features of its own
         labels : (N, C): 1, 0, NaN (unknown), -1 (uncertain, treated as unknown). Soft labels are possible for
             ``auto``, ``logistic`` and ``backprop``
-        head_weight, head_bias : (C, D) and (C,), the trained head
+        head_weight, head_bias : (C, D) and (C,), the trained head; without one, a first head is fitted (see ``base``)
         select : features and labels of other samples, on which heads are chosen; None holds out a quarter of the rows
-        label_weight : (N, C), how much each label counts
+        label_weight : (N, C), how much each label counts; finite, at least 0
         groups : (N,), only used to hold out: rows of a group (a patient) stay together
-        step : told (categories done, categories) now and then
+        progress : called with (categories done, categories) now and then
 
         Raises
         ------
+        InputError
+            For arrays that cannot be used; also a ``ValueError``.
         DataError, ConfigError
-            For input that cannot be used, in one line.
+            For labels that no head can be chosen on, and for options that are not allowed.
         """
         self._check_options()
-        problem = self._problem(features, labels, head_weight, head_bias, select, label_weight, groups)
-        solved = self._solve(problem, step)
-        self._adopt(problem, solved)
-        self.n_features_in_ = problem.weight.shape[1]
+        inputs = self._inputs(features, labels, head_weight, head_bias, select, label_weight)
+        if select is None:
+            fit_split, select_split = hold_out(inputs.fit, groups, inputs.seed)
+            check_labels(select_split.labels, len(select_split), "labels held out to select", hard=True)
+            inputs = replace(inputs, fit=fit_split, select=select_split)
+        if head_weight is None:
+            weight, bias = fit_first_head(inputs, self.base)
+            inputs = replace(inputs, weight=weight, bias=bias)
+        inputs = replace(inputs, progress=progress)
+        self._check_columns(features, reset=True)
+        self.n_features_in_ = inputs.weight.shape[1]
+        self._adopt(inputs, self._solve(inputs))
+        self.threshold_ = self._thresholds(inputs)
         return self
 
     def decision_function(self, features: ArrayLike | Features) -> NDArray[np.float32]:
-        """Logits (N, C)."""
+        """Logits (N, C) of features (N, D) or (N, C, D)."""
         check_is_fitted(self, "weight_")
-        values = check_features(features, "features", self.n_features_in_, len(self.bias_))
+        values = check_features(features, "features", categories=len(self.bias_))
+        self._check_columns(features, reset=False)
+        if values.shape[-1] != self.n_features_in_:
+            raise InputError(f"features: {values.shape[-1]} features a row, expected {self.n_features_in_}")
         weight, bias = torch.from_numpy(self.weight_), torch.from_numpy(self.bias_)
         return linear_logits(values, weight, bias).numpy()
 
     def predict_proba(self, features: ArrayLike | Features) -> NDArray[np.float32]:
-        """Probabilities (N, C)."""
+        """Probabilities (N, C) of features (N, D) or (N, C, D)."""
         return torch.sigmoid(torch.from_numpy(self.decision_function(features))).numpy()
 
+    def predict(self, features: ArrayLike | Features) -> NDArray[np.int64]:
+        """Labels (N, C), 1 where the logit is at least the category's ``threshold_``, else 0."""
+        return (self.decision_function(features) >= self.threshold_).astype(np.int64)
+
+    def score(self, features: ArrayLike | Features, labels: ArrayLike) -> float:
+        """Mean of the objective over the categories that know a positive and a negative label.
+
+        Parameters
+        ----------
+        labels : (N, C): 1, 0, NaN (unknown) or -1 (uncertain)
+
+        Returns
+        -------
+        in [0, 1]; NaN where no category can be scored
+        """
+        logits = torch.from_numpy(self.decision_function(features))
+        known = check_labels(labels, len(logits), "labels", hard=True)
+        if known.shape != logits.shape:
+            raise InputError(f"labels: {known.shape[1]} categories, the head has {logits.shape[1]}")
+        return float(_objective(logits, known, self.objective).nanmean())
+
     def _check_options(self) -> None:
-        for name, value, allowed in (
-            ("objective", self.objective, OBJECTIVES),
-            ("method", self.method, METHODS),
-            ("preset", self.preset, (None, *PRESETS)),
-            ("loss", self.loss, ("bce", "asl")),
-        ):
-            if value not in allowed:
-                raise ConfigError(f"{name} {value!r}: use {', '.join(str(a) for a in allowed if a)}")
-        fits = {"fast": ("auto", "logistic"), "paper-2024": ("auto", "backprop", "genetic")}
-        if self.preset is not None and self.method not in fits[self.preset]:
-            raise ConfigError(f"preset {self.preset} belongs to method {' or '.join(fits[self.preset])}")
+        for name, allowed in CHOICES.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise ConfigError(f"{name} {value!r}: use {', '.join(choice for choice in allowed if choice)}")
+        if self.preset is not None and self.method not in PRESET_METHODS[self.preset]:
+            raise ConfigError(f"preset {self.preset} belongs to method {' or '.join(PRESET_METHODS[self.preset])}")
+        if self.threshold is not None:
+            parse_rule(self.threshold)
 
-    def _problem(
-        self,
-        features: Any,
-        labels: Any,
-        head_weight: Any,
-        head_bias: Any,
-        select: Select,
-        label_weight: Any,
-        groups: Any,
-    ) -> Problem:
+    def _check_columns(self, features: Any, *, reset: bool) -> None:
+        """Set or compare the number of features and, of a data frame, their names."""
+        try:
+            validate_data(self, features, skip_check_array=True, reset=reset, ensure_2d=np.ndim(features) == 2)
+        except ValueError as error:
+            raise InputError(" ".join(str(error).split())) from None
+
+    def _inputs(
+        self, features: Any, labels: Any, head_weight: Any, head_bias: Any, select: Any, label_weight: Any
+    ) -> SolverInput:
+        """Checked input. Without ``select``, its split is the fit split; without a head, it is all zeros."""
         device = choose_device(self.device)
-        weight = torch.as_tensor(as_array(head_weight), device=device)
-        bias = torch.as_tensor(as_array(head_bias), device=device)
-        if weight.ndim != 2 or bias.shape != weight.shape[:1]:
-            shapes = f"{tuple(weight.shape)} and {tuple(bias.shape)}"
-            raise DataError(f"head: weight must be (C, D) and bias (C,), found {shapes}")
-        if not bool(torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-            raise DataError("head: not finite (NaN or infinite)")
         hard = self.method == "genetic" or self.preset == "paper-2024"
-        fit_split = _split(features, labels, label_weight, "fit", weight, hard=hard)
-        if select is None:
-            fit_split, select_split = hold_out(fit_split, groups, self.random_state)
-            check_labels(select_split.labels, len(select_split), "labels held out to select", hard=True)
-        else:
-            select_split = _split(*select, None, "select", weight, hard=True)
-        return Problem(fit_split, select_split, weight, bias, self.random_state)
-
-    def _solve(self, problem: Problem, step: Callable[[int, int], None]) -> _Solved:
+        shape = None
+        if head_weight is not None or head_bias is not None:
+            weight, bias = _head(head_weight, head_bias, device)
+            shape = (len(weight), weight.shape[1])
+        fit = _split(features, labels, label_weight, "fit", device, shape, hard=hard)
+        if shape is None:
+            shape = (fit.labels.shape[1], fit.features.shape[-1])
+            weight, bias = torch.zeros(shape, device=device), torch.zeros(shape[0], device=device)
+        chosen = fit if select is None else _split(select[0], select[1], None, "select", device, shape, hard=True)
         budget = int(self.memory_gb * 2**30 / 4)
-        if self.method == "auto" and self.preset == "paper-2024":
-            return _Solved(*fit_greedy(problem, self.objective, budget=budget, step=step))
-        if self.method in ("auto", "logistic"):
-            candidates = FAST if self.preset == "fast" else THOROUGH
-            rule: Literal["mean", "best"] = "mean" if self.method == "auto" else "best"
-            found = search(problem, candidates, self.objective, rule, budget=budget, step=step)
-            return _Solved(
-                found.weight,
-                found.bias,
-                *candidates_in_words(found.names, found.score, found.adoption.share),
-                found.expected_gain,
-            )
-        result = self._optimise(problem, budget, step)
-        return _Solved(result.weight, result.bias, *steps_in_words(self.method, result), fit_before=result.fit_before)
+        return SolverInput(fit, chosen, weight, bias, _seed(self.random_state), self.objective, budget)
 
-    def _optimise(self, problem: Problem, budget: int, step: Callable[[int, int], None]) -> Optimised:
+    def _solve(self, inputs: SolverInput) -> NewHeads:
         paper = self.preset == "paper-2024"
+        if self.method == "auto" and paper:
+            return fit_greedy(inputs)
+        if self.method in ("auto", "logistic"):
+            grid = FAST if self.preset == "fast" else THOROUGH
+            return heads_of_grid(grid_search(inputs, grid, "mean" if self.method == "auto" else "best"))
         if self.method == "backprop":
-            loss = "asl" if paper else self.loss
-            return backprop.fit_backprop(problem, self.objective, loss=loss, budget=budget, step=step)
-        if paper:
-            return genetic_paper.fit_genetic_paper(problem, self.objective, budget=budget, step=step)
-        return genetic.fit_genetic(problem, self.objective, budget=budget, step=step)
+            result = backprop.fit_backprop(inputs, loss="asl" if paper else self.loss)
+        else:
+            result = genetic_paper.fit_genetic_paper(inputs) if paper else genetic.fit_genetic(inputs)
+        return heads_of_steps(self.method, result)
 
-    def _adopt(self, problem: Problem, solved: _Solved) -> None:
-        """Keep a new head only where it is better on ``select``; calibrate what was adopted."""
-        weight, bias = problem.weight.clone(), problem.bias.clone()
+    def _adopt(self, inputs: SolverInput, new: NewHeads) -> None:
+        """Keep a new head only where it is better on ``select``; calibrate it there."""
+        weight, bias = inputs.weight.clone(), inputs.bias.clone()
         before, after = (torch.full_like(bias, torch.nan, dtype=torch.float64) for _ in range(2))
-        fittable = problem.fittable()
-        per_chunk = max(1, int(self.memory_gb * 2**30 / (128 * len(problem.select))))
+        per_chunk = max(1, int(self.memory_gb * 2**30 / (128 * len(inputs.select))))
         for c in torch.arange(len(bias), device=bias.device).split(per_chunk):
-            labels = problem.select.labels[:, c]
-            old = linear_logits(problem.select.features, problem.weight[c], problem.bias[c], c)
-            new = linear_logits(problem.select.features, solved.weight[c], solved.bias[c], c)
-            before[c], after[c] = (_objective(logits, labels, self.objective) for logits in (old, new))
-            adopted = (fittable[c] & (after[c] > before[c]))[:, None]
-            scale, fitted = torch.ones_like(bias[c]), solved.bias[c]
+            labels = inputs.select.labels[:, c]
+            old_logits = linear_logits(inputs.select.features, inputs.weight[c], inputs.bias[c], c)
+            new_logits = linear_logits(inputs.select.features, new.weight[c], new.bias[c], c)
+            before[c], after[c] = (_objective(logits, labels, self.objective) for logits in (old_logits, new_logits))
+            better = (inputs.fittable[c] & (after[c] > before[c]))[:, None]
+            scale, fitted = torch.ones_like(bias[c]), new.bias[c]
             if self.calibrate:
-                plain = (new - solved.bias[c]).T  # the bias enters as the centre of its prior
-                found = scale_and_bias(*known_entries(plain, labels.T), solved.bias[c])
+                plain = (new_logits - new.bias[c]).T  # the bias enters as the centre of its prior
+                found = scale_and_bias(*known_entries(plain, labels.T), new.bias[c])
                 scale, fitted = (values.float() for values in found)
-            weight[c] = torch.where(adopted, solved.weight[c] * scale[:, None], problem.weight[c])
-            bias[c] = torch.where(adopted[:, 0], fitted, problem.bias[c])
-        adopted = fittable & (after > before)
+            weight[c] = torch.where(better, new.weight[c] * scale[:, None], inputs.weight[c])
+            bias[c] = torch.where(better[:, 0], fitted, inputs.bias[c])
+        adopted = inputs.fittable & (after > before)
         self.weight_, self.bias_ = weight.cpu().numpy(), bias.cpu().numpy()
-        self.expected_gain_ = solved.expected_gain
-        self.report_ = self._report(problem, solved, before, torch.where(adopted, after, before), adopted)
-        self.warnings_ = self._warnings(problem, solved)
-
-    def _report(
-        self, problem: Problem, solved: _Solved, before: Tensor, after: Tensor, adopted: Tensor
-    ) -> list[CategoryReport]:
-        fittable = problem.fittable().tolist()
-        counts = (
-            problem.fit.positives,
-            problem.fit.negatives,
-            problem.select.positives,
-            problem.select.negatives,
-        )
-        columns = [values.tolist() for values in counts]
-        was, now, taken = before.tolist(), after.tolist(), adopted.tolist()
+        self.head_weight_, self.head_bias_ = inputs.weight.cpu().numpy(), inputs.bias.cpu().numpy()
+        self.expected_gain_ = new.expected_gain
         pooled = self.method == "auto" and self.preset != "paper-2024"
-        refused = solved.expected_gain is not None and solved.expected_gain <= 0
-        reports = []
-        for c in range(len(fittable)):
-            status: Status
-            if not fittable[c]:
-                status, reason, method = "not_fitted", problem.why_not(c), "old head"
-            elif not taken[c]:
-                reason = "the gain does not hold on other labels" if refused else "no candidate is better on select"
-                status, method = "unchanged", "old head"
-            else:
-                status, reason, method = "improved", "better on select", solved.method[c]
-                if columns[2][c] < FEW_POSITIVES:
-                    reason += f"; only {columns[2][c]} positives there"
-                    reason += ", so mostly judged by all categories together" if pooled else ", so perhaps by luck"
-            evidence = solved.evidence[c] if fittable[c] else ()
-            known = [column[c] for column in columns]
-            reports.append(
-                CategoryReport(status, reason, method, was[c], now[c], known[0], known[1], known[2], known[3], evidence)
-            )
-        return reports
+        kept = torch.where(adopted, after, before)
+        self.report_ = category_reports(inputs, new, before, kept, adopted, pooled=pooled)
+        self.warnings_ = warnings_of(inputs, new, paper=self.preset == "paper-2024")
 
-    def _warnings(self, problem: Problem, solved: _Solved) -> list[str]:
-        found = []
-        few = [int(p) for p, r in zip(problem.select.positives, self.report_, strict=True) if r.status != "not_fitted"]
-        thin = sum(p < FEW_POSITIVES for p in few)
-        if thin:
-            found.append(
-                f"{thin} of {len(few)} categories have fewer than {FEW_POSITIVES} known positives in select:"
-                " their gains there say little"
+    def _thresholds(self, inputs: SolverInput) -> NDArray[np.float64]:
+        """Logits (C,) at the rule's operating points on ``select``; 0, a probability of 0.5, where there is none."""
+        if self.threshold is None:
+            return np.zeros(len(self.bias_))
+        weight, bias = (torch.from_numpy(values).to(inputs.device) for values in (self.weight_, self.bias_))
+        logits = linear_logits(inputs.select.features, weight, bias).cpu().numpy()
+        found = threshold_for(logits, inputs.select.labels.cpu().numpy(), parse_rule(self.threshold)).threshold
+        if missing := int(np.isnan(found).sum()):
+            self.warnings_.append(
+                f"{missing} of {len(found)} categories have no threshold for {self.threshold} on select; predict uses a"
+                " probability of 0.5 there"
             )
-        if solved.expected_gain is not None and solved.expected_gain <= 0:
-            found.append(
-                "all old heads stay: heads chosen on one half of select gained"
-                f" {100 * solved.expected_gain:+.2f} points of {self.objective.upper()} on the other"
-            )
-        if solved.fit_before is not None and (mean := float(solved.fit_before.nanmean())) > SATURATED:  # never of NaN
-            climb = "measures its fitness under noise to have something to climb"
-            if self.preset == "paper-2024":
-                climb = "has nothing to climb, so what it returns was picked by select"
-            found.append(
-                f"the old head already ranks the known fit labels almost perfectly (mean {self.objective.upper()}"
-                f" {mean:.3f}); the genetic search {climb}; method auto is better and faster"
-            )
-        return found
+        return np.nan_to_num(found, nan=0.0)
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` takes an accelerator if there is one; otherwise what torch understands, or ConfigError."""
+    """The device of a name; ``auto`` takes an accelerator if there is one. Raises ConfigError for an unknown name."""
     if name != "auto":
         try:
             return torch.empty(0, device=name).device
@@ -320,22 +331,61 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _split(features: Any, labels: Any, weight: Any, name: str, head: Tensor, *, hard: bool) -> Split:
-    values = check_features(features, f"{name} features", head.shape[1], head.shape[0])
-    array = check_labels(labels, values.shape[0], f"{name} labels", hard=hard)
-    if array.shape[1] != head.shape[0]:
-        raise DataError(f"{name} labels: {array.shape[1]} categories, the head has {head.shape[0]}")
+def _seed(state: RandomState) -> int:
+    """A seed as scikit-learn reads ``random_state``; an integer is the seed itself."""
+    if isinstance(state, int | np.integer) and 0 <= state < 2**32:
+        return int(state)
+    if isinstance(state, np.random.Generator):
+        return int(state.integers(2**31))
+    try:
+        return int(check_random_state(state).randint(2**31 - 1))
+    except ValueError:
+        raise ConfigError(
+            f"random_state {state!r}: expected None, an integer from 0 to 2^32 - 1, a RandomState or a Generator"
+        ) from None
+
+
+def _head(weight: Any, bias: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    if weight is None or bias is None:
+        raise InputError("head: give both head_weight and head_bias, or none of them")
+    found = torch.as_tensor(as_array(weight), device=device), torch.as_tensor(as_array(bias), device=device)
+    if found[0].ndim != 2 or found[1].shape != found[0].shape[:1]:
+        shapes = f"{tuple(found[0].shape)} and {tuple(found[1].shape)}"
+        raise InputError(f"head: expected weight (C, D) and bias (C,), found {shapes}")
+    if not all(bool(torch.isfinite(values).all()) for values in found):
+        raise InputError("head: not finite (NaN or infinite)")
+    return found
+
+
+def _split(
+    features: Any,
+    labels: Any,
+    weight: Any,
+    name: str,
+    device: torch.device,
+    shape: tuple[int, int] | None,
+    *,
+    hard: bool,
+) -> Split:
+    """Checked rows of one split; ``shape`` is the expected number of categories and of features, None for any."""
+    values = check_features(features, f"{name} features", None if shape is None else shape[1])
+    known = check_labels(labels, values.shape[0], f"{name} labels", hard=hard)
+    categories = known.shape[1]
+    if values.ndim == 3 and values.shape[1] != categories:
+        raise InputError(f"{name} features: features of {values.shape[1]} categories, labels of {categories}")
+    if shape is not None and categories != shape[0]:
+        raise InputError(f"{name} labels: {categories} categories, expected {shape[0]}")
     if weight is None:
-        return Split(values, torch.from_numpy(array).to(head.device))
-    weights = as_array(weight)
-    if weights.shape != array.shape or not np.isfinite(weights).all() or (weights < 0).any():
-        raise DataError(f"label_weight: must be finite, not negative, of shape {array.shape} as the labels")
-    if not (weights > 0).all():  # a label that counts nothing is not known
-        array = np.where(weights > 0, array, np.float32(np.nan))
-    return Split(values, torch.from_numpy(array).to(head.device), torch.from_numpy(weights).to(head.device))
+        return Split(values, known.to(device))
+    weights = torch.from_numpy(as_array(weight))
+    if weights.shape != known.shape or not bool((torch.isfinite(weights) & (weights >= 0)).all()):
+        raise InputError(f"label_weight: expected finite numbers of at least 0, of shape {tuple(known.shape)}")
+    if not bool((weights > 0).all()):  # a label that counts nothing is not known
+        known = torch.where(weights > 0, known, torch.nan)
+    return Split(values, known.to(device), weights.to(device))
 
 
-def _objective(logits: Tensor, labels: Tensor, objective: Objective) -> Tensor:
+def _objective(logits: Tensor, labels: Tensor, objective: Metric) -> Tensor:
     """(C,) float64 of logits and labels (N, C); soft labels, which only fit may have, are rounded."""
     hard = torch.where(torch.isnan(labels), labels, (labels >= 0.5).float())
     return ranking(logits.T.contiguous(), hard.T.contiguous()).of(objective)

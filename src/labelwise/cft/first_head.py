@@ -1,66 +1,63 @@
-"""A first head for features that come without one: every category's logistic regression, at one common strength."""
+"""A first head for features that come without one: a logistic regression per category, all of one strength."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from labelwise.cft.candidate_heads import Objective
-from labelwise.cft.solvers.blocks import blocks
-from labelwise.cft.solvers.coordinates import principal_coordinates
-from labelwise.cft.solvers.inputs import Split, linear_logits
-from labelwise.cft.solvers.logistic import fit_logistic, grid
+from labelwise.cft.solvers.coordinates import linear_logits, principal_coordinates
+from labelwise.cft.solvers.inputs import SolverInput
+from labelwise.cft.solvers.logistic import fit_candidates, make_grid
 from labelwise.errors import DataError
 from labelwise.metrics.ranking import ranking
 
 Base = Literal["assume-negative", "ignore"]
-STRENGTHS = grid((0.25, 1.0, 4.0, 16.0, 64.0, 256.0), rank=(2048,))
+STRENGTHS = make_grid((0.25, 1.0, 4.0, 16.0, 64.0, 256.0), rank=(2048,))
 """Prior variances tried; one for all categories, as one network has one weight decay."""
 
 STEPS = 60
 
 
-def fit_base(
-    fit: Split, select: Split, kind: Base, objective: Objective, *, budget: int, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    """Heads (C, D) and biases (C,) on ``fit``, their common strength chosen on ``select``.
+def fit_first_head(inputs: SolverInput, base: Base) -> tuple[Tensor, Tensor]:
+    """Fit heads on ``fit``, and choose their common strength on ``select``.
 
     Parameters
     ----------
-    kind : ``assume-negative`` trains on unknown labels as negatives, as most multi-label training does; ``ignore``
+    inputs : its weight and bias are not looked at, only their shapes
+    base : ``assume-negative`` trains on unknown labels as negatives, as most multi-label training does; ``ignore``
         leaves them out
-    budget : float32 values that the working arrays may hold
+
+    Returns
+    -------
+    weight (C, D) and bias (C,) float32
 
     Raises
     ------
     DataError
         If no category can be scored on ``select``.
     """
-    labels, label_weight = fit.labels, fit.weight
-    if kind == "assume-negative":
-        if label_weight is not None:
+    fit = inputs.fit
+    if base == "assume-negative":
+        weight = fit.weight
+        if weight is not None:
             # What a file says an unknown label weighs, often 0, is not about the negative that is assumed.
-            label_weight = torch.where(torch.isnan(labels), 1.0, label_weight)
-        labels = torch.nan_to_num(labels)
-    coordinates = principal_coordinates(fit.features, max(c.rank for c in STRENGTHS), seed=seed, device=labels.device)
-    x = coordinates.transform(fit.features)
-    total, columns = labels.shape[1], len(STRENGTHS)
-    weight = torch.zeros(total, coordinates.rank, columns, device=labels.device)
-    bias = torch.zeros(total, columns, device=labels.device)
-    everything = torch.arange(total, device=labels.device)
-    for block in blocks(x, labels, label_weight, everything, columns, budget):
-        heads = fit_logistic(block, STRENGTHS, coordinates, max_steps=STEPS)
-        weight[block.categories], bias[block.categories] = heads.weight, heads.bias
-    on_features, feature_bias = coordinates.to_features(weight.transpose(1, 2), bias)  # (C, L, D), (C, L)
+            weight = torch.where(torch.isnan(fit.labels), 1.0, weight)
+        fit = replace(fit, labels=torch.nan_to_num(fit.labels), weight=weight)
+    rank = max(point.rank for point in STRENGTHS)
+    coordinates = principal_coordinates(fit.features, rank, seed=inputs.seed, device=inputs.device)
+    everything = torch.arange(len(inputs.bias), device=inputs.device)
+    heads = fit_candidates(replace(inputs, fit=fit), STRENGTHS, coordinates, everything, STEPS)
+    weights, biases = coordinates.to_features(heads.weight.transpose(1, 2), heads.bias)  # (C, L, D), (C, L)
     means = []
-    for column in range(columns):
-        logits = linear_logits(select.features, on_features[:, column], feature_bias[:, column])
-        found = ranking(logits.T.contiguous(), select.labels.T.contiguous())
-        means.append(found.of(objective).nanmean())
+    for column in range(len(STRENGTHS)):
+        logits = linear_logits(inputs.select.features, weights[:, column], biases[:, column])
+        found = ranking(logits.T.contiguous(), inputs.select.labels.T.contiguous())
+        means.append(found.of(inputs.objective).nanmean())
     score = torch.stack(means)
     if bool(torch.isnan(score).all()):
         raise DataError("select: no category has both a known positive and a known negative, so nothing can be chosen")
     best = int(score.argmax())
-    return on_features[:, best].contiguous(), feature_bias[:, best].contiguous()
+    return weights[:, best].contiguous(), biases[:, best].contiguous()

@@ -19,8 +19,8 @@ import labelwise
 from labelwise.cft import evaluate
 from labelwise.cft.ensemble import PREDICTIONS
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
-from labelwise.cft.first_head import fit_base
-from labelwise.cft.solvers.inputs import Rows, Split, blank_uncertain, hold_out_rows
+from labelwise.cft.first_head import fit_first_head
+from labelwise.cft.solvers.inputs import Rows, SolverInput, Split, blank_uncertain, hold_out_rows
 from labelwise.config import CftConfig
 from labelwise.data.dataset import sample_keys
 from labelwise.errors import ConfigError, DataError, RunError
@@ -90,7 +90,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
             head_bias=bias,
             select=(select.features, select.labels),
             label_weight=fit.weight,
-            step=progress.reach,
+            progress=progress.reach,
         )
     del fit, select  # their labels are copies, and large where there are many categories
     with clock("evaluate"):
@@ -139,14 +139,14 @@ def _with_select(data: FeatureSet, config: CftConfig) -> FeatureSet:
 
 def _split(data: FeatureSet, name: str, config: CftConfig) -> Split:
     rows = data.rows(name)
-    labels = data.labels[rows]  # a copy: it is written to
+    labels = torch.from_numpy(data.labels[rows])  # a copy: it is written to
     if name == "fit" and config.uncertain != "unknown":
-        table = LabelTable.from_wire(labels, data.categories)
-        policy = config.uncertain
-        labels = strategies.uncertain(table, policy, config.seed, sample_keys(data.ids[rows])).to_wire()
+        table = LabelTable.from_wire(labels.numpy(), data.categories)
+        found = strategies.uncertain(table, config.uncertain, config.seed, sample_keys(data.ids[rows]))
+        labels = torch.from_numpy(found.to_wire())
     blank_uncertain(labels)
     weight = None if data.label_weight is None else torch.from_numpy(data.label_weight[rows])
-    return Split(Rows(data.features, rows), torch.from_numpy(labels), weight)
+    return Split(Rows(data.features, rows), labels, weight)
 
 
 def _head(
@@ -165,8 +165,11 @@ def _head(
             Split(s.features, s.labels.to(device), None if s.weight is None else s.weight.to(device))
             for s in (fit, select)
         ]
+        shape = len(data.categories), data.dim
+        nothing = torch.zeros(shape, device=device), torch.zeros(shape[0], device=device)
         budget = int(config.memory_gb * 2**28)
-        weight, bias = fit_base(parts[0], parts[1], config.base, config.objective, budget=budget, seed=config.seed)
+        inputs = SolverInput(parts[0], parts[1], *nothing, config.seed, config.objective, budget)
+        weight, bias = fit_first_head(inputs, config.base)
     return weight.cpu().numpy(), bias.cpu().numpy()
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from helpers.cft_problems import known_rows, make_problem, plain_loop, score, with_fit
+from helpers.solver_inputs import known_rows, make_inputs, plain_loop, score, with_fit
 from labelwise.cft.solvers import genetic_paper
 from labelwise.cft.solvers.genetic_paper import Draws, draw, fit_genetic_paper, generation
-from labelwise.cft.solvers.inputs import Problem
+from labelwise.cft.solvers.inputs import SolverInput
 from labelwise.errors import ConfigError, DataError
 from labelwise.metrics.ranking import ranking
 
@@ -74,10 +74,10 @@ def test_populations_equal_the_slow_ones_generation_by_generation(kind):
         assert np.array_equal(fast.numpy(), slow)
 
 
-def slow_fittest(problem: Problem, category: int, objective: str, draws: Iterator[Draws]) -> Iterator[Floats]:
+def slow_fittest(inputs: SolverInput, category: int, objective: str, draws: Iterator[Draws]) -> Iterator[Floats]:
     """Heads (D + 1,): the first of the fittest of every generation, before it reproduces."""
-    x, y = known_rows(problem.fit, category)
-    head = np.append(problem.weight[category].numpy(), problem.bias[category].numpy())
+    x, y = known_rows(inputs.fit, category)
+    head = np.append(inputs.weight[category].numpy(), inputs.bias[category].numpy())
     population = np.stack([head] * SIZE)
     for draw_ in draws:
         logits = x.double().numpy() @ population[:, :-1].T.astype(np.float64)
@@ -98,12 +98,12 @@ def test_a_whole_run_equals_the_slow_one(objective, own, monkeypatch):
         return recorded[-1]
 
     monkeypatch.setattr(genetic_paper, "draw", keep)
-    problem = make_problem(1, categories=2, rows=40, known=0.5, own=own)
-    found = fit_genetic_paper(problem, objective, steps=14, patience=14)
-    order = (~torch.isnan(problem.fit.labels)).sum(0).argsort(descending=True, stable=True).tolist()
+    inputs = make_inputs(1, categories=2, rows=40, known=0.5, own=own)
+    found = fit_genetic_paper(dataclasses.replace(inputs, objective=objective), steps=14, patience=14)
+    order = (~torch.isnan(inputs.fit.labels)).sum(0).argsort(descending=True, stable=True).tolist()
     for c in range(2):
-        fittest = slow_fittest(problem, c, objective, (of_category(draws, order.index(c)) for draws in recorded))
-        best, best_step, steps, value = plain_loop(problem, c, objective, fittest, 14, 14)
+        fittest = slow_fittest(inputs, c, objective, (of_category(draws, order.index(c)) for draws in recorded))
+        best, best_step, steps, value = plain_loop(inputs, c, objective, fittest, 14, 14)
         assert np.array_equal(np.append(found.weight[c], found.bias[c]), best)
         assert (int(found.best_step[c]), int(found.steps[c])) == (best_step, steps)
         assert found.score_after[c].item() == pytest.approx(value, abs=1e-9)
@@ -111,11 +111,11 @@ def test_a_whole_run_equals_the_slow_one(objective, own, monkeypatch):
 
 
 def test_defaults_are_the_published_ones():
-    problem = make_problem(2)
-    found = fit_genetic_paper(problem, "ap", patience=3)
+    inputs = make_inputs(2)
+    found = fit_genetic_paper(inputs, patience=3)
     population = genetic_paper.POPULATION, genetic_paper.FROM_FIRST_PARENT, genetic_paper.MUTATION_PROBABILITY
     assert (*population, genetic_paper.MUTATION_SIZE) == (50, 0.2, 0.5, 0.001)
-    moved = (found.weight - problem.weight).abs().max()
+    moved = (found.weight - inputs.weight).abs().max()
     assert moved <= 0.001 * int(found.best_step.max() + 1)
 
 
@@ -132,34 +132,34 @@ def test_parents_are_drawn_in_proportion_to_raw_fitness():
 
 def test_the_bias_defect_is_a_switch(monkeypatch):
     monkeypatch.setattr(genetic_paper, "MUTATION_SIZE", 0.25)
-    problem = make_problem(1)
-    ours, theirs = (fit_genetic_paper(problem, "ap", patience=4, keep_old_bias=keep) for keep in (False, True))
-    assert torch.equal(ours.weight, theirs.weight) and torch.equal(theirs.bias, problem.bias)
+    inputs = make_inputs(1)
+    ours, theirs = (fit_genetic_paper(inputs, patience=4, keep_old_bias=keep) for keep in (False, True))
+    assert torch.equal(ours.weight, theirs.weight) and torch.equal(theirs.bias, inputs.bias)
     changed = ours.best_step >= 0
-    assert changed.any() and (ours.bias != problem.bias)[changed].all()
+    assert changed.any() and (ours.bias != inputs.bias)[changed].all()
 
 
 def test_seeds_and_categories_that_cannot_be_fitted(monkeypatch):
     monkeypatch.setattr(genetic_paper, "MUTATION_SIZE", 0.25)
-    problem = make_problem(4, gap=True)
-    one, same = (fit_genetic_paper(problem, "ap", patience=5) for _ in range(2))
-    other = fit_genetic_paper(dataclasses.replace(problem, seed=5), "ap", patience=5)
+    inputs = make_inputs(4, gap=True)
+    one, same = (fit_genetic_paper(inputs, patience=5) for _ in range(2))
+    other = fit_genetic_paper(dataclasses.replace(inputs, seed=5), patience=5)
     assert torch.equal(one.weight, same.weight) and not torch.equal(one.weight, other.weight)
-    assert torch.equal(one.weight[1], problem.weight[1]) and int(one.steps[1]) == 0
+    assert torch.equal(one.weight[1], inputs.weight[1]) and int(one.steps[1]) == 0
     assert torch.isnan(one.fit_before[1]) and torch.isnan(one.score_after[1])
     for c in (0, 2, 3):
-        x, y = known_rows(problem.fit, c)
-        head = np.append(problem.weight[c], problem.bias[c])
+        x, y = known_rows(inputs.fit, c)
+        head = np.append(inputs.weight[c], inputs.bias[c])
         assert one.fit_before[c].item() == pytest.approx(score("ap", x, y, head), abs=1e-9)
         assert one.score_after[c] >= one.score_before[c]
 
 
 def test_bad_input():
-    problem = make_problem()
-    soft = problem.fit.labels.clone()
+    inputs = make_inputs()
+    soft = inputs.fit.labels.clone()
     soft[0, 2] = 0.7
     with pytest.raises(DataError, match=r"row 0, category 2: soft label 0\.7") as caught:
-        fit_genetic_paper(with_fit(problem, labels=soft), "ap")
+        fit_genetic_paper(with_fit(inputs, labels=soft))
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="steps 0"):
-        fit_genetic_paper(problem, "ap", steps=0)
+        fit_genetic_paper(inputs, steps=0)

@@ -10,11 +10,8 @@ import pytest
 import torch
 
 from labelwise.cft.solvers import backprop, genetic
-from labelwise.cft.solvers import blocks as known
-from labelwise.cft.solvers import inputs as problem
 from labelwise.cft.solvers.inputs import Split, as_array, blank_uncertain, check_labels
 from labelwise.errors import DataError
-from labelwise.features.shards import first_entry
 
 RNG = np.random.default_rng(526)
 
@@ -22,9 +19,7 @@ RNG = np.random.default_rng(526)
 @pytest.fixture(autouse=True)
 def few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Labels of 3 categories are looked at two rows at a time."""
-    for module in (known, problem):
-        monkeypatch.setattr(module, "LABEL_BYTES", 2 * 3 * 4)
-    monkeypatch.setattr("labelwise.features.shards.LABEL_BYTES", 2 * 3 * 4)
+    monkeypatch.setattr("labelwise.cft.solvers.inputs.LABEL_ENTRIES", 2 * 3)
 
 
 def drawn(rows: int, values: tuple[float, ...] = (np.nan, 0, 1)) -> Any:
@@ -43,9 +38,9 @@ def test_counts_are_those_of_the_whole(rows: int) -> None:
 def test_labels_that_can_be_used_as_they_are_are_not_copied() -> None:
     labels = drawn(7)
     for given in (labels, np.asfortranarray(labels)):
-        assert check_labels(given, 7, "fit labels", hard=True) is given
+        assert np.shares_memory(check_labels(given, 7, "fit labels", hard=True).numpy(), given)
     tensor = torch.from_numpy(labels)
-    assert np.shares_memory(check_labels(tensor, 7, "fit labels", hard=True), labels)
+    assert np.shares_memory(check_labels(tensor, 7, "fit labels", hard=True).numpy(), labels)
 
 
 def test_what_has_to_change_is_copied_first() -> None:
@@ -80,7 +75,7 @@ def test_the_solvers_never_write_to_the_callers_arrays(partial: Any, monkeypatch
 def test_uncertain_labels_become_unknown_in_place() -> None:
     labels = drawn(9, (np.nan, 0, 1, -1))
     expected = np.where(labels == -1, np.nan, labels)
-    blank_uncertain(labels)
+    blank_uncertain(torch.from_numpy(labels))
     np.testing.assert_array_equal(labels, expected)
 
 
@@ -94,4 +89,3 @@ def test_the_first_misfit_is_named_wherever_it_is() -> None:
         with pytest.raises(DataError, match=rf"row {row}, category {column}: soft label 0.25"):
             check_labels(labels, 9, "fit labels", hard=True)
         np.testing.assert_array_equal(check_labels(labels, 9, "fit labels", hard=False), labels)
-    assert first_entry(drawn(9), lambda part: part > 1) is None

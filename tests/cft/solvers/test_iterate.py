@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from helpers.cft_problems import make_problem, score
+from helpers.solver_inputs import make_inputs, score
 from labelwise.cft.solvers import iterate as optimised
-from labelwise.cft.solvers.inputs import Problem
-from labelwise.cft.solvers.iterate import judge, keep_best
+from labelwise.cft.solvers.inputs import SolverInput
+from labelwise.cft.solvers.iterate import early_stopping, keep_best
 from labelwise.errors import ConfigError
 
 
@@ -31,10 +33,10 @@ def test_windows_of_any_size_judge_like_a_plain_loop(scores, old, patience, data
     while first < len(scores) and not stopped:
         window = data.draw(st.integers(1, len(scores) - first))
         part = torch.tensor([scores[first : first + window]], dtype=torch.float32)
-        verdict = judge(part, *state, first, patience)
-        state, stopped = (verdict.score, verdict.step), bool(verdict.stopped)
+        found = early_stopping(part, *state, first, patience)
+        state, stopped = (found.score, found.step), bool(found.stopped)
         first += window
-    assert (state[0].item(), state[1].item(), verdict.taken.item()) == (best, best_step, step + 1)
+    assert (state[0].item(), state[1].item(), found.taken.item()) == (best, best_step, step + 1)
 
 
 class Script:
@@ -53,28 +55,20 @@ class Script:
         self.categories = self.categories[keep]
 
 
-def walk(problem: Problem, length: int, seed: int = 3) -> Tensor:
+def walk(inputs: SolverInput, length: int, seed: int = 3) -> Tensor:
     """Heads (C, T, D + 1) that stray further and further from the old ones."""
     rng = np.random.default_rng(seed)
-    origin = torch.cat([problem.weight, problem.bias[:, None]], 1)
+    origin = torch.cat([inputs.weight, inputs.bias[:, None]], 1)
     moves = rng.normal(size=(len(origin), length, origin.shape[1])) * 0.2
     return origin[:, None] + torch.from_numpy(moves.cumsum(1).astype(np.float32))
 
 
-def run(problem: Problem, scripts: list[Script], steps: int = 60, patience: int = 9, budget: int = 10**8):
-    origin = torch.cat([problem.weight, problem.bias[:, None]], 1)
+def run(inputs: SolverInput, scripts: list[Script], steps: int = 60, patience: int = 9, budget: int = 10**8):
+    origin = torch.cat([inputs.weight, inputs.bias[:, None]], 1)
     told: list[tuple[int, int]] = []
-    kept = keep_best(
-        problem,
-        scripts,
-        origin,
-        torch.as_tensor(problem.select.features),
-        "ap",
-        steps=steps,
-        patience=patience,
-        budget=budget,
-        step=lambda done, total: told.append((done, total)),
-    )
+    given = replace(inputs, budget=budget, progress=lambda done, total: told.append((done, total)))
+    select_x = torch.as_tensor(inputs.select.features)
+    kept = keep_best(given, scripts, origin, select_x, steps=steps, patience=patience)
     return kept, told
 
 
@@ -82,15 +76,15 @@ def run(problem: Problem, scripts: list[Script], steps: int = 60, patience: int 
 @pytest.mark.parametrize("known", [0.2, 1.0])
 def test_every_category_keeps_its_best_and_stops_for_itself(own, known, monkeypatch):
     monkeypatch.setattr(optimised, "WINDOW", 4)
-    problem = make_problem(1, categories=5, own=own, known=known)
-    table = walk(problem, 60)
+    inputs = make_inputs(1, categories=5, own=own, known=known)
+    table = walk(inputs, 60)
     script = Script(table, [2, 0, 4, 1, 3])
-    kept, told = run(problem, [script])
-    x = torch.as_tensor(problem.select.features)
+    kept, told = run(inputs, [script])
+    x = torch.as_tensor(inputs.select.features)
     for c in range(5):
-        rows = ~torch.isnan(problem.select.labels[:, c])
-        z, y = (x[:, c] if own else x)[rows], problem.select.labels[rows, c]
-        old = torch.cat([problem.weight[c], problem.bias[c, None]]).numpy()
+        rows = ~torch.isnan(inputs.select.labels[:, c])
+        z, y = (x[:, c] if own else x)[rows], inputs.select.labels[rows, c]
+        old = torch.cat([inputs.weight[c], inputs.bias[c, None]]).numpy()
         values = [score("ap", z, y, head.numpy()) for head in table[c]]
         best, at = score("ap", z, y, old), -1
         assert kept.score_before[c].item() == pytest.approx(best, abs=1e-9)
@@ -106,18 +100,18 @@ def test_every_category_keeps_its_best_and_stops_for_itself(own, known, monkeypa
 
 
 def test_windows_narrowing_and_memory_change_nothing(monkeypatch):
-    problem = make_problem(2, categories=6)
-    table = walk(problem, 60)
-    kept, _ = run(problem, [Script(table, list(range(6)))])
+    inputs = make_inputs(2, categories=6)
+    table = walk(inputs, 60)
+    kept, _ = run(inputs, [Script(table, list(range(6)))])
     together = Script(table, list(range(6)))
     monkeypatch.setattr(optimised, "NARROW", -1.0)
-    others = [run(problem, [together])[0]]
+    others = [run(inputs, [together])[0]]
     assert set(together.widths) == {6}
     monkeypatch.setattr(optimised, "NARROW", 1.0)
-    one_by_one, told = run(problem, [Script(table, [c]) for c in (5, 3, 1, 0, 2, 4)])
-    others += [one_by_one, run(problem, [Script(table, list(range(6)))], budget=1)[0]]
+    one_by_one, told = run(inputs, [Script(table, [c]) for c in (5, 3, 1, 0, 2, 4)])
+    others += [one_by_one, run(inputs, [Script(table, list(range(6)))], budget=1)[0]]
     monkeypatch.setattr(optimised, "WINDOW", 1)
-    others.append(run(problem, [Script(table, list(range(6)))])[0])
+    others.append(run(inputs, [Script(table, list(range(6)))])[0])
     for other in others:
         for name in ("genes", "best_step", "steps"):
             assert torch.equal(getattr(kept, name), getattr(other, name)), name
@@ -126,11 +120,11 @@ def test_windows_narrowing_and_memory_change_nothing(monkeypatch):
 
 
 def test_a_candidate_as_good_as_the_old_head_is_not_better():
-    problem = make_problem(3)
-    origin = torch.cat([problem.weight, problem.bias[:, None]], 1)
+    inputs = make_inputs(3)
+    origin = torch.cat([inputs.weight, inputs.bias[:, None]], 1)
     origin_again = origin[:, None].repeat(1, 30, 1)
     origin_again[:, :, -1] += 5.0  # no rank objective sees the bias
-    kept, _ = run(problem, [Script(origin_again, [0, 1, 2, 3])], patience=7)
+    kept, _ = run(inputs, [Script(origin_again, [0, 1, 2, 3])], patience=7)
     assert kept.best_step.tolist() == [-1] * 4 and kept.steps.tolist() == [7] * 4
     assert torch.equal(kept.genes, origin) and torch.equal(kept.score_before, kept.score_after)
 
@@ -138,4 +132,4 @@ def test_a_candidate_as_good_as_the_old_head_is_not_better():
 @pytest.mark.parametrize(("steps", "patience"), [(0, 5), (5, 0)])
 def test_a_loop_without_steps_is_refused(steps, patience):
     with pytest.raises(ConfigError, match="at least 1"):
-        run(make_problem(), [], steps=steps, patience=patience)
+        run(make_inputs(), [], steps=steps, patience=patience)

@@ -15,9 +15,9 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from labelwise.cft.solvers.blocks import blocks
 from labelwise.cft.solvers.coordinates import Coordinates, principal_coordinates
-from labelwise.cft.solvers.logistic import Candidate, Heads, fit_logistic, grid, prior_deviation
+from labelwise.cft.solvers.inputs import blocks
+from labelwise.cft.solvers.logistic import Hyperparameters, LogisticFit, fit_logistic, make_grid, prior_deviation
 
 Floats = NDArray[np.float64]
 N, DIM, CATEGORIES = 80, 6, 3
@@ -41,13 +41,13 @@ def solve(
     coordinates: Coordinates,
     x: Tensor,
     labels: Tensor,
-    candidates: Sequence[Candidate],
+    candidates: Sequence[Hyperparameters],
     weight: Tensor | None = None,
     old: Tensor | None = None,
     budget: int = 10**9,
     **options: Any,
-) -> Heads:
-    """Heads of all categories, in their order, to a tight tolerance."""
+) -> LogisticFit:
+    """LogisticFit of all categories, in their order, to a tight tolerance."""
     options = {"max_steps": 300, "tolerance": 1e-8, **options}
     total = labels.shape[1]
     out = torch.full((total, coordinates.rank, len(candidates)), torch.nan)
@@ -59,7 +59,7 @@ def solve(
         out[block.categories], bias[block.categories] = heads.weight, heads.bias
         converged[block.categories] = heads.converged.float()
         steps = max(steps, heads.steps)
-    return Heads(out, bias, steps, converged.bool())
+    return LogisticFit(out, bias, steps, converged.bool())
 
 
 def sklearn_head(x: Tensor, y: Tensor, deviation: Tensor, **options: Any) -> tuple[Floats, float]:
@@ -87,7 +87,7 @@ def scipy_head(x: Tensor, y: Tensor, deviation: Tensor, weight: Tensor, offset: 
 
 
 def assert_head(
-    heads: Heads, category: int, column: int, expected: tuple[Floats, float], tolerance: float = 5e-3
+    heads: LogisticFit, category: int, column: int, expected: tuple[Floats, float], tolerance: float = 5e-3
 ) -> None:
     weight, bias = expected
     scale = max(1.0, float(np.abs(weight).max()))
@@ -97,7 +97,7 @@ def assert_head(
 
 def test_solutions_are_those_of_sklearn() -> None:
     coordinates, x, labels = case()
-    candidates = grid((0.1, 1.0, 16.0, 256.0), spectrum=(0.0,), rank=(512,))
+    candidates = make_grid((0.1, 1.0, 16.0, 256.0), spectrum=(0.0,), rank=(512,))
     deviation = prior_deviation(candidates, coordinates)
     heads = solve(coordinates, x, labels, candidates)
     assert bool(heads.converged.all())
@@ -108,7 +108,7 @@ def test_solutions_are_those_of_sklearn() -> None:
 
 def test_spectrum_and_rank_are_scales_of_the_coordinates() -> None:
     coordinates, x, labels = case(1)
-    candidates = grid((16.0,), spectrum=(-0.25, 0.5, 1.0), rank=(2, 512))
+    candidates = make_grid((16.0,), spectrum=(-0.25, 0.5, 1.0), rank=(2, 512))
     deviation = prior_deviation(candidates, coordinates)
     heads = solve(coordinates, x, labels, candidates)
     for column, candidate in enumerate(candidates):
@@ -122,7 +122,7 @@ def test_spectrum_and_rank_are_scales_of_the_coordinates() -> None:
 
 def test_a_prior_variance_is_that_of_the_logit() -> None:
     coordinates, x, _ = case()
-    candidates = grid((0.5, 9.0), spectrum=(-0.5, 0.0, 1.0), rank=(1, 3, 99))
+    candidates = make_grid((0.5, 9.0), spectrum=(-0.5, 0.0, 1.0), rank=(1, 3, 99))
     deviation = prior_deviation(candidates, coordinates)
     assert deviation.shape == (DIM, len(candidates))
     variance = ((deviation * coordinates.deviation[:, None]) ** 2).sum(0)
@@ -134,7 +134,7 @@ def test_a_prior_variance_is_that_of_the_logit() -> None:
 
 def test_balance_is_sklearns_class_weight_with_the_bias_of_the_classes_as_they_come() -> None:
     coordinates, x, labels = case(2)
-    candidates = grid((4.0,), balance=(0.0, 0.5, 1.0))
+    candidates = make_grid((4.0,), balance=(0.0, 0.5, 1.0))
     deviation = prior_deviation(candidates, coordinates)
     heads = solve(coordinates, x, labels, candidates)
     for category in range(CATEGORIES):
@@ -147,7 +147,7 @@ def test_balance_is_sklearns_class_weight_with_the_bias_of_the_classes_as_they_c
             weight, bias = sklearn_head(x, y, deviation[:, column], **options)
             assert_head(heads, category, column, (weight, bias - np.log(given[1] / given[0])))
     # with hardly any room for weights, the bias is the log odds of the known labels whatever the balance
-    tight = solve(coordinates, x, labels, grid((1e-6,), balance=(0.0, 1.0)))
+    tight = solve(coordinates, x, labels, make_grid((1e-6,), balance=(0.0, 1.0)))
     odds = torch.logit((labels == 1).sum(0) / (~torch.isnan(labels)).sum(0))
     np.testing.assert_allclose(tight.bias, odds[:, None].expand(-1, 2), atol=0.02)
 
@@ -155,7 +155,7 @@ def test_balance_is_sklearns_class_weight_with_the_bias_of_the_classes_as_they_c
 def test_label_weights_are_sklearns_sample_weights() -> None:
     coordinates, x, labels = case(3)
     weight = torch.from_numpy(np.random.default_rng(0).choice([0.0, 0.3, 1.0, 3.0], labels.shape).astype(np.float32))
-    candidates = grid((1.0, 64.0))
+    candidates = make_grid((1.0, 64.0))
     deviation = prior_deviation(candidates, coordinates)
     heads = solve(coordinates, x, labels, candidates, weight)
     for column in range(2):
@@ -169,7 +169,7 @@ def test_soft_labels_and_pull_are_those_of_scipy() -> None:
     soft = labels * 0.7 + 0.1
     old = torch.randn(labels.shape, generator=torch.Generator().manual_seed(1)) * 4
     weight = torch.rand(labels.shape, generator=torch.Generator().manual_seed(2)) + 0.5
-    candidates = grid((0.5, 16.0), pull=(0.0, 0.5, 1.0))
+    candidates = make_grid((0.5, 16.0), pull=(0.0, 0.5, 1.0))
     deviation = prior_deviation(candidates, coordinates)
     heads = solve(coordinates, x, soft, candidates, weight, old)
     for column, candidate in enumerate(candidates):
@@ -186,14 +186,14 @@ def test_soft_labels_and_pull_are_those_of_scipy() -> None:
 def test_a_pull_needs_the_old_logits() -> None:
     coordinates, x, labels = case()
     with pytest.raises(ValueError, match="old logits"):
-        solve(coordinates, x, labels, grid((1.0,), pull=(1.0,)))
+        solve(coordinates, x, labels, make_grid((1.0,), pull=(1.0,)))
 
 
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1000), st.integers(8, 40), st.integers(1, 4), st.sampled_from([0.1, 0.5, 1.0]))
 def test_together_or_one_by_one_is_the_same(seed: int, n: int, categories: int, known: float) -> None:
     coordinates, x, labels = case(seed, n, categories, known)
-    candidates = (Candidate(1.0), Candidate(64.0, 0.5), Candidate(64.0, 0.0, 1.0))
+    candidates = (Hyperparameters(1.0), Hyperparameters(64.0, 0.5), Hyperparameters(64.0, 0.0, 1.0))
     precise = {"max_steps": 100, "tolerance": 1e-7}
     together = solve(coordinates, x, labels, candidates, **precise)
     for category in range(categories):
@@ -205,7 +205,7 @@ def test_together_or_one_by_one_is_the_same(seed: int, n: int, categories: int, 
 
 def test_converged_means_next_to_the_optimum() -> None:
     coordinates, x, labels = case(5)
-    candidates = grid((0.25, 16.0, 1024.0))
+    candidates = make_grid((0.25, 16.0, 1024.0))
     tau = prior_deviation(candidates, coordinates)
     known = ~torch.isnan(labels)
 
@@ -231,7 +231,7 @@ def test_converged_means_next_to_the_optimum() -> None:
 
 def test_too_few_steps_are_told() -> None:
     coordinates, x, labels = case(5)
-    heads = solve(coordinates, x, labels, grid((1024.0,)), max_steps=1)
+    heads = solve(coordinates, x, labels, make_grid((1024.0,)), max_steps=1)
     assert heads.steps == 1 and not heads.converged.any()
 
 
@@ -243,12 +243,12 @@ def test_separable_one_positive_one_class_and_unknown_stay_finite() -> None:
     labels[7, 1] = 1.0  # one positive
     labels[:9, 2] = 0.0  # negatives alone
     labels[:9, 3] = 1.0  # positives alone; nothing is known of the last
-    candidates = grid((0.25, 64.0, 1024.0), spectrum=(-0.25, 1.0), balance=(0.0, 1.0))
+    candidates = make_grid((0.25, 64.0, 1024.0), spectrum=(-0.25, 1.0), balance=(0.0, 1.0))
     heads = solve(coordinates, x, labels, candidates, max_steps=60)
     assert bool(torch.isfinite(heads.weight).all() and torch.isfinite(heads.bias).all())
     logits = torch.einsum("nr,crl->cnl", x, heads.weight)
-    side = labels[:, 0] == 1
-    assert bool((logits[0, side].amin(0) > logits[0, ~side].amax(0) - 1e-3)[candidates.index(Candidate(1024.0, -0.25))])
+    side, loud = labels[:, 0] == 1, candidates.index(Hyperparameters(1024.0, -0.25))
+    assert bool((logits[0, side].amin(0) > logits[0, ~side].amax(0) - 1e-3)[loud])
     assert bool((logits[1].argmax(0) == 7).all() | (logits[1, 7] > logits[1].mean(0)).all())
     assert bool((heads.bias[2, : len(candidates) // 2] < 0).all() and (heads.bias[3, : len(candidates) // 2] > 0).all())
     assert float(heads.weight[4].abs().max()) == 0
@@ -257,14 +257,14 @@ def test_separable_one_positive_one_class_and_unknown_stay_finite() -> None:
 def test_huge_old_logits_stay_finite() -> None:
     coordinates, x, labels = case(7)
     old = torch.where(torch.nan_to_num(labels) > 0, -1e4, 1e4)  # sure, and wrong
-    heads = solve(coordinates, x, labels, grid((0.25, 1024.0), pull=(1.0,)), old=old, max_steps=40)
+    heads = solve(coordinates, x, labels, make_grid((0.25, 1024.0), pull=(1.0,)), old=old, max_steps=40)
     assert bool(torch.isfinite(heads.weight).all() and torch.isfinite(heads.bias).all())
 
 
 def test_features_of_each_category() -> None:
     coordinates, x, labels = case(8)
     own = torch.stack([x, x.flip(1) * 0.5, x + 1], dim=1)
-    candidates = grid((1.0, 16.0))
+    candidates = make_grid((1.0, 16.0))
     heads = solve(coordinates, own, labels, candidates)
     deviation = prior_deviation(candidates, coordinates)
     for category in range(CATEGORIES):
@@ -273,5 +273,5 @@ def test_features_of_each_category() -> None:
 
 
 def test_candidates_say_what_they_are() -> None:
-    assert len(set(map(str, grid((1.0, 2.0), (0.0, 1.0), (0.0, 0.5, 1.0), (0.0, 1.0), (8, 16))))) == 48
-    assert str(Candidate(16.0, 0.5, 1.0, 1.0, 64)) == "variance 16, spectrum 0.5, balanced, pull 1, rank 64"
+    assert len(set(map(str, make_grid((1.0, 2.0), (0.0, 1.0), (0.0, 0.5, 1.0), (0.0, 1.0), (8, 16))))) == 48
+    assert str(Hyperparameters(16.0, 0.5, 1.0, 1.0, 64)) == "variance 16, spectrum 0.5, balanced, pull 1, rank 64"

@@ -7,18 +7,14 @@ Full batches of the known labels, Adam without decay or schedule, a copy of each
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from labelwise.cft.candidate_heads import Objective
-from labelwise.cft.solvers.blocks import Block, blocks
 from labelwise.cft.solvers.coordinates import as_float
-from labelwise.cft.solvers.grid import Step
-from labelwise.cft.solvers.inputs import Problem
-from labelwise.cft.solvers.iterate import Optimised, keep_best, subset
+from labelwise.cft.solvers.inputs import Block, SolverInput, blocks
+from labelwise.cft.solvers.iterate import IterativeResult, keep_best, subset
 from labelwise.losses import asymmetric_loss, binary_cross_entropy
 
 LossFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -28,49 +24,40 @@ _BETAS, _EPSILON = (0.9, 0.999), 1e-8
 
 
 def fit_backprop(
-    problem: Problem,
-    objective: Objective,
+    inputs: SolverInput,
     *,
     loss: Literal["bce", "asl"] = "bce",
     learning_rate: float = 1e-4,
     steps: int = 5000,
     patience: int = 300,
-    gamma_negative: float = 4.0,
-    gamma_positive: float = 0.0,
-    margin: float = 0.05,
-    budget: int = 64_000_000,
-    step: Step = lambda done, total: None,
-) -> Optimised:
-    """Minimise a loss on the known ``fit`` labels by Adam, early-stopped on ``select``, from the trained head.
+) -> IterativeResult:
+    """Minimise a loss on the known ``fit`` labels by Adam from the trained head, with early stopping on ``select``.
 
     The defaults are the paper's. Features are held in memory as float32; besides them, a block of categories at a time.
 
     Parameters
     ----------
-    loss : ``bce`` binary cross-entropy, or ``asl`` the asymmetric loss with the two powers and the margin; summed over
-        the known labels, times their weights. Labels may be soft
-    budget : float32 values that the working arrays of a block may hold
+    loss : ``bce`` binary cross-entropy, or ``asl`` the asymmetric loss; summed over the known labels, times their
+        weights. Labels may be soft
+    learning_rate : of Adam
+    steps, patience : as in `labelwise.cft.solvers.iterate.keep_best`
 
     Raises
     ------
     ConfigError
-        for fewer than one step or patience
+        For fewer than one step or patience.
     """
-    function: LossFunction = binary_cross_entropy
-    if loss == "asl":
-        function = partial(asymmetric_loss, gamma_negative=gamma_negative, gamma_positive=gamma_positive, margin=margin)
-    fit_x, select_x = (as_float(split.features, problem.device) for split in (problem.fit, problem.select))
-    origin = torch.cat([problem.weight, problem.bias[:, None]], dim=1)
-    fittable = problem.fittable().nonzero()[:, 0]
-    known = blocks(fit_x, problem.fit.labels, problem.fit.weight, fittable, 1, budget)
-    trials = (Descent(block, origin[block.categories], function, learning_rate) for block in known)
-    kept = keep_best(
-        problem, trials, origin, select_x, objective, steps=steps, patience=patience, budget=budget, step=step
-    )
-    return kept.with_heads(kept.genes[:, :-1], kept.genes[:, -1])
+    function: LossFunction = binary_cross_entropy if loss == "bce" else asymmetric_loss
+    fit_x, select_x = (as_float(split.features, inputs.device) for split in (inputs.fit, inputs.select))
+    origin = torch.cat([inputs.weight, inputs.bias[:, None]], dim=1)
+    fittable = inputs.fittable.nonzero()[:, 0]
+    known = blocks(fit_x, inputs.fit.labels, inputs.fit.weight, fittable, 1, inputs.budget)
+    optimisers = (GradientDescent(block, origin[block.categories], function, learning_rate) for block in known)
+    best = keep_best(inputs, optimisers, origin, select_x, steps=steps, patience=patience)
+    return best.with_heads(best.genes[:, :-1], best.genes[:, -1])
 
 
-class Descent:
+class GradientDescent:
     """Adam (Kingma and Ba 2015, algorithm 1) on the heads (c, D + 1) of a block, the bias last."""
 
     def __init__(self, block: Block, heads: Tensor, loss: LossFunction, learning_rate: float):

@@ -125,6 +125,31 @@ def _leading(sample: Tensor, rank: int, rng: np.random.Generator) -> tuple[Tenso
     return basis @ vectors.flip(1)[:, :rank], values.flip(0)[:rank].clamp_min(0) / n
 
 
+def linear_logits(features: Features, weight: Tensor, bias: Tensor, categories: Tensor | None = None) -> Tensor:
+    """Logits of linear heads. A memory map is read in chunks.
+
+    Parameters
+    ----------
+    features : (N, D) or (N, C, D)
+    weight, bias : (c, D) and (c,)
+    categories : (c,) which of the features (N, C, D) the heads belong to; None: all, in order
+
+    Returns
+    -------
+    (N, c) float32
+    """
+    n = features.shape[0]
+    out = torch.empty(n, len(bias), device=weight.device)
+    step = max(1, CHUNK_VALUES // max(1, int(np.prod(features.shape[1:]))))
+    for start in range(0, n, step):
+        part = as_float(features[start : start + step], weight.device)
+        if part.ndim == 3 and categories is not None:
+            part = part[:, categories]
+        product = part @ weight.T if part.ndim == 2 else torch.einsum("ncd,cd->nc", part, weight)
+        out[start : start + step] = product + bias
+    return out
+
+
 def as_float(values: Features, device: torch.device | str = "cpu") -> Tensor:
     """float32 on the device; a read-only memory map is copied."""
     if isinstance(values, Tensor):

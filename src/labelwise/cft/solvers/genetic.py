@@ -1,6 +1,7 @@
-"""Our genetic algorithm for AP and AUC: a useful selection, space and fitness.
+"""Our genetic algorithm for AP and AUC.
 
-It differs from the published one (:mod:`labelwise.cft.solvers.genetic_paper`) in what was measured to matter:
+It differs from the published one (:mod:`labelwise.cft.solvers.genetic_paper`) in three things that were measured to
+matter:
 
 - genes are the leading principal coordinates of the *change* to the old head, in units of the old logit's deviation, so
   that a mutation means the same on all data; the bias is no gene, because no rank objective sees it;
@@ -16,13 +17,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from labelwise.cft.candidate_heads import Objective
-from labelwise.cft.solvers.blocks import SMALLEST, Block, blocks, known_deviation
-from labelwise.cft.solvers.coordinates import principal_coordinates
-from labelwise.cft.solvers.grid import Step
-from labelwise.cft.solvers.inputs import Problem, linear_logits
-from labelwise.cft.solvers.iterate import Optimised, keep_best, refuse_soft_labels, subset
-from labelwise.metrics.ranking import ranking
+from labelwise.cft.solvers.coordinates import linear_logits, principal_coordinates
+from labelwise.cft.solvers.inputs import SMALLEST, Block, SolverInput, blocks, known_deviation
+from labelwise.cft.solvers.iterate import IterativeResult, keep_best, refuse_soft_labels, subset
+from labelwise.metrics.ranking import Metric, ranking
 
 POPULATION, ELITE, TOURNAMENT = 48, 2, 3
 MUTATION, DECAY = 0.1, 0.99
@@ -33,53 +31,42 @@ SPECTRUM = -0.5
 
 
 def fit_genetic(
-    problem: Problem,
-    objective: Objective,
-    *,
-    rank: int = 32,
-    noise: float = 1.0,
-    steps: int = 400,
-    patience: int = 150,
-    budget: int = 64_000_000,
-    step: Step = lambda done, total: None,
-) -> Optimised:
-    """Evolve every category's head on the known ``fit`` labels; keep what is best on ``select``.
+    inputs: SolverInput, *, rank: int = 32, noise: float = 1.0, steps: int = 400, patience: int = 150
+) -> IterativeResult:
+    """Evolve every category's head on the known ``fit`` labels, and keep what is best on ``select``.
 
     Parameters
     ----------
     rank : principal coordinates searched
     noise : standard deviation of the noise that fitness is measured under, in units of an individual's own logits; 0 is
         the plain objective
-    steps : generations, at most
-    budget : float32 values that the working arrays of a block may hold; with the seed it decides the random numbers
+    steps, patience : generations, as in `labelwise.cft.solvers.iterate.keep_best`
 
     Raises
     ------
     DataError
-        for soft labels in ``fit``
+        For soft labels in ``fit``.
     ConfigError
-        for fewer than one step or patience
+        For fewer than one step or patience.
     """
-    refuse_soft_labels(problem)
-    coordinates = principal_coordinates(problem.fit.features, rank, seed=problem.seed, device=problem.device)
-    fit_x, select_x = (coordinates.transform(split.features) for split in (problem.fit, problem.select))
-    old = linear_logits(problem.fit.features, problem.weight, problem.bias)
-    generator = torch.Generator(problem.device).manual_seed(problem.seed)
-    fittable = problem.fittable().nonzero()[:, 0]
-    fit_before = torch.full((len(problem.bias),), torch.nan, dtype=torch.float64, device=problem.device)
+    refuse_soft_labels(inputs)
+    coordinates = principal_coordinates(inputs.fit.features, rank, seed=inputs.seed, device=inputs.device)
+    fit_x, select_x = (coordinates.transform(split.features) for split in (inputs.fit, inputs.select))
+    old = linear_logits(inputs.fit.features, inputs.weight, inputs.bias)
+    generator = torch.Generator(inputs.device).manual_seed(inputs.seed)
+    fittable = inputs.fittable.nonzero()[:, 0]
+    fit_before = torch.full((len(inputs.bias),), torch.nan, dtype=torch.float64, device=inputs.device)
 
     def start(block: Block) -> Population:
-        trial = Population(block, block.take(old), coordinates.deviation, objective, noise, generator)
-        fit_before[block.categories] = trial.plain_fitness()[:, 0]
-        return trial
+        population = Population(block, block.take(old), coordinates.deviation, inputs.objective, noise, generator)
+        fit_before[block.categories] = population.plain_fitness()[:, 0]
+        return population
 
-    trials = map(start, blocks(fit_x, problem.fit.labels, None, fittable, POPULATION, budget))
-    origin = torch.zeros(len(problem.bias), coordinates.rank, device=problem.device)
-    kept = keep_best(
-        problem, trials, origin, select_x, objective, steps=steps, patience=patience, budget=budget, step=step
-    )
-    weight, bias = coordinates.to_features(kept.genes, torch.zeros_like(problem.bias))
-    return kept.with_heads(problem.weight + weight, problem.bias + bias, fit_before)
+    populations = map(start, blocks(fit_x, inputs.fit.labels, None, fittable, POPULATION, inputs.budget))
+    origin = torch.zeros(len(inputs.bias), coordinates.rank, device=inputs.device)
+    best = keep_best(inputs, populations, origin, select_x, steps=steps, patience=patience)
+    weight, bias = coordinates.to_features(best.genes, torch.zeros_like(inputs.bias))
+    return best.with_heads(inputs.weight + weight, inputs.bias + bias, fit_before)
 
 
 class Population:
@@ -90,7 +77,7 @@ class Population:
         block: Block,
         old: Tensor,
         deviation: Tensor,
-        objective: Objective,
+        objective: Metric,
         noise: float,
         generator: torch.Generator,
     ):

@@ -1,8 +1,7 @@
 """CFT_GA as its authors released it (arXiv 2401.16991, preset ``paper-2024``), for reproduction.
 
 Its selection is roulette on raw fitness: AP and AUC differ so little between individuals that every parent is drawn
-almost uniformly, and the elite plus random mutation do all the work.
-`labelwise.cft.solvers.genetic` is made to be better.
+almost uniformly, and the elite and random mutation do all the work. `labelwise.cft.solvers.genetic` selects better.
 """
 
 from __future__ import annotations
@@ -12,13 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from labelwise.cft.candidate_heads import Objective
-from labelwise.cft.solvers.blocks import Block, blocks
 from labelwise.cft.solvers.coordinates import as_float
-from labelwise.cft.solvers.grid import Step
-from labelwise.cft.solvers.inputs import Problem
-from labelwise.cft.solvers.iterate import Optimised, keep_best, refuse_soft_labels, subset
-from labelwise.metrics.ranking import ranking
+from labelwise.cft.solvers.inputs import Block, SolverInput, blocks
+from labelwise.cft.solvers.iterate import IterativeResult, keep_best, refuse_soft_labels, subset
+from labelwise.metrics.ranking import Metric, ranking
 
 POPULATION = 50
 FROM_FIRST_PARENT = 0.2
@@ -78,57 +74,47 @@ def generation(population: Tensor, fitness: Tensor, draws: Draws) -> Tensor:
 
 
 def fit_genetic_paper(
-    problem: Problem,
-    objective: Objective,
-    *,
-    steps: int = 5000,
-    patience: int = 300,
-    keep_old_bias: bool = False,
-    budget: int = 64_000_000,
-    step: Step = lambda done, total: None,
-) -> Optimised:
+    inputs: SolverInput, *, steps: int = 5000, patience: int = 300, keep_old_bias: bool = False
+) -> IterativeResult:
     """Maximise the objective on the known ``fit`` labels by the authors' genetic algorithm.
 
-    Genes are the weights and the bias; all individuals start as copies of the trained head; each generation's fittest
-    is shown to ``select``. Weights of labels play no part. Features are held in memory as float32.
+    Genes are the weights and the bias. All individuals start as copies of the trained head, and each generation's
+    fittest is judged on ``select``. Weights of labels play no part. Features are held in memory as float32.
 
     Parameters
     ----------
-    steps : generations
+    steps, patience : generations, as in `labelwise.cft.solvers.iterate.keep_best`
     keep_old_bias : leave the biases as they were, as the authors' code does by mistake. Neither AP nor AUC sees them
-    budget : float32 values that the working arrays of a block may hold; with the seed it decides the random numbers
 
     Raises
     ------
     DataError
-        for soft labels in ``fit``
+        For soft labels in ``fit``.
     ConfigError
-        for fewer than one step or patience
+        For fewer than one step or patience.
     """
-    refuse_soft_labels(problem)
-    fit_x, select_x = (as_float(split.features, problem.device) for split in (problem.fit, problem.select))
-    origin = torch.cat([problem.weight, problem.bias[:, None]], dim=1)
-    generator = torch.Generator(problem.device).manual_seed(problem.seed)
-    fittable = problem.fittable().nonzero()[:, 0]
-    fit_before = torch.full((len(origin),), torch.nan, dtype=torch.float64, device=problem.device)
+    refuse_soft_labels(inputs)
+    fit_x, select_x = (as_float(split.features, inputs.device) for split in (inputs.fit, inputs.select))
+    origin = torch.cat([inputs.weight, inputs.bias[:, None]], dim=1)
+    generator = torch.Generator(inputs.device).manual_seed(inputs.seed)
+    fittable = inputs.fittable.nonzero()[:, 0]
+    fit_before = torch.full((len(origin),), torch.nan, dtype=torch.float64, device=inputs.device)
 
     def start(block: Block) -> Population:
-        trial = Population(block, origin[block.categories], objective, generator)
-        fit_before[block.categories] = trial.fitness()[:, 0]
-        return trial
+        population = Population(block, origin[block.categories], inputs.objective, generator)
+        fit_before[block.categories] = population.fitness()[:, 0]
+        return population
 
-    trials = map(start, blocks(fit_x, problem.fit.labels, None, fittable, POPULATION, budget))
-    kept = keep_best(
-        problem, trials, origin, select_x, objective, steps=steps, patience=patience, budget=budget, step=step
-    )
-    bias = problem.bias.clone() if keep_old_bias else kept.genes[:, -1]
-    return kept.with_heads(kept.genes[:, :-1], bias, fit_before)
+    populations = map(start, blocks(fit_x, inputs.fit.labels, None, fittable, POPULATION, inputs.budget))
+    best = keep_best(inputs, populations, origin, select_x, steps=steps, patience=patience)
+    bias = inputs.bias.clone() if keep_old_bias else best.genes[:, -1]
+    return best.with_heads(best.genes[:, :-1], bias, fit_before)
 
 
 class Population:
     """Individuals (c, P, D + 1) of a block's categories, the bias last."""
 
-    def __init__(self, block: Block, heads: Tensor, objective: Objective, generator: torch.Generator):
+    def __init__(self, block: Block, heads: Tensor, objective: Metric, generator: torch.Generator):
         self.categories = block.categories
         self._block, self._objective, self._generator = block, objective, generator
         self._individuals = heads[:, None].repeat(1, POPULATION, 1)

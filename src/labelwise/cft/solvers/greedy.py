@@ -8,39 +8,29 @@ from __future__ import annotations
 
 import torch
 
-from labelwise.cft.candidate_heads import Objective
-from labelwise.cft.evidence import Evidence, steps_in_words
+from labelwise.cft.evidence import Evidence, NewHeads, heads_of_steps
 from labelwise.cft.solvers.backprop import fit_backprop
 from labelwise.cft.solvers.genetic_paper import fit_genetic_paper
-from labelwise.cft.solvers.grid import Step
-from labelwise.cft.solvers.inputs import Problem
-from labelwise.cft.solvers.iterate import Optimised
+from labelwise.cft.solvers.inputs import SolverInput
 
 
-def fit_greedy(
-    problem: Problem, objective: Objective, *, budget: int, step: Step
-) -> tuple[torch.Tensor, torch.Tensor, list[str], list[Evidence]]:
-    """Run the three solvers and choose per category.
-
-    Returns
-    -------
-    weight (C, D), bias (C,), and per category the solver that won and the score of each
-    """
-    results: dict[str, Optimised] = {
-        "backprop (bce)": fit_backprop(problem, objective, loss="bce", budget=budget, step=step),
-        "backprop (asl)": fit_backprop(problem, objective, loss="asl", budget=budget, step=step),
-        "genetic": fit_genetic_paper(problem, objective, budget=budget, step=step),
-    }
-    found = list(results.values())
-    score = torch.stack([result.score_after for result in found], dim=1)
+def fit_greedy(inputs: SolverInput) -> NewHeads:
+    """Run the three solvers, and choose per category; ``method`` and ``evidence`` name the solver that won."""
+    results = [
+        fit_backprop(inputs, loss="bce"),
+        fit_backprop(inputs, loss="asl"),
+        fit_genetic_paper(inputs),
+    ]
+    score = torch.stack([result.score_after for result in results], dim=1)
     best = torch.nan_to_num(score, nan=-1.0).argmax(1)
     everyone = torch.arange(len(best), device=best.device)
-    weight = torch.stack([result.weight for result in found])[best, everyone]
-    bias = torch.stack([result.bias for result in found])[best, everyone]
-    words = [steps_in_words(name, result)[0] for name, result in results.items()]
+    weight = torch.stack([result.weight for result in results])[best, everyone]
+    bias = torch.stack([result.bias for result in results])[best, everyone]
+    names = ("backprop (bce)", "backprop (asl)", "genetic")
+    words = [heads_of_steps(name, result).method for name, result in zip(names, results, strict=True)]
     methods: list[str] = []
     evidence: list[Evidence] = []
     for c, (winner, scores) in enumerate(zip(best.tolist(), score.tolist(), strict=True)):
         methods.append(words[winner][c])
         evidence.append(tuple((words[k][c], scores[k], float(k == winner)) for k in range(len(words))))
-    return weight, bias, methods, evidence
+    return NewHeads(weight, bias, methods, evidence)

@@ -2,7 +2,7 @@
 
 Every category keeps a candidate when it is strictly better on ``select`` than all before it, the trained head first,
 and stops for itself when nothing better came for ``patience`` steps. Candidates are judged a window of steps at a time:
-one product and one ranking call for all of them, with the result that judging after every step has. What an optimiser
+one product and one ranking call for all of them. The result is that of judging after every step. What an optimiser
 computed past a category's stop is dropped.
 """
 
@@ -15,10 +15,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from labelwise.cft.candidate_heads import Objective
-from labelwise.cft.solvers.blocks import Block, blocks
-from labelwise.cft.solvers.grid import Step
-from labelwise.cft.solvers.inputs import Problem, linear_logits
+from labelwise.cft.solvers.coordinates import linear_logits
+from labelwise.cft.solvers.inputs import Block, SolverInput, blocks
 from labelwise.errors import ConfigError, DataError
 from labelwise.metrics.ranking import ranking
 
@@ -30,8 +28,8 @@ NARROW = 0.75
 
 
 @dataclass(frozen=True)
-class Optimised:
-    """The head of every category after optimisation.
+class IterativeResult:
+    """The head of every category after an iterative solver.
 
     Attributes
     ----------
@@ -40,7 +38,7 @@ class Optimised:
     steps : (C,) int64, steps taken until the stop; 0 for categories that cannot be fitted
     score_before, score_after : (C,) float64, objective on ``select``; NaN for categories that cannot be fitted
     fit_before : (C,) float64, objective of the old head on the known ``fit`` labels where that is what an optimiser
-        climbs, else NaN. Close to 1 there is nothing to climb: what changes is a random walk picked by ``select``
+        climbs, else NaN. Close to 1 there is nothing to climb, and ``select`` picks a point of a random walk
     """
 
     weight: Tensor
@@ -52,7 +50,7 @@ class Optimised:
     fit_before: Tensor
 
 
-class Trial(Protocol):
+class Optimiser(Protocol):
     """An optimiser at work on some categories, all at once."""
 
     categories: Tensor
@@ -66,8 +64,8 @@ class Trial(Protocol):
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The kept candidates as ``genes`` (C, G); the other fields are those of `Optimised`."""
+class BestGenes:
+    """The best candidates as ``genes`` (C, G); the other fields are those of `IterativeResult`."""
 
     genes: Tensor
     best_step: Tensor
@@ -75,80 +73,79 @@ class Kept:
     score_before: Tensor
     score_after: Tensor
 
-    def with_heads(self, weight: Tensor, bias: Tensor, fit_before: Tensor | None = None) -> Optimised:
+    def with_heads(self, weight: Tensor, bias: Tensor, fit_before: Tensor | None = None) -> IterativeResult:
         """The result, with the heads that the genes stand for."""
         evidence = (self.best_step, self.steps, self.score_before, self.score_after)
         fit_before = torch.full_like(self.score_before, torch.nan) if fit_before is None else fit_before
-        return Optimised(weight.contiguous(), bias.contiguous(), *evidence, fit_before)
+        return IterativeResult(weight.contiguous(), bias.contiguous(), *evidence, fit_before)
 
 
 def keep_best(
-    problem: Problem,
-    trials: Iterable[Trial],
+    inputs: SolverInput,
+    optimisers: Iterable[Optimiser],
     origin: Tensor,
     select_x: Tensor,
-    objective: Objective,
     *,
     steps: int,
     patience: int,
-    budget: int,
-    step: Step,
-) -> Kept:
-    """Let every trial run, judge its candidates on ``select`` and keep each category's best.
+) -> BestGenes:
+    """Let every optimiser run, judge its candidates on ``select``, and keep each category's best.
 
     Parameters
     ----------
-    trials : together they cover the categories that can be fitted, each once
+    optimisers : together they cover the categories that can be fitted, each once
     origin : (C, G) genes of the trained head
-    select_x : (M, R) or (M, C, R), what the weights among the genes multiply; a candidate's logit is the old head's
+    select_x : (M, R) or (M, C, R), what the weights among the genes multiply. A candidate's logit is the old head's
         plus ``x . (weights - origin's weights)``, so the old head's own score is met to the bit and rounding never
         passes for a gain
-    budget : float32 values that the candidates of a window and their logits may hold
+    steps, patience : steps of an optimiser at most, and steps without a gain after which a category stops
 
     Raises
     ------
     ConfigError
-        for fewer than one step or patience
+        For fewer than one step or patience.
     """
     if steps < 1 or patience < 1:
-        raise ConfigError(f"steps {steps}, patience {patience}: both must be at least 1")
-    old = linear_logits(problem.select.features, problem.weight, problem.bias)
-    categories = len(problem.bias)
+        raise ConfigError(f"steps {steps}, patience {patience}: expected at least 1 of both")
+    old = linear_logits(inputs.select.features, inputs.weight, inputs.bias)
+    categories = len(inputs.bias)
     genes = origin.clone()
-    best_step = torch.full((categories,), -1, device=problem.device)
+    best_step = torch.full((categories,), -1, device=inputs.device)
     taken = torch.zeros_like(best_step)
-    before = torch.full((categories,), torch.nan, dtype=torch.float64, device=problem.device)
+    before = torch.full((categories,), torch.nan, dtype=torch.float64, device=inputs.device)
     best = before.clone()
-    done, total = 0, int(problem.fittable().sum())
-    for trial in trials:
-        every = trial.categories
-        nothing = torch.zeros(len(every), 1, select_x.shape[-1], device=problem.device)
-        before[every] = best[every] = _score(problem, select_x, old, every, nothing, objective, budget)[:, 0]
+    done, total = 0, int(inputs.fittable.sum())
+    for optimiser in optimisers:
+        every = optimiser.categories
+        nothing = torch.zeros(len(every), 1, select_x.shape[-1], device=inputs.device)
+        before[every] = best[every] = _score(inputs, select_x, old, every, nothing)[:, 0]
         running = torch.ones_like(every, dtype=torch.bool)
         first = 0
         while first < steps and (left := int(running.sum())):
             if left <= NARROW * len(running):
-                trial.narrow(running.nonzero()[:, 0])
+                optimiser.narrow(running.nonzero()[:, 0])
                 running = running[running]
-            own = trial.categories
-            window = max(1, min(WINDOW, steps - first, budget // (len(own) * (3 * genes.shape[1] + 2 * len(old)))))
-            candidates = trial.advance(window)
+            own = optimiser.categories
+            window = max(
+                1, min(WINDOW, steps - first, inputs.budget // (len(own) * (3 * genes.shape[1] + 2 * len(old))))
+            )
+            candidates = optimiser.advance(window)
             change = (candidates - origin[own, None])[..., : select_x.shape[-1]]
-            score = _score(problem, select_x, old, own, change, objective, budget)
-            verdict = judge(score, best[own], best_step[own], first, patience)
-            better = running & (verdict.step >= first)
-            genes[own[better]] = candidates[better, verdict.step[better] - first]
-            best[own] = torch.where(running, verdict.score, best[own])
-            best_step[own] = torch.where(running, verdict.step, best_step[own])
-            taken[own] = torch.where(running, verdict.taken, taken[own])
-            running = running & ~verdict.stopped
+            score = _score(inputs, select_x, old, own, change)
+            state = early_stopping(score, best[own], best_step[own], first, patience)
+            better = running & (state.step >= first)
+            genes[own[better]] = candidates[better, state.step[better] - first]
+            best[own] = torch.where(running, state.score, best[own])
+            best_step[own] = torch.where(running, state.step, best_step[own])
+            taken[own] = torch.where(running, state.taken, taken[own])
+            running = running & ~state.stopped
             first += window
         done += len(every)
-        step(done, total)
-    return Kept(genes, best_step, taken, before, best)
+        inputs.progress(done, total)
+    return BestGenes(genes, best_step, taken, before, best)
 
 
-class Verdict(NamedTuple):
+class StoppingState(NamedTuple):
     """After a window of steps: the best score and its step, how many steps were taken, and whether that was the end."""
 
     score: Tensor
@@ -157,7 +154,7 @@ class Verdict(NamedTuple):
     stopped: Tensor
 
 
-def judge(score: Tensor, best: Tensor, best_step: Tensor, first: int, patience: int) -> Verdict:
+def early_stopping(score: Tensor, best: Tensor, best_step: Tensor, first: int, patience: int) -> StoppingState:
     """What judging after every single step would have decided (all (c,)).
 
     Parameters
@@ -172,21 +169,19 @@ def judge(score: Tensor, best: Tensor, best_step: Tensor, first: int, patience: 
     over = step - last >= patience
     stopped = over.any(1)
     end = torch.where(stopped, over.to(torch.int8).argmax(1), score.shape[1] - 1)[:, None]
-    return Verdict(record[:, 1:].gather(1, end)[:, 0], last.gather(1, end)[:, 0], first + end[:, 0] + 1, stopped)
+    return StoppingState(record[:, 1:].gather(1, end)[:, 0], last.gather(1, end)[:, 0], first + end[:, 0] + 1, stopped)
 
 
-def _score(
-    problem: Problem, x: Tensor, old: Tensor, categories: Tensor, change: Tensor, objective: Objective, budget: int
-) -> Tensor:
+def _score(inputs: SolverInput, x: Tensor, old: Tensor, categories: Tensor, change: Tensor) -> Tensor:
     """Objective (c, K) on ``select`` of heads that differ from the old ones by ``change`` (c, K, R)."""
-    place = torch.empty(len(problem.bias), dtype=torch.int64, device=problem.device)
-    place[categories] = torch.arange(len(categories), device=problem.device)
-    score = torch.empty(change.shape[:2], dtype=torch.float64, device=problem.device)
-    for part in blocks(x, problem.select.labels, None, categories, change.shape[1], budget):
+    place = torch.empty(len(inputs.bias), dtype=torch.int64, device=inputs.device)
+    place[categories] = torch.arange(len(categories), device=inputs.device)
+    score = torch.empty(change.shape[:2], dtype=torch.float64, device=inputs.device)
+    for part in blocks(x, inputs.select.labels, None, categories, change.shape[1], inputs.budget):
         own = place[part.categories]
         logits = part.product(change[own].transpose(1, 2)) + part.take(old)[..., None]
         found = ranking(logits.transpose(1, 2), part.label[:, None], known=part.weight[:, None] > 0)
-        score[own] = found.of(objective)
+        score[own] = found.of(inputs.objective)
     return score
 
 
@@ -197,15 +192,9 @@ def subset(block: Block, keep: Tensor) -> Block:
     return Block(block.categories[keep], x, block.label[keep], block.weight[keep], rows)
 
 
-def refuse_soft_labels(problem: Problem) -> None:
-    """A rank objective on ``fit`` asks which labels are 1 and which 0.
-
-    Raises
-    ------
-    DataError
-        naming the first soft label of ``fit``
-    """
-    labels = problem.fit.labels
+def refuse_soft_labels(inputs: SolverInput) -> None:
+    """Raise DataError with the first soft label of ``fit``: a rank objective needs labels that are 1 or 0."""
+    labels = inputs.fit.labels
     soft = ((labels > 0) & (labels < 1)).nonzero()
     if len(soft):
         row, category = soft[0].tolist()

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from labelwise.cft.solvers import blocks as known
-from labelwise.cft.solvers.blocks import DENSE_SHARE, Block, blocks
+from labelwise.cft.solvers.inputs import DENSE_SHARE, Block, blocks, known_deviation
 
 BUDGETS = (1, 2_000, 10**9)
 """One category at a time, a few, all."""
@@ -70,7 +69,7 @@ def test_every_known_label_is_there_once(seed: int, own: bool, weighted: bool, b
 def test_products_and_gradients_are_those_of_a_loop(
     own: bool, budget: int, dense_share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("labelwise.cft.solvers.blocks.DENSE_SHARE", dense_share)
+    monkeypatch.setattr("labelwise.cft.solvers.inputs.DENSE_SHARE", dense_share)
     x, labels, weight = case(1, own=own)
     n, columns = len(x), 3
     heads = torch.randn(6, 4, columns, generator=torch.Generator().manual_seed(2))
@@ -124,7 +123,7 @@ def test_labels_looked_at_a_few_rows_at_a_time_give_the_same_blocks(own: bool, m
     for budget in BUDGETS:
         whole = list(blocks(x, labels, weight, some, 2, budget))
         with monkeypatch.context() as patch:
-            patch.setattr(known, "LABEL_BYTES", 3 * 4 * len(some))
+            patch.setattr("labelwise.cft.solvers.inputs.LABEL_ENTRIES", 3 * len(some))
             parts = list(blocks(x, labels, weight, some, 2, budget))
         assert any(block.rows is not None for block in whole)
         for one, two in zip(whole, parts, strict=True):
@@ -139,7 +138,7 @@ def test_deviation_is_that_of_the_known_entries(shape: tuple[int, ...]) -> None:
     logits, weight = rng.normal(3, 2, (*shape, 40)), (rng.random((*shape[:1], *[1] * (len(shape) - 1), 40)) < 0.4)
     weight[0] = False
     expected = np.where(weight, logits, np.nan)[1:]
-    found = known.known_deviation(torch.from_numpy(logits), torch.from_numpy(weight.astype(np.float64)))
+    found = known_deviation(torch.from_numpy(logits), torch.from_numpy(weight.astype(np.float64)))
     np.testing.assert_allclose(found[1:], np.nanstd(expected, axis=-1), rtol=1e-9)
     assert not found[0].any()
 

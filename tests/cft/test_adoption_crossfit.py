@@ -7,16 +7,15 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from labelwise.cft.adoption import adopt_mean
-from labelwise.cft.candidate_heads import Heads, Objective
-from labelwise.cft.crossfit import SPLITS, cross_fitted_gain
+from labelwise.cft.adoption import HALVINGS, CandidateHeads, SelectRows, adopt_mean, cross_fitted_gain
 from labelwise.cft.finetuner import CategoryWiseFineTuner
+from labelwise.metrics.ranking import Metric
 
 DIM, CATEGORIES, COLUMNS = 6, 4, 3
 
 
-def case(rows: int, seed: int) -> tuple[Heads, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Heads of which some rank better than the old one, on partly known labels; category 3 has no positive."""
+def case(rows: int, seed: int) -> tuple[CandidateHeads, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """CandidateHeads of which some rank better than the old one, on partly known labels; category 3 has no positive."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(rows, DIM, generator=generator)
     truth = torch.randn(DIM, CATEGORIES, generator=generator)
@@ -26,10 +25,12 @@ def case(rows: int, seed: int) -> tuple[Heads, torch.Tensor, torch.Tensor, torch
     weight = truth.T[..., None] + torch.randn(CATEGORIES, DIM, COLUMNS, generator=generator)
     pull = torch.tensor([0.0, 0.0, 1.0]).expand(CATEGORIES, COLUMNS)
     old = x @ (truth + 2 * torch.randn(DIM, CATEGORIES, generator=generator))
-    return Heads(weight, torch.randn(CATEGORIES, COLUMNS, generator=generator), pull), x, labels, old
+    return CandidateHeads(weight, torch.randn(CATEGORIES, COLUMNS, generator=generator), pull), x, labels, old
 
 
-def by_hand(heads: Heads, x: torch.Tensor, labels: torch.Tensor, old: torch.Tensor, seed: int, objective: str) -> float:
+def by_hand(
+    heads: CandidateHeads, x: torch.Tensor, labels: torch.Tensor, old: torch.Tensor, seed: int, objective: str
+) -> float:
     """One category, one half, one candidate at a time; scikit-learn scores."""
     score_of = average_precision_score if objective == "ap" else roc_auc_score
     generator = torch.Generator().manual_seed(seed)
@@ -41,7 +42,7 @@ def by_hand(heads: Heads, x: torch.Tensor, labels: torch.Tensor, old: torch.Tens
         ]
         return [values.double().numpy() for values in (old[rows, c], *new)]
 
-    for _ in range(SPLITS):
+    for _ in range(HALVINGS):
         halves = torch.randperm(len(x), generator=generator).chunk(2)
         for own, other in (halves, halves[::-1]):
             score = torch.full((CATEGORIES, 1 + COLUMNS), torch.nan, dtype=torch.float64)
@@ -67,9 +68,9 @@ def by_hand(heads: Heads, x: torch.Tensor, labels: torch.Tensor, old: torch.Tens
 
 @pytest.mark.parametrize("objective", ["ap", "auc"])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_against_a_loop(objective: Objective, seed: int) -> None:
+def test_against_a_loop(objective: Metric, seed: int) -> None:
     heads, x, labels, old = case(101, seed)
-    found = cross_fitted_gain(heads, x, labels, old, torch.arange(3), objective, budget=10**6, seed=seed)
+    found = cross_fitted_gain(heads, SelectRows(x, labels, old, torch.arange(3), objective, 10**6), seed)
     assert found == pytest.approx(by_hand(heads, x, labels, old, seed, objective), abs=1e-5)
 
 
@@ -77,9 +78,9 @@ def test_what_cannot_be_told_is_none() -> None:
     heads, x, labels, old = case(40, 0)
     labels[:, :3] = torch.nan
     labels[0, :3], labels[1, :3] = 1.0, 0.0  # never both kinds in both halves
-    assert cross_fitted_gain(heads, x, labels, old, torch.arange(3), "ap", budget=10**6, seed=0) is None
-    one = [values[:1] for values in (x, labels, old)]
-    assert cross_fitted_gain(heads, *one, torch.arange(3), "ap", budget=10**6, seed=0) is None
+    assert cross_fitted_gain(heads, SelectRows(x, labels, old, torch.arange(3), "ap", 10**6), 0) is None
+    one = SelectRows(x, labels, old, torch.arange(3), "ap", 10**6).take(torch.tensor([0]))
+    assert cross_fitted_gain(heads, one, 0) is None
 
 
 def data(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

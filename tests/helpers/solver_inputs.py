@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from labelwise.cft.solvers.inputs import Problem, Split
+from labelwise.cft.solvers.inputs import SolverInput, Split
 
 SCORES: dict[str, Callable[..., float]] = {"ap": average_precision_score, "auc": roc_auc_score}
 
 
-def make_problem(
+def make_inputs(
     seed: int = 0,
     *,
     categories: int = 4,
@@ -26,7 +26,7 @@ def make_problem(
     known: float = 0.7,
     own: bool = False,
     gap: bool = False,
-) -> Problem:
+) -> SolverInput:
     """Partly known labels and a head that is a poor guess at the truth.
 
     ``own``: features (N, C, D); ``gap``: category 1 knows no positive in ``fit``.
@@ -46,12 +46,12 @@ def make_problem(
     if gap:
         fit.labels[fit.labels[:, 1] == 1, 1] = torch.nan
     weight = (truth + 1.2 * rng.normal(size=truth.shape)).astype(np.float32)
-    return Problem(fit, select, torch.from_numpy(weight), torch.from_numpy(truth[:, 0].astype(np.float32)), seed)
+    return SolverInput(fit, select, torch.from_numpy(weight), torch.from_numpy(truth[:, 0].astype(np.float32)), seed)
 
 
-def with_fit(problem: Problem, **changes: Any) -> Problem:
-    """The problem with fields of its ``fit`` split replaced."""
-    return dataclasses.replace(problem, fit=dataclasses.replace(problem.fit, **changes))
+def with_fit(inputs: SolverInput, **changes: Any) -> SolverInput:
+    """The inputs with fields of its ``fit`` split replaced."""
+    return dataclasses.replace(inputs, fit=dataclasses.replace(inputs.fit, **changes))
 
 
 def known_rows(split: Split, category: int) -> tuple[Tensor, Tensor]:
@@ -67,11 +67,11 @@ def score(objective: str, x: Tensor, y: Tensor, head: NDArray[Any]) -> float:
 
 
 def plain_loop(
-    problem: Problem, category: int, objective: str, heads: Iterator[NDArray[Any]], steps: int, patience: int
+    inputs: SolverInput, category: int, objective: str, heads: Iterator[NDArray[Any]], steps: int, patience: int
 ) -> tuple[NDArray[Any], int, int, float]:
     """The paper's loop for one category: best head, its step, steps taken, its score on ``select``."""
-    x, y = known_rows(problem.select, category)
-    best = np.append(problem.weight[category].numpy(), problem.bias[category].item())
+    x, y = known_rows(inputs.select, category)
+    best = np.append(inputs.weight[category].numpy(), inputs.bias[category].item())
     best_score, best_step = score(objective, x, y, best), -1
     for step in range(steps):
         head = next(heads)
