@@ -51,7 +51,9 @@ def _command(name: str, command: Any) -> list[str]:
             words.append(str(info.metavar or key.upper()) if required else f"[{info.metavar or key.upper()}]")
             arguments.append(f"| `{words[-1]}` | {_cell(info.help)} |")
         else:
-            flags = ", ".join(info.param_decls or ["--" + key.replace("_", "-")])
+            named = [info.default, *info.param_decls]  # typer takes the first name for a default until it is asked
+            flags = [name for name in named if isinstance(name, str) and name.startswith("-")]
+            flags = ", ".join(flags) or "--" + key.replace("_", "-")
             unset = required or parameter.default is None or parameter.default is False
             default = "required" if required else "" if unset else f"`{parameter.default}`"
             options.append(f"| `{flags}` | {_values(kind)} | {default} | {_cell(info.help)} |")

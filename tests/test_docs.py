@@ -168,14 +168,16 @@ def test_files_that_are_named_exist(page):
         assert (ROOT / path).exists(), path
 
 
-def test_the_reference_names_every_command():
-    page = HOOKS.cli_page()
-    told = typer.testing.CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200", "TERM": "dumb"}).stdout
-    names = re.findall(r"^\W*([a-z]+)  +\S", told.partition("Commands")[2], re.MULTILINE)
-    assert len(names) > 8
-    for name in names:
-        assert f"## labelwise {name}" in page
-    assert "| `--objective` | " in page and "| `RUN` | " in page and "`--seeds`" in page
+def test_the_reference_names_every_command_and_option():
+    parts = HOOKS.cli_page().split("\n## labelwise ")[1:]
+    runner, env = typer.testing.CliRunner(), {"COLUMNS": "200", "TERM": "dumb"}
+    told = runner.invoke(app, ["--help"], env=env).stdout + runner.invoke(app, ["data", "--help"], env=env).stdout
+    names = {part.partition("\n")[0].split()[-1] for part in parts}
+    assert names | {"data"} == set(re.findall(r"^\W*([a-z]+)  +[A-Z]", told, re.MULTILINE))
+    for part in parts:
+        told = runner.invoke(app, [*part.partition("\n")[0].split(), "--help"], env=env).stdout
+        flags = set(re.findall(r"^\| `(--[\w-]+)` \|", part, re.MULTILINE))
+        assert flags | {"--help"} == set(re.findall(r"^\W*?(--[\w-]+)", told, re.MULTILINE))
 
 
 def test_the_reference_of_recipes_names_every_key_with_its_default():
