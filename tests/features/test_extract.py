@@ -242,7 +242,7 @@ def test_what_does_not_fit_into_half_precision(tmp_path, data, model):
     ("name", "options", "error", "message"),
     [
         ("test_resnet", {}, ConfigError, "test_resnet: no such checkpoint; a network's name needs either --weights"),
-        ("test_resnet", {"precision": "bf16"}, ConfigError, "--precision bf16: use one of fp16, fp32"),
+        ("test_resnet", {"precision": "bf16"}, ConfigError, "precision: expected one of fp16, fp32, got 'bf16'"),
         ("no_such_net", {"weights": "w"}, ModelError, "no network called 'no_such_net'"),
         ("test_vit", {"weights": "w"}, ModelError, "weights of another architecture"),
         ("small-narrow", {"pretrained": True}, ModelError, "no pretrained weights of small-narrow"),

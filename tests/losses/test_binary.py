@@ -200,7 +200,7 @@ def test_losses_by_name_have_their_options():
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("mse", {}, "'mse' is not one of bce, focal, asl, hill"),
+        ("mse", {}, "loss: expected one of bce, focal, asl, hill, got 'mse'"),
         ("focal", {"gamma": -1}, "at least 0"),
         ("asl", {"gamma_positive": -0.5}, "gamma_positive -0.5"),
         ("asl", {"margin": 1.0}, r"margin must be in \[0, 1\)"),

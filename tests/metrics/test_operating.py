@@ -184,7 +184,7 @@ def test_bad_input():
         threshold_for(np.full((3, 2), NAN), labels, ThresholdRule())
     with pytest.raises(DataError, match="soft"):
         threshold_for(scores, labels + 0.5, ThresholdRule())
-    with pytest.raises(ConfigError, match=r"'f2'.*max-f1"):
+    with pytest.raises(ConfigError, match=r"one of max-f1.*'f2'"):
         ThresholdRule("f2")  # type: ignore[arg-type]
     for target in (0.0, 1.1, NAN):
         with pytest.raises(ConfigError, match=r"within \(0, 1\]"):

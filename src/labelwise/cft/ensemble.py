@@ -6,14 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 import labelwise
-from labelwise.config import Metric
+from labelwise.config import EnsembleMean, Metric, check_choice
 from labelwise.data.files import read_arrays
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.metrics.bootstrap import ranking_gain_intervals
@@ -24,8 +23,6 @@ from labelwise.runs import RUN, SCHEMA, environment, write_json
 from labelwise.settings import Section
 
 PREDICTIONS = "predictions.npz"
-
-How = Literal["logit", "probability", "rank"]
 
 
 @dataclass(frozen=True)
@@ -41,17 +38,24 @@ class Predictions:
     categories: tuple[str, ...]
 
 
-def combine(logits: Sequence[NDArray[np.floating]], how: How) -> NDArray[np.float64]:
+def combine(logits: Sequence[NDArray[np.floating]], how: EnsembleMean) -> NDArray[np.float64]:
     """The mean of several models' logits, probabilities, or ranks within each category (ties share a rank).
 
     Parameters
     ----------
     logits : each (N, C)
+    how : what the mean is taken of
 
     Returns
     -------
     (N, C) scores; their order is what counts
+
+    Raises
+    ------
+    ConfigError
+        For another ``how``.
     """
+    check_choice("how", how, EnsembleMean)
     parts = [np.asarray(values, np.float64) for values in logits]
     if how == "probability":
         parts = [torch.sigmoid(torch.from_numpy(values)).numpy() for values in parts]
@@ -89,7 +93,7 @@ def read_predictions(run: Path) -> Predictions:
 class EnsembleConfig(Section):
     """Options of ``labelwise ensemble``."""
 
-    how: How = "rank"
+    how: EnsembleMean = "rank"
     objective: Metric = "ap"
 
 

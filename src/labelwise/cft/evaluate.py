@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from labelwise.cft.evidence import CategoryReport
 from labelwise.cft.solvers.coordinates import linear_logits
 from labelwise.cft.solvers.inputs import Rows
+from labelwise.config import SplitName
 from labelwise.data.dataset import SPLITS
 from labelwise.features.file import FeatureSet
 from labelwise.features.shards import LABEL_BYTES, chunks
@@ -121,7 +122,7 @@ def hard_labels(labels: Floats) -> Floats:
     return np.where((labels == 0) | (labels == 1), labels, np.float32(np.nan))
 
 
-def _measure(data: FeatureSet, split: str, old: Head, new: Head) -> Measured:
+def _measure(data: FeatureSet, split: SplitName, old: Head, new: Head) -> Measured:
     rows = data.rows(split)
     labels = hard_labels(data.labels[rows])
     before, after = old.logits(data, rows), new.logits(data, rows)
@@ -130,7 +131,7 @@ def _measure(data: FeatureSet, split: str, old: Head, new: Head) -> Measured:
     return Measured(labels, before, after, (first, second))
 
 
-def _counts(data: FeatureSet, split: str) -> dict[str, NDArray[np.int64]]:
+def _counts(data: FeatureSet, split: SplitName) -> dict[str, NDArray[np.int64]]:
     """(C,) labels of each kind, counted a few rows at a time, so that nothing of the size of all labels is made."""
     kinds: dict[str, Callable[[Floats], NDArray[np.bool_]]] = {
         "positive": lambda part: part >= 0.5,

@@ -21,7 +21,7 @@ from labelwise.cft.ensemble import PREDICTIONS
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
 from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers.inputs import Rows, SolverInput, Split, blank_uncertain, hold_out_rows
-from labelwise.config import CftConfig
+from labelwise.config import CftConfig, SplitName
 from labelwise.data.dataset import sample_keys
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.features.file import MARKER, FeatureSet, read_features
@@ -137,7 +137,7 @@ def _with_select(data: FeatureSet, config: CftConfig) -> FeatureSet:
     return dataclasses.replace(data, split=split)
 
 
-def _split(data: FeatureSet, name: str, config: CftConfig) -> Split:
+def _split(data: FeatureSet, name: SplitName, config: CftConfig) -> Split:
     rows = data.rows(name)
     labels = torch.from_numpy(data.labels[rows])  # a copy: it is written to
     if name == "fit" and config.uncertain != "unknown":

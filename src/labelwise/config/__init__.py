@@ -1,6 +1,6 @@
 """Every option of a recipe, typed. Unknown keys are refused; a run saves the configuration it resolved."""
 
-from labelwise.config.cft import CftConfig
+from labelwise.config.cft import BaseHead, CftConfig, CftMethod, CftPreset, EnsembleMean
 from labelwise.config.chain import (
     BaselineConfig,
     ChainConfig,
@@ -19,6 +19,7 @@ from labelwise.config.data import (
     merge_views,
 )
 from labelwise.config.labels import (
+    BinaryLossName,
     LabelsConfig,
     PseudoConfig,
     Share,
@@ -29,13 +30,30 @@ from labelwise.config.labels import (
 )
 from labelwise.config.recipe import Recipe, load_recipe
 from labelwise.config.train import ModelConfig, TaxonomyConfig, TrainConfig, merge_train, parse_lr_steps
-from labelwise.config.types import Fraction, Metric, NonNegative, PositiveFloat, PositiveInt, Rate
+from labelwise.config.types import (
+    FeaturePrecision,
+    Fraction,
+    Metric,
+    NonNegative,
+    PositiveFloat,
+    PositiveInt,
+    Rate,
+    SplitName,
+    UnreadablePolicy,
+    check_choice,
+)
 
 __all__ = [
+    "BaseHead",
     "BaselineConfig",
+    "BinaryLossName",
     "CftConfig",
+    "CftMethod",
+    "CftPreset",
     "ChainConfig",
     "DataConfig",
+    "EnsembleMean",
+    "FeaturePrecision",
     "Fraction",
     "GenerationConfig",
     "JitterConfig",
@@ -53,14 +71,17 @@ __all__ = [
     "Recipe",
     "RefinedLabelsConfig",
     "Share",
+    "SplitName",
     "TaxonomyConfig",
     "TrainConfig",
     "UncertainName",
     "UncertainPolicy",
     "UnknownName",
     "UnknownPolicy",
+    "UnreadablePolicy",
     "ViewConfig",
     "VotesConfig",
+    "check_choice",
     "load_recipe",
     "merge_refined_labels",
     "merge_train",

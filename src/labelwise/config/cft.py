@@ -10,15 +10,23 @@ from labelwise.config.labels import UncertainPolicy
 from labelwise.config.types import Metric
 from labelwise.settings import Section
 
+CftMethod = Literal["auto", "logistic", "backprop", "genetic"]
+CftPreset = Literal["fast", "paper-2024"]
+BaseHead = Literal["assume-negative", "ignore"]
+"""What unknown labels count as while a first head is fitted."""
+
+EnsembleMean = Literal["logit", "probability", "rank"]
+"""What an ensemble takes the mean of."""
+
 
 class CftConfig(Section):
     """Options of ``labelwise cft``."""
 
     features: str = Field(description="feature file: .npz, or a folder of .npy")
     objective: Metric = "ap"
-    method: Literal["auto", "logistic", "backprop", "genetic"] = "auto"
-    preset: Literal["fast", "paper-2024"] | None = None
-    base: Literal["assume-negative", "ignore"] | None = Field(None, description="fit a first head where there is none")
+    method: CftMethod = "auto"
+    preset: CftPreset | None = None
+    base: BaseHead | None = Field(None, description="fit a first head where there is none")
     loss: Literal["bce", "asl"] = Field("bce", description="of backprop")
     uncertain: UncertainPolicy = Field("unknown", description="what uncertain fit labels count as")
     threshold: str | None = Field(None, description="max-f1, precision=X, recall=X or specificity=X, found on select")

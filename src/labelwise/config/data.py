@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from labelwise.config.types import Fraction, NonNegative, PositiveFloat, PositiveInt, Rate
+from labelwise.config.types import Fraction, NonNegative, PositiveFloat, PositiveInt, Rate, UnreadablePolicy
 from labelwise.errors import ConfigError
 from labelwise.settings import Section, resolve
 
@@ -95,7 +95,7 @@ class DataConfig(Section):
     select_share: Rate = Field(0.1, description="share of the training part held out to choose with")
     test_share: Rate = Field(0.2, description="share held out as test where the data has no split of its own")
     split_seed: int = Field(0, ge=0)
-    unreadable: Literal["fail", "skip"] = Field("fail", description="what an unreadable image does")
+    unreadable: UnreadablePolicy = Field("fail", description="what an unreadable image does")
     channels: Literal["auto", 1, 3] = "auto"
     memory: Literal["auto", "yes", "no"] = Field("auto", description="hold the decoded images in memory")
     memory_limit_gb: PositiveFloat = 4.0

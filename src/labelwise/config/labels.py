@@ -11,6 +11,7 @@ from labelwise.settings import Section
 
 # What training takes a label for that has no value; the strategies of labelwise.labels.strategies, which explain them.
 Share = tuple[Fraction, Fraction]
+BinaryLossName = Literal["bce", "focal", "asl", "hill"]
 UnknownName = Literal["ignore", "negative", "positive"]
 UncertainName = Literal["unknown", "negative", "positive", "smooth-negative", "smooth-positive"]
 UnknownPolicy = UnknownName | Share
@@ -27,7 +28,7 @@ class LabelsConfig(Section):
     uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
         "unknown", description=f"{' | '.join(get_args(UncertainName))} | [low, up], or by category"
     )
-    loss: Literal["bce", "focal", "asl", "hill"] = "bce"
+    loss: BinaryLossName = "bce"
     gamma_positive: NonNegative = Field(0.0, description="of asl")
     gamma_negative: NonNegative = Field(4.0, description="of asl")
     gamma: NonNegative = Field(2.0, description="of focal and hill")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
+
+from labelwise.errors import ConfigError
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -13,3 +15,26 @@ PositiveFloat = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Metric = Literal["ap", "auc"]
 """Average precision, or the area under the ROC curve."""
+
+SplitName = Literal["fit", "select", "test"]
+UnreadablePolicy = Literal["fail", "skip"]
+FeaturePrecision = Literal["fp16", "fp32"]
+
+
+def check_choice(option: str, value: object, choices: Any) -> None:
+    """Refuse a value that a ``Literal`` type does not list.
+
+    Parameters
+    ----------
+    option : what the message calls the option
+    value : what was given
+    choices : the ``Literal`` type
+
+    Raises
+    ------
+    ConfigError
+        Naming the option, the value and the allowed values.
+    """
+    allowed = get_args(choices)
+    if value not in allowed:
+        raise ConfigError(f"{option}: expected one of {', '.join(map(str, allowed))}, got {value!r}")

@@ -16,11 +16,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from labelwise.config import SplitName, check_choice
 from labelwise.data.decode import decode_image
 from labelwise.errors import DataError
 from labelwise.labels.table import LabelTable
 
-SPLITS = ("fit", "select", "test")
+SPLITS: tuple[SplitName, ...] = ("fit", "select", "test")
 
 
 class ImageSource(Protocol):
@@ -207,8 +208,9 @@ class Dataset:
         """Whether the images are decoded as they are asked for."""
         return not isinstance(self.source, Features | PixelArray)
 
-    def rows(self, split: str) -> NDArray[np.int64]:
-        """Rows of ``fit``, ``select`` or ``test``."""
+    def rows(self, split: SplitName) -> NDArray[np.int64]:
+        """Rows of one split."""
+        check_choice("split", split, SplitName)
         return np.flatnonzero(self.split == split).astype(np.int64)
 
     def sizes(self) -> dict[str, int]:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import labelwise
-from labelwise.config import Recipe
+from labelwise.config import FeaturePrecision, Recipe, check_choice
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
@@ -44,7 +44,7 @@ def extract_features(
     weights: Path | None = None,
     pretrained: bool = False,
     keep_head: bool = False,
-    precision: str = "fp16",
+    precision: FeaturePrecision = "fp16",
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Write the features of every sample of ``recipe.data`` to the folder ``out``, or go on where a killed run stopped.
@@ -67,8 +67,7 @@ def extract_features(
     LabelwiseError
         If network and data do not fit, the folder holds other features, or a feature does not fit into ``precision``.
     """
-    if precision not in _DTYPES:
-        raise ConfigError(f"--precision {precision}: use one of {', '.join(_DTYPES)}")
+    check_choice("precision", precision, FeaturePrecision)
     if out.suffix == ".npz":
         raise ConfigError(f"--out {out}: features are written to a folder, name one without .npz")
     runtime = start_runtime(recipe)

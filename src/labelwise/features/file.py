@@ -23,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from labelwise.config import SplitName, check_choice
 from labelwise.data.dataset import SPLITS
 from labelwise.data.files import read_arrays, text
 from labelwise.errors import DataError
@@ -96,8 +97,9 @@ class FeatureSet:
         """Length D of a feature vector."""
         return int(self.features.shape[-1])
 
-    def rows(self, split: str) -> NDArray[np.int64]:
-        """Rows of ``fit``, ``select`` or ``test``."""
+    def rows(self, split: SplitName) -> NDArray[np.int64]:
+        """Rows of one split."""
+        check_choice("split", split, SplitName)
         return np.flatnonzero(self.split == split).astype(np.int64)
 
     def sizes(self) -> dict[str, int]:

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig, Recipe, ViewConfig
-from labelwise.data.dataset import SPLITS, Dataset, Features
+from labelwise.config import DataConfig, Recipe, SplitName, ViewConfig, check_choice
+from labelwise.data.dataset import Dataset, Features
 from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset, studies_of
 from labelwise.data.readers.chexpert import COMPETITION
@@ -39,7 +39,7 @@ DECIDED = 0.5
 """Probability at or above which a category is named."""
 
 
-def evaluate_checkpoint(path: Path, recipe: Recipe, split: str) -> dict[str, Any]:
+def evaluate_checkpoint(path: Path, recipe: Recipe, split: SplitName) -> dict[str, Any]:
     """Scores of the checkpoint at ``path`` on one split of ``recipe.data``.
 
     Multi-label data are scored by :func:`labelwise.metrics.multilabel.multilabel_scores` at 0.5, and under ``tuned`` by
@@ -52,8 +52,7 @@ def evaluate_checkpoint(path: Path, recipe: Recipe, split: str) -> dict[str, Any
     LabelwiseError
         If the split is empty, or the checkpoint knows other classes or inputs than the data, or is of the other kind.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"--split {split}: use one of {', '.join(SPLITS)}")
+    check_choice("split", split, SplitName)
     model, card = checkpoint.load(path)
     dataset = load_dataset(recipe.data)
     rows = dataset.rows(split)
@@ -118,7 +117,7 @@ def _check_task(card: dict[str, Any], dataset: Dataset, path: Path) -> None:
 
 
 def _multi_label(
-    dataset: Dataset, table: LabelTable, split: str, logits_of: Callable[[NDArray[np.int64]], torch.Tensor]
+    dataset: Dataset, table: LabelTable, split: SplitName, logits_of: Callable[[NDArray[np.int64]], torch.Tensor]
 ) -> dict[str, Any]:
     """Scores at 0.5 and at thresholds that were found on other samples than they are scored on."""
     rows, select = dataset.rows(split), dataset.rows("select")

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from labelwise.config import BinaryLossName, check_choice
 from labelwise.errors import ConfigError
 
 BinaryLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -131,7 +131,7 @@ def asymmetric_loss(
 
 
 def make_loss(
-    name: Literal["bce", "focal", "asl", "hill"],
+    name: BinaryLossName,
     *,
     gamma: float = 2.0,
     gamma_negative: float = 4.0,
@@ -149,6 +149,7 @@ def make_loss(
     ConfigError
         For another name, a negative power, or a margin outside [0, 1).
     """
+    check_choice("loss", name, BinaryLossName)
     if min(gamma, gamma_negative, gamma_positive) < 0:
         raise ConfigError(
             f"loss {name}: focusing powers must be at least 0, got gamma {gamma:g}, "
@@ -165,7 +166,6 @@ def make_loss(
             return partial(hill_loss, gamma=gamma)
         case "asl":
             return partial(asymmetric_loss, gamma_negative=gamma_negative, gamma_positive=gamma_positive, margin=margin)
-    raise ConfigError(f"loss: {name!r} is not one of bce, focal, asl, hill")
 
 
 def _focal(x: Tensor, gamma: float) -> Tensor:

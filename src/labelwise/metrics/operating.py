@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from labelwise.config import check_choice
 from labelwise.errors import ConfigError, DataError
 
 RuleKind = Literal["max-f1", "precision", "recall", "sensitivity", "specificity"]
@@ -40,9 +41,7 @@ class ThresholdRule:
     target: float = 1.0
 
     def __post_init__(self) -> None:
-        kinds = ("max-f1", "precision", "recall", "sensitivity", "specificity")
-        if self.kind not in kinds:
-            raise ConfigError(f"threshold rule {self.kind!r}: use one of {', '.join(kinds)}")
+        check_choice("threshold rule", self.kind, RuleKind)
         if not 0 < self.target <= 1:
             raise ConfigError(f"threshold rule {self.kind}: the target {self.target:g} is not within (0, 1]")
 

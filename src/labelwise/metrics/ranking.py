@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelwise.config import Metric
+from labelwise.config import Metric, check_choice
 from labelwise.errors import DataError
 
 Array = Tensor | NDArray[Any]
@@ -52,6 +52,7 @@ class Ranking:
 
     def of(self, metric: Metric) -> Tensor:
         """(...,) the values of one of the two."""
+        check_choice("metric", metric, Metric)
         return self.ap if metric == "ap" else self.auc
 
 

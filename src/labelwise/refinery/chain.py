@@ -16,13 +16,12 @@ from labelwise.config import (
 )
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
-from labelwise.data.readers import load_dataset, views_of
-from labelwise.models import checkpoint
+from labelwise.models import checkpoint, zoo
 from labelwise.refinery import controls, pretrained
-from labelwise.refinery.checks import kept_if_refused, open_run, refuse_early, warn_of_lonely_positives
+from labelwise.refinery.checks import kept_if_refused, open_run, prepare, warn_of_lonely_positives
 from labelwise.refinery.context import NetworkSpec, Refinery, TrainingContext, load_refinery
 from labelwise.refinery.gallery import write_gallery
-from labelwise.refinery.generations import generation_of
+from labelwise.refinery.generations import generation_of, without_chain
 from labelwise.refinery.multi_label import MultiLabel
 from labelwise.refinery.network import train_network
 from labelwise.refinery.regime import judge, judge_stopped
@@ -66,10 +65,9 @@ def refine(
         If the data, a network, or the folder cannot be used.
     """
     runtime = start_runtime(recipe, out)
-    data = dataset or load_dataset(recipe.data)
-    if dataset is None:
-        recipe = recipe.model_copy(update={"views": views_of(recipe.data, recipe.views)})
-    refuse_early(recipe, data, baselines)
+    recipe, data = prepare(recipe, baselines, dataset)
+    for number in range(1, recipe.chain.generations + 1):
+        zoo.refuse_unknown(generation_of(recipe, number).model.name)
     first = replace(make_context(recipe, data, runtime, out, recipe.seed, quiet), network_cache=network_cache)
     with kept_if_refused(out, runtime.is_main):
         if runtime.is_main:
@@ -226,8 +224,6 @@ def _gallery(context: TrainingContext, chain: list[Row], out: Path) -> None:
     write_gallery(context, model.to(context.runtime.device), last["name"])
 
 
-def train(recipe: Recipe, out: Path, *, quiet: bool = False) -> dict[str, Any]:
+def train(recipe: Recipe, out: Path, *, quiet: bool = False, dataset: Dataset | None = None) -> dict[str, Any]:
     """One network on the given labels: a chain of one generation, for its whole schedule."""
-    alone = {"generations": 1, "refinery": (), "first": "full"}
-    single = recipe.model_copy(update={"chain": recipe.chain.model_copy(update=alone)})
-    return refine(single, out, quiet=quiet, kind="train")
+    return refine(without_chain(recipe), out, quiet=quiet, dataset=dataset, kind="train")

@@ -1,4 +1,7 @@
-"""What a run refuses, warns of and writes down before anything is trained."""
+"""What a run refuses, warns of and writes down before anything is trained.
+
+Nothing here needs torch: a mistake in a recipe or in the data is told before torch is loaded, in about a second.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,41 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import labelwise
 from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset
+from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.labels.missingness import in_words, only_positives_known
-from labelwise.models import zoo
-from labelwise.models.classifier import InputSpec
 from labelwise.refinery.generations import Generation, chooses, generation_of
 from labelwise.runs import CONFIG, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
 from labelwise.settings import dump_yaml
+
+if TYPE_CHECKING:
+    from labelwise.models.classifier import InputSpec
+
+
+def prepare(recipe: Recipe, baselines: bool = False, dataset: Dataset | None = None) -> tuple[Recipe, Dataset]:
+    """The recipe with views that fit the data, and the data; whatever can be refused without a network is refused.
+
+    Parameters
+    ----------
+    recipe : names the data
+    baselines : whether the controls are trained, too
+    dataset : takes the place of ``recipe.data``
+
+    Raises
+    ------
+    LabelwiseError
+        As :func:`labelwise.data.readers.load_dataset` and :func:`refuse_early`.
+    """
+    if dataset is None:
+        dataset = load_dataset(recipe.data)
+        recipe = recipe.model_copy(update={"views": views_of(recipe.data, recipe.views)})
+    refuse_early(recipe, dataset, baselines)
+    return recipe, dataset
 
 
 def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
@@ -26,7 +52,7 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
     Raises
     ------
     LabelwiseError
-        If a split is missing that is needed, a network is unknown, or options do not go together.
+        If a split is missing that is needed, or options do not go together.
     """
     if not len(data.rows("fit")):
         raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
@@ -34,7 +60,6 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
         raise DataError(f"{data.name}: nothing is held out to choose with; set data.select_share above 0")
     for number in range(1, recipe.chain.generations + 1):
         generation = generation_of(recipe, number)
-        zoo.refuse_unknown(generation.model.name)
         if data.table is not None and generation.train.taxonomy is not None:
             raise ConfigError("train.taxonomy: it spreads the one label of a sample, these have several; leave it out")
         if data.table is None and (generation.labelled_by > 0 or recipe.chain.refinery):

@@ -48,6 +48,12 @@ def generation_of(recipe: Recipe, number: int) -> Generation:
     )
 
 
+def without_chain(recipe: Recipe) -> Recipe:
+    """The recipe of one network that learns from the given labels, for its whole schedule."""
+    alone = {"generations": 1, "refinery": (), "first": "full"}
+    return recipe.model_copy(update={"chain": recipe.chain.model_copy(update=alone)})
+
+
 def chooses(recipe: Recipe) -> bool:
     """Whether anything of the chain is chosen on select."""
     chain = recipe.chain

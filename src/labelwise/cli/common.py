@@ -1,0 +1,87 @@
+"""What all commands share: the application, options that several commands have, and how results are shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+# Set before torch is imported by a command: two libraries of threads on one core help nobody.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import typer
+from rich.console import Console
+
+from labelwise.config import Metric, Recipe, load_recipe
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Better image classifiers by working on their labels.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at data before anything is trained.")
+app.add_typer(data_app, name="data")
+
+RecipeArgument = Annotated[
+    Path | None, typer.Argument(help="YAML recipe. Without one, every option has its default.", metavar="RECIPE")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/NAME of the recipe.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Set one option: section.key=value. May be given several times.")
+]
+SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="First random seed.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+PrintConfigOption = Annotated[bool, typer.Option("--print-config", help="Print the resolved recipe and stop.")]
+ModelArgument = Annotated[
+    Path, typer.Argument(help="Checkpoint folder, such as RUN/seed-0/generation-2.", metavar="MODEL")
+]
+DataOption = Annotated[str, typer.Option("--data", help="Data source, or a recipe (.yaml) with a data section.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", help="File with the weights of the network (.safetensors or .pt).")
+]
+PretrainedOption = Annotated[bool, typer.Option("--pretrained", help="Download the published weights of the network.")]
+ObjectiveOption = Annotated[Metric, typer.Option(help="Metric: average precision, or area under the ROC curve.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def read_recipe(path: Path | None, overrides: list[str] | None, seed: int | None, seeds: int | None = None) -> Recipe:
+    """The recipe of a file, or the defaults, with what the command line says over it."""
+    changes = list(overrides or [])
+    changes += [f"seed={seed}"] if seed is not None else []
+    changes += [f"seeds={seeds}"] if seeds is not None else []
+    return load_recipe(path, changes)
+
+
+def data_recipe(data: str, overrides: list[str] | None) -> Recipe:
+    """A recipe whose data section is that of a recipe file, or has ``data`` as its source."""
+    if data.endswith((".yaml", ".yml")):
+        return load_recipe(Path(data), overrides or [])
+    return load_recipe(None, [f"data.source={json.dumps(data)}", *(overrides or [])])
+
+
+def make_console(width: int | None = None) -> Console:
+    """A console that takes brackets and colons in the user's names neither for markup nor for emoji."""
+    return Console(width=width, markup=False, emoji=False)
+
+
+def show_run(results: dict[str, object], folder: Path) -> None:
+    """Table, summary and report of a finished run, once, by the main process."""
+    if int(os.environ.get("RANK", "0")):
+        return
+    from labelwise.report.cft_terminal import CFT_WIDTH, cft_summary_lines, cft_table
+    from labelwise.report.html import write_report
+    from labelwise.report.terminal import results_table, summary_lines
+
+    page = write_report(folder)
+    console = make_console()
+    multi_label = results["kind"] == "cft"
+    if multi_label:  # a narrower terminal folds its lines, which loses less than cutting columns off
+        make_console(max(console.width, CFT_WIDTH)).print(cft_table(results))
+    else:
+        console.print(results_table(results))
+    for line in cft_summary_lines(results) if multi_label else summary_lines(results):
+        console.print(line, soft_wrap=True)
+    console.print(f"report: {page}", soft_wrap=True)

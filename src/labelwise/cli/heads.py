@@ -1,0 +1,130 @@
+"""Commands around category-wise fine-tuning: features, cft and ensemble."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelwise.cli.common import (
+    DataOption,
+    ObjectiveOption,
+    PretrainedOption,
+    QuietOption,
+    SetOption,
+    WeightsOption,
+    app,
+    data_recipe,
+    make_console,
+    show_run,
+)
+from labelwise.config import (
+    BaseHead,
+    CftConfig,
+    CftMethod,
+    CftPreset,
+    EnsembleMean,
+    FeaturePrecision,
+    UncertainName,
+)
+from labelwise.settings import resolve
+
+
+@app.command(epilog="Example: labelwise features resnet50.a1_in1k --pretrained --data photos.npz --out runs/features")
+def features(
+    model: Annotated[
+        str,
+        typer.Argument(help="Checkpoint folder, or a network: a timm name, torchvision/NAME, package.module:function."),
+    ],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write. An interrupted command continues in it.")],
+    weights: WeightsOption = None,
+    pretrained: PretrainedOption = False,
+    keep_head: Annotated[
+        bool, typer.Option("--keep-head", help="The network's outputs are the categories of the data, in their order.")
+    ] = False,
+    precision: Annotated[FeaturePrecision, typer.Option(help="Number format of the features in the file.")] = "fp16",
+    overrides: SetOption = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Compute the penultimate features of every sample, once. `labelwise cft` works on these.
+
+    The folder also holds the labels, and the head of the network where its outputs are the categories of the data.
+    """
+    recipe = data_recipe(data, overrides)
+    from labelwise.features.extract import extract_features
+
+    found = extract_features(
+        model,
+        recipe,
+        out,
+        weights=weights,
+        pretrained=pretrained,
+        keep_head=keep_head,
+        precision=precision,
+        quiet=quiet,
+    )
+    if not int(os.environ.get("RANK", "0")):
+        head = "with its head" if found["head"] else "without a head"
+        size = f"{found['rows']:,} x {found['dim']:,} features ({found['precision']}) {head}"
+        make_console().print(
+            f"{size}, {found['images_per_second']:.0f} a second -> {out}", soft_wrap=True, highlight=False
+        )
+
+
+@app.command(epilog="Example: labelwise cft features.npz --objective ap --out runs/cft   (no head: --base ignore)")
+def cft(
+    features: Annotated[Path, typer.Argument(help="Feature file: .npz, or a folder of .npy files.", metavar="F")],
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/NAME-cft.")] = None,
+    objective: ObjectiveOption = "ap",
+    method: Annotated[CftMethod, typer.Option(help="Solver. auto compares several on select.")] = "auto",
+    preset: Annotated[
+        CftPreset | None, typer.Option(help="Settings of the solver. paper-2024: the published ones.")
+    ] = None,
+    base: Annotated[
+        BaseHead | None, typer.Option(help="Fit a first head. What unknown labels count as while it is fitted.")
+    ] = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(help="Rule for each category: max-f1, precision=X, recall=X or specificity=X."),
+    ] = None,
+    uncertain: Annotated[UncertainName, typer.Option(help="What uncertain fit labels count as.")] = "unknown",
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Set any other option: key=value.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
+    quiet: QuietOption = False,
+) -> None:
+    """Re-fit the logistic regression of every category on its known labels.
+
+    A category keeps its old head unless the select split says that the new one is better.
+    """
+    values = {
+        "features": str(features),
+        "objective": objective,
+        "method": method,
+        "preset": preset,
+        "base": base,
+        "threshold": threshold,
+        "uncertain": uncertain,
+        "seed": seed,
+    }
+    config = resolve(CftConfig, values, overrides or [])
+    from labelwise.cft.run import run_cft
+
+    folder = out or Path("runs") / f"{features.stem}-cft"
+    show_run(run_cft(config, folder, quiet=quiet), folder)
+
+
+@app.command(epilog="Example: labelwise ensemble runs/cft-a runs/cft-b --how rank --out runs/both")
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of CFT runs on the same samples.", metavar="RUN...")],
+    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/ensemble"),
+    how: Annotated[EnsembleMean, typer.Option(help="What the mean is taken of.")] = "rank",
+    objective: ObjectiveOption = "ap",
+) -> None:
+    """Score the mean of several fine-tuned models, beside each model alone."""
+    from labelwise.cft.ensemble import EnsembleConfig, run_ensemble
+    from labelwise.report.cft_terminal import ensemble_table
+
+    make_console().print(ensemble_table(run_ensemble(runs, out, EnsembleConfig(how=how, objective=objective))))

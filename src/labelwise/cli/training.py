@@ -1,0 +1,125 @@
+"""Commands that train networks: refine, train, demo and experiment."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelwise.cli.common import (
+    OutOption,
+    PrintConfigOption,
+    QuietOption,
+    RecipeArgument,
+    SeedOption,
+    SetOption,
+    app,
+    make_console,
+    read_recipe,
+    show_run,
+)
+from labelwise.settings import dump_yaml
+
+
+@app.command(epilog="Example: labelwise refine recipes/digits/noise40.yaml --baselines --seeds 3 --out runs/digits")
+def refine(
+    recipe: RecipeArgument = None,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds. All are trained.")] = None,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Also train the controls.")] = False,
+    print_config: PrintConfigOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train several generations of a network. Each one learns from the labels that the previous one gives every crop.
+
+    The first generation learns from the given labels. An interrupted run continues where it stopped.
+    """
+    resolved = read_recipe(recipe, overrides, seed, seeds)
+    if print_config:
+        sys.stdout.write(dump_yaml(resolved))
+        return
+    from labelwise.refinery.checks import prepare
+
+    resolved, data = prepare(resolved, baselines)  # before torch is loaded: a mistake is told in a second
+    from labelwise.refinery.chain import refine as run
+
+    folder = out or Path("runs") / resolved.name
+    show_run(run(resolved, folder, baselines=baselines, quiet=quiet, dataset=data), folder)
+
+
+@app.command(epilog="Example: labelwise train recipes/digits/clean.yaml --out runs/plain --set train.epochs=20")
+def train(
+    recipe: RecipeArgument = None,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    seed: SeedOption = None,
+    print_config: PrintConfigOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train one network on the given labels."""
+    resolved = read_recipe(recipe, overrides, seed)
+    if print_config:
+        sys.stdout.write(dump_yaml(resolved))
+        return
+    from labelwise.refinery.checks import prepare
+    from labelwise.refinery.generations import without_chain
+
+    resolved, data = prepare(without_chain(resolved))
+    from labelwise.refinery.chain import train as run
+
+    folder = out or Path("runs") / resolved.name
+    show_run(run(resolved, folder, quiet=quiet, dataset=data), folder)
+
+
+@app.command(epilog="Example: labelwise demo --out runs/demo")
+def demo(out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/demo")) -> None:
+    """Try both methods on real digits with simulated faults, beside controls. It takes minutes on two cores.
+
+    First, labels are made wrong, and a chain of generations refines them. Second, labels of many categories are
+    hidden, and each category is fine-tuned. The second run is written to OUT/cft.
+    """
+    from labelwise import pipeline
+    from labelwise.refinery.chain import refine as run
+    from labelwise.refinery.demo import DEMO_NOTE, demo_recipe
+    from labelwise.runs import REPORT
+
+    console, second = make_console(), out / "cft"
+    console.print(DEMO_NOTE, markup=True)
+    show_run(run(demo_recipe(), out, baselines=True), out)
+    console.print(f"\n{pipeline.DEMO_NOTE}", markup=True)
+    results = pipeline.demo(second)
+    show_run(results, second)
+    console.print(pipeline.control_line(results), soft_wrap=True)
+    console.print(f"both reports: {out / REPORT} and {second / REPORT}", soft_wrap=True)
+
+
+@app.command(epilog="Example: labelwise experiment recipes/tables/ucm_partial.yaml --out runs/ucm --jobs 2")
+def experiment(
+    table: Annotated[Path, typer.Argument(help="YAML file of rows, columns and heads.", metavar="EXPERIMENT")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder. Default: runs/NAME of the experiment.")] = None,
+    overrides: SetOption = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Number of cells that run at the same time.")] = 1,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a table of many trainings, and show mean and spread over seeds.
+
+    An interrupted experiment continues where it stopped.
+    """
+    from labelwise.experiment.config import load_experiment
+
+    config = load_experiment(table, [*(overrides or []), *([f"seeds={seeds}"] if seeds is not None else [])])
+    from labelwise.experiment.run import run_experiment
+    from labelwise.report.experiment import experiment_lines, experiment_table, write_tables
+
+    folder = out or Path("runs") / config.name
+    results = run_experiment(config, folder, jobs=jobs, quiet=quiet)
+    console = make_console()
+    console.print(experiment_table(results))
+    for line in experiment_lines(results):
+        console.print(line, soft_wrap=True)
+    console.print("table: {}, picture: {}, page: {}".format(*write_tables(results, folder)), soft_wrap=True)

@@ -1,0 +1,138 @@
+"""Commands that use what is there: evaluate, predict, report, export and data stats."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labelwise.cli.common import (
+    DataOption,
+    JsonOption,
+    ModelArgument,
+    PretrainedOption,
+    SetOption,
+    WeightsOption,
+    app,
+    data_app,
+    data_recipe,
+    make_console,
+)
+from labelwise.config import (
+    SplitName,
+    UnreadablePolicy,
+)
+
+
+@app.command(epilog="Example: labelwise evaluate runs/digits/seed-0/generation-5 --data digits --split test")
+def evaluate(
+    model: ModelArgument,
+    data: DataOption,
+    split: Annotated[SplitName, typer.Option(help="Part of the data that is scored.")] = "test",
+    overrides: SetOption = None,
+    out: Annotated[Path | None, typer.Option("--out", help="JSON file that the scores are also written to.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a checkpoint: top-1, top-5, NLL, calibration, and a row per class.
+
+    Multi-label data: mAP, AUC, and precision, recall and F1 at 0.5 and at thresholds tuned on select. Only known
+    labels count.
+    """
+    recipe = data_recipe(data, overrides)
+    from labelwise.inference.evaluate import evaluate_checkpoint
+    from labelwise.runs import finite, write_json
+
+    scores = evaluate_checkpoint(model, recipe, split)
+    if out is not None:
+        write_json(out, scores)
+    if as_json:
+        sys.stdout.write(json.dumps(finite(scores), indent=1) + "\n")
+    else:
+        from labelwise.report.terminal import scores_table
+
+        make_console().print(scores_table(scores))
+
+
+@app.command(epilog="Example: labelwise predict runs/digits/seed-0/generation-5 photos/ --out predictions.csv")
+def predict(
+    model: ModelArgument,
+    folder: Annotated[Path, typer.Argument(help="Folder of images, or an .npz file of images or embeddings.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write, .csv or .json.")] = Path("predictions.csv"),
+    top: Annotated[int, typer.Option(min=1, help="Number of classes that are named per image.")] = 3,
+    unreadable: Annotated[
+        UnreadablePolicy, typer.Option(help="Unreadable images: fail at the first, or skip and count them.")
+    ] = "fail",
+) -> None:
+    """Name the most probable classes of every image.
+
+    A multi-label checkpoint also names every category with a probability of at least 0.5.
+    """
+    from labelwise.inference.evaluate import predict_folder
+
+    count, skipped = predict_folder(model, folder, out, top, skip_unreadable=unreadable == "skip")
+    make_console().print(f"{count} images -> {out}" + (f", {len(skipped)} unreadable skipped" if skipped else ""))
+
+
+@app.command(epilog="Example: labelwise report runs/digits        (several runs: one page that compares them)")
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
+    out: Annotated[Path | None, typer.Option("--out", help="File of the page that compares several runs.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables instead of a page.")] = False,
+) -> None:
+    """Write report.html of a run or an experiment again, or one page that compares several runs."""
+    if markdown:
+        from labelwise.report.markdown import markdown_table
+
+        sys.stdout.write("\n".join(markdown_table(run) for run in runs))
+        return
+    from labelwise.report.html import compare_runs, write_report
+
+    page = write_report(runs[0]) if len(runs) == 1 else compare_runs(runs, out or Path("comparison.html"))
+    make_console().print(f"report: {page}")
+
+
+@app.command(epilog="Example: labelwise export runs/cft --model resnet50.a1_in1k --pretrained --out exported")
+def export(
+    run: Annotated[Path, typer.Argument(help="Checkpoint folder, or the folder of a CFT run.", metavar="RUN")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write. Default: RUN/export.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="CFT run: the network that the features were computed with.")
+    ] = None,
+    weights: WeightsOption = None,
+    pretrained: PretrainedOption = False,
+) -> None:
+    """Write the network to a folder that timm, torch and labelwise load.
+
+    The head of a CFT run becomes the head of its network.
+    """
+    from labelwise.export import export as write
+
+    done = write(run, out, model=model, weights=weights, pretrained=pretrained)
+    console = make_console()
+    console.print(f"{len(done.categories):,} categories -> {done.folder}, checked", soft_wrap=True, highlight=False)
+    if done.timm:
+        console.print(f'timm.create_model("local-dir:{done.folder}", pretrained=True)', soft_wrap=True, highlight=False)
+
+
+@data_app.command("stats", epilog="Example: labelwise data stats photos/ --set data.select_share=0.1")
+def data_stats(
+    data: Annotated[str, typer.Argument(help="Data source, or a recipe (.yaml) with a data section.")],
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count samples per class or category and split, and list image sizes and unreadable files.
+
+    Warnings tell where known labels are too few, or where missing labels are not missing at random.
+    """
+    from labelwise.data.readers import load_dataset
+    from labelwise.data.stats import dataset_stats, render_stats
+    from labelwise.runs import finite
+
+    stats = dataset_stats(load_dataset(data_recipe(data, overrides).data, partial=True))
+    if as_json:
+        sys.stdout.write(json.dumps(finite(stats), indent=1) + "\n")
+    else:
+        make_console().print(render_stats(stats))
