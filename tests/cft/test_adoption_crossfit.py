@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from labelwise.cft.adoption import HALVINGS, CandidateHeads, SelectRows, adopt_mean, cross_fitted_gain
 from labelwise.cft.finetuner import CategoryWiseFineTuner
-from labelwise.metrics.ranking import Metric
+from labelwise.config import Metric
 
 DIM, CATEGORIES, COLUMNS = 6, 4, 3
 

@@ -15,8 +15,8 @@ from labelwise.cft.first_head import STRENGTHS, fit_first_head
 from labelwise.cft.solvers.coordinates import linear_logits, principal_coordinates
 from labelwise.cft.solvers.inputs import SolverInput, Split
 from labelwise.cft.solvers.logistic import prior_deviation
+from labelwise.config import Metric
 from labelwise.errors import DataError
-from labelwise.metrics.ranking import Metric
 
 BUDGET = 10**7
 Toy = Callable[..., Any]

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from labelwise.cft.solvers.inputs import SMALLEST, blocks, count_rows, known_deviation
-from labelwise.metrics.ranking import Metric, ranking
+from labelwise.config import Metric
+from labelwise.metrics.ranking import ranking
 
 PRIOR_POSITIVES = 60.0
 """Positives in ``select`` at which a category's own evidence weighs as much as the pooled evidence."""

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from labelwise.cft.evidence import CategoryReport
 from labelwise.cft.solvers.coordinates import linear_logits
 from labelwise.cft.solvers.inputs import Rows
-from labelwise.config import SplitName
+from labelwise.config import Metric, SplitName
 from labelwise.data.dataset import SPLITS
 from labelwise.features.file import FeatureSet
 from labelwise.features.shards import LABEL_BYTES, chunks
 from labelwise.metrics.bootstrap import RankingGains, ranking_gain_intervals
 from labelwise.metrics.calibration import Reliability, binary_calibration_error, reliability
 from labelwise.metrics.operating import ThresholdRule, threshold_for
-from labelwise.metrics.ranking import Metric, Ranking, mean_over_categories, ranking
+from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
 
 Floats = NDArray[np.float32]
 

@@ -35,9 +35,10 @@ from labelwise.cft.solvers.inputs import (
     no_progress,
 )
 from labelwise.cft.solvers.logistic import FAST, THOROUGH, grid_search
+from labelwise.config import Metric
 from labelwise.errors import ConfigError, InputError
 from labelwise.metrics.operating import parse_rule, threshold_for
-from labelwise.metrics.ranking import Metric, ranking
+from labelwise.metrics.ranking import ranking
 
 Method = Literal["auto", "logistic", "backprop", "genetic"]
 Preset = Literal["fast", "paper-2024"]

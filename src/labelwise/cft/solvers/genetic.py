@@ -20,7 +20,8 @@ from torch import Tensor
 from labelwise.cft.solvers.coordinates import linear_logits, principal_coordinates
 from labelwise.cft.solvers.inputs import SMALLEST, Block, SolverInput, blocks, known_deviation
 from labelwise.cft.solvers.iterate import IterativeResult, keep_best, refuse_soft_labels, subset
-from labelwise.metrics.ranking import Metric, ranking
+from labelwise.config import Metric
+from labelwise.metrics.ranking import ranking
 
 POPULATION, ELITE, TOURNAMENT = 48, 2, 3
 MUTATION, DECAY = 0.1, 0.99

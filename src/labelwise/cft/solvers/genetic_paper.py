@@ -14,7 +14,8 @@ from torch import Tensor
 from labelwise.cft.solvers.coordinates import as_float
 from labelwise.cft.solvers.inputs import Block, SolverInput, blocks
 from labelwise.cft.solvers.iterate import IterativeResult, keep_best, refuse_soft_labels, subset
-from labelwise.metrics.ranking import Metric, ranking
+from labelwise.config import Metric
+from labelwise.metrics.ranking import ranking
 
 POPULATION = 50
 FROM_FIRST_PARENT = 0.2

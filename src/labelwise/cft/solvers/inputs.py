@@ -18,9 +18,9 @@ from sklearn.model_selection import GroupShuffleSplit
 from torch import Tensor
 
 from labelwise.cft.solvers.coordinates import CHUNK_VALUES, Features, as_float
+from labelwise.config import Metric
 from labelwise.errors import InputError
 from labelwise.features.shards import FeatureArray
-from labelwise.metrics.ranking import Metric
 
 HELD_OUT = 0.25
 """Share of the groups that are held out where no ``select`` is given."""
