@@ -105,14 +105,15 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
     --------
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)
-    >>> features = rng.normal(size=(400, 8)).astype("float32")
-    >>> labels = (features[:, :3] + rng.normal(size=(400, 3)) > 0).astype("float32")
-    >>> labels[rng.random(labels.shape) < 0.5] = np.nan  # half of the labels are unknown
-    >>> tuner = CategoryWiseFineTuner(objective="ap", random_state=0).fit(features, labels)
-    >>> tuner.predict_proba(features).shape
-    (400, 3)
+    >>> features = rng.normal(size=(1000, 8)).astype("float32")
+    >>> truth = (features[:, :3] + rng.normal(size=(1000, 3)) > 0).astype("float32")
+    >>> labels = np.where(rng.random(truth.shape) < 0.5, truth, np.nan)  # half of the labels are unknown
+    >>> head = {"head_weight": np.eye(3, 8) + 0.5, "head_bias": np.zeros(3)}
+    >>> tuner = CategoryWiseFineTuner(objective="ap").fit(features[:600], labels[:600], **head)
     >>> [report.status for report in tuner.report_]
     ['improved', 'improved', 'improved']
+    >>> round(tuner.score(features[600:], truth[600:]), 2)
+    0.84
     """
 
     def __init__(
@@ -369,6 +370,8 @@ def _split(
     hard: bool,
 ) -> Split:
     """Checked rows of one split; ``shape`` is the expected number of categories and of features, None for any."""
+    if labels is None:
+        raise InputError(f"{name}: requires y to be passed, but the target y is None")
     values = check_features(features, f"{name} features", None if shape is None else shape[1])
     known = check_labels(labels, values.shape[0], f"{name} labels", hard=hard)
     categories = known.shape[1]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import GroupShuffleSplit
 from torch import Tensor
 
 from labelwise.cft.solvers.coordinates import CHUNK_VALUES, Features, as_float
@@ -142,6 +141,8 @@ def hold_out_rows(groups: NDArray[Any], share: float, seed: int) -> tuple[NDArra
     InputError
         If there are fewer than four groups.
     """
+    from sklearn.model_selection import GroupShuffleSplit  # here, for its import takes half a second
+
     count = len(np.unique(groups))
     if count < 4:
         raise InputError(f"select: {count} sample(s) or groups are too few to hold some out: give a select split")
