@@ -66,5 +66,11 @@ def load_recipe(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
     ------
     ConfigError
         With the key's full name, its value and what is allowed.
+
+    Examples
+    --------
+    >>> recipe = load_recipe(None, ["train.epochs=3", "chain={generations: 2}"])
+    >>> recipe.train.epochs, recipe.chain.generations, recipe.data.source
+    (3, 2, 'digits')
     """
     return resolve(Recipe, {} if path is None else read_mapping(Path(path)), overrides)

@@ -87,7 +87,13 @@ class TrainConfig(Section):
 
 
 def parse_lr_steps(steps: dict[str, float], epochs: int) -> list[float]:
-    """Learning rate of every epoch from ``{"1-140": 0.01, "141-170": 0.001}``, 1-based and inclusive."""
+    """Learning rate of every epoch from ``{"1-140": 0.01, "141-170": 0.001}``, 1-based and inclusive.
+
+    Examples
+    --------
+    >>> parse_lr_steps({"1-2": 0.1, "3": 0.01}, epochs=3)
+    [0.1, 0.1, 0.01]
+    """
     rates: list[float | None] = [None] * epochs
     for interval, lr in steps.items():
         first, _, last = interval.partition("-")

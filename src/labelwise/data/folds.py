@@ -20,6 +20,14 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
     ------
     DataError
         If there are fewer groups than folds.
+
+    Examples
+    --------
+    >>> from labelwise.config import DataConfig
+    >>> from labelwise.data.readers import load_dataset
+    >>> dataset = load_dataset(DataConfig(source="digits"))
+    >>> np.unique(folds_of(dataset, 3, seed=0), return_counts=True)
+    (array([-1,  0,  1,  2]), array([897, 300, 300, 300]))
     """
     rows = dataset.rows("fit")
     label = dataset.label if dataset.table is None else rarest_positive(dataset.table)

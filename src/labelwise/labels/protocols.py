@@ -114,6 +114,13 @@ def keep_uniform(table: LabelTable, share: float, seed: int = 526) -> NDArray[np
     ------
     DataError
         For a share outside [0, 1] or a negative seed.
+
+    Examples
+    --------
+    >>> table = LabelTable.from_wire(np.ones((1000, 2)), ["edema", "nodule"])
+    >>> keep = keep_uniform(table, share=0.1)
+    >>> float(table.hide(keep).known.mean().round(1))
+    0.1
     """
     _check_share(share)
     rng = _generator(seed)
@@ -160,6 +167,12 @@ def keep_single_positive(table: LabelTable, seed: int = 526) -> NDArray[np.bool_
     """Keep one given positive per sample, each with the same probability, and nothing else (Cole et al. 2021).
 
     A sample without a given positive, and every uncertain label, becomes unknown.
+
+    Examples
+    --------
+    >>> table = LabelTable.from_wire([[1, 1, 0], [0, 1, 0]], ["a", "b", "c"])
+    >>> keep_single_positive(table).sum(axis=1).tolist()
+    [1, 1]
     """
     positive, _ = _given(table)
     pick = (_generator(seed).random(len(table)) * positive.sum(axis=1)).astype(np.int64)

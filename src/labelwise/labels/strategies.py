@@ -65,6 +65,12 @@ def uncertain(
         For a policy or a category that does not exist.
     DataError
         For keys of another shape or dtype.
+
+    Examples
+    --------
+    >>> table = LabelTable.from_wire([[1, -1], [0, np.nan]], ["edema", "nodule"])
+    >>> uncertain(table, "positive").values.tolist()  # the unknown label stays unknown
+    [[1.0, 1.0], [0.0, nan]]
     """
     return _infer(table, UNCERTAIN, _ranges(table, "uncertain", policy, _UNCERTAIN), "uncertain", seed, keys)
 
@@ -79,6 +85,13 @@ def unknown(
 
     The policies are ``ignore`` (they stay unknown), ``negative`` ("assume negative", AN), ``positive``, and
     ``(low, up)`` for a draw from U(low, up); entries that are filled in become INFERRED.
+
+    Examples
+    --------
+    >>> table = LabelTable.from_wire([[1, np.nan], [0, 1]], ["edema", "nodule"])
+    >>> filled = unknown(table, "negative")
+    >>> filled.values.tolist(), filled.known.tolist()  # filled in, but not known
+    ([[1.0, 0.0], [0.0, 1.0]], [[True, False], [True, True]])
     """
     return _infer(table, UNKNOWN, _ranges(table, "unknown", policy, _UNKNOWN), "unknown", seed, keys)
 
@@ -90,6 +103,13 @@ def train_targets(table: LabelTable) -> tuple[NDArray[np.float32], NDArray[np.fl
     -------
     targets : (N, C) given and inferred values; 0 where unknown or uncertain
     weight : (N, C) the table's weight, or 1; 0 where unknown or uncertain
+
+    Examples
+    --------
+    >>> table = LabelTable.from_wire([[1, np.nan]], ["edema", "nodule"])
+    >>> target, weight = train_targets(table)
+    >>> target.tolist(), weight.tolist()
+    ([[1.0, 0.0]], [[1.0, 0.0]])
     """
     has_value = (table.source == GIVEN) | (table.source == INFERRED)
     weight = np.float32(1) if table.weight is None else table.weight

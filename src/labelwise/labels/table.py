@@ -47,6 +47,14 @@ class LabelTable:
     ------
     DataError
         For shapes, dtypes, names, values or weights other than these.
+
+    Examples
+    --------
+    >>> table = LabelTable.from_wire([[1, 0], [np.nan, -1]], ["edema", "nodule"])
+    >>> table.known.tolist()
+    [[True, True], [False, False]]
+    >>> table.counts()[1]["uncertain"]
+    1
     """
 
     values: NDArray[np.float32]
@@ -99,6 +107,12 @@ class LabelTable:
         ------
         DataError
             For any other value (with its row and category) or shape.
+
+        Examples
+        --------
+        >>> table = LabelTable.from_wire([[1, np.nan], [0, -1]], ["edema", "nodule"])
+        >>> table.source.tolist()  # 1 given, 0 unknown, 2 uncertain
+        [[1, 0], [1, 2]]
         """
         categories = tuple(map(str, categories))
         _check_names(categories, name=name)
@@ -129,6 +143,11 @@ class LabelTable:
         ------
         DataError
             For an index outside -1 to C - 1.
+
+        Examples
+        --------
+        >>> LabelTable.from_classes(np.array([0, 1, -1]), ["cat", "dog"]).values.tolist()
+        [[1.0, 0.0], [0.0, 1.0], [nan, nan]]
         """
         if label.ndim != 1 or label.dtype.kind not in "iu":
             raise DataError(f"labels: class indices must be integers (N,), found {label.dtype} {label.shape}")

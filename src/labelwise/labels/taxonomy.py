@@ -94,6 +94,14 @@ def soft_labels(distance: NDArray[np.int64], *, temperature: float) -> NDArray[n
         For a temperature that is not above 0 and finite.
     DataError
         For distances of another shape or type, or that are not 0 on the diagonal and above 0 elsewhere.
+
+    Examples
+    --------
+    >>> distance = np.array([[0, 2, 4], [2, 0, 4], [4, 4, 0]])  # cat, dog, car
+    >>> soft_labels(distance, temperature=1.0).round(3)
+    array([[0.867, 0.117, 0.016],
+           [0.117, 0.867, 0.016],
+           [0.018, 0.018, 0.965]], dtype=float32)
     """
     _check(distance)
     if not 0.0 < temperature < np.inf:
@@ -123,6 +131,13 @@ def temperature_of(distance: NDArray[np.int64], mass: float) -> float:
         For a mass that no temperature gives.
     DataError
         As :func:`soft_labels`.
+
+    Examples
+    --------
+    >>> distance = np.array([[0, 2, 4], [2, 0, 4], [4, 4, 0]])
+    >>> temperature = temperature_of(distance, mass=0.9)
+    >>> round(float(soft_labels(distance, temperature=temperature).diagonal().mean()), 3)
+    0.9
     """
     _check(distance)
     count = len(distance)

@@ -34,6 +34,11 @@ def binary_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor | None =
     Returns
     -------
     (...) float32
+
+    Examples
+    --------
+    >>> binary_cross_entropy(torch.tensor([0.0, 0.0, 9.0]), torch.tensor([1.0, 0.0, torch.nan]))  # NaN: unknown
+    tensor([0.6931, 0.6931, 0.0000])
     """
     known, x, y = _known(logits, target)
     loss = functional.binary_cross_entropy_with_logits(x, y, reduction="none")
@@ -118,6 +123,12 @@ def asymmetric_loss(
     Returns
     -------
     (...) float32
+
+    Examples
+    --------
+    >>> logits = torch.tensor([-4.0, 4.0])  # an easy negative and a hard one
+    >>> [round(value, 3) for value in asymmetric_loss(logits, torch.zeros(2)).abs().tolist()]
+    [0.0, 2.029]
     """
     known, x, y = _known(logits, target)
     log_q = functional.logsigmoid(-x)

@@ -28,6 +28,12 @@ def soft_cross_entropy(logits: Tensor, target: Tensor, class_weight: Tensor | No
     Returns
     -------
     (...) float32
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[2.0, 0.0], [0.0, 0.0]])
+    >>> soft_cross_entropy(logits, torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+    tensor([0.1269, 0.6931])
     """
     log_p = torch.log_softmax(logits.float(), dim=-1)
     target = target.float()
@@ -46,7 +52,14 @@ def entropy(target: Tensor) -> Tensor:
 
 
 def kl_divergence(target: Tensor, logits: Tensor) -> Tensor:
-    """KL(q || p) = CE(q, p) - H(q) in nats, per sample: the refinery first, the student second (arXiv 1805.02641)."""
+    """KL(q || p) = CE(q, p) - H(q) in nats, per sample: the refinery first, the student second (arXiv 1805.02641).
+
+    Examples
+    --------
+    >>> target = torch.tensor([[0.7, 0.3]])
+    >>> kl_divergence(target, target.log()).abs().item() < 1e-6  # 0 where both agree
+    True
+    """
     return soft_cross_entropy(logits, target) - entropy(target)
 
 

@@ -63,6 +63,15 @@ def paired_interval(
     Returns
     -------
     (low, high)
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> better = rng.random(200) < 0.8  # whether each sample is right, after
+    >>> worse = rng.random(200) < 0.6  # and before
+    >>> low, high = paired_interval(better.astype(float) - worse, seed=0)
+    >>> 0 < low < high
+    True
     """
     values = np.atleast_2d(np.asarray(difference, dtype=np.float64))
     index, count = _members(groups, values.shape[1])
@@ -105,6 +114,15 @@ def ranking_gain_intervals(
     ------
     DataError
         as `ranking`
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> labels = (rng.random((100, 2)) < 0.5).astype(float)
+    >>> before = rng.normal(size=(100, 2))
+    >>> gains = ranking_gain_intervals(before, before + labels, labels, metric="auc", draws=200)
+    >>> gains.interval.shape
+    (2, 2)
     """
     sides = [to_tensor(scores).cpu() for scores in (before, after)]
     table = to_tensor(labels).cpu()

@@ -35,6 +35,12 @@ def expected_calibration_error(confidence: NDArray[np.floating], correct: NDArra
     Parameters
     ----------
     confidence, correct : (N,)
+
+    Examples
+    --------
+    >>> confidence = np.array([0.95, 0.95, 0.95, 0.95])
+    >>> round(expected_calibration_error(confidence, np.array([True, True, True, False])), 2)
+    0.2
     """
     index = np.clip(np.ceil(np.asarray(confidence, np.float64) * bins).astype(int) - 1, 0, bins - 1)
     gap = np.bincount(index, weights=np.asarray(correct, np.float64) - confidence, minlength=bins)
@@ -62,6 +68,13 @@ def binary_calibration_error(
     ------
     DataError
         for a probability outside [0, 1], a soft label, or shapes that differ
+
+    Examples
+    --------
+    >>> probability = np.array([[0.9], [0.9], [0.1], [0.1]])
+    >>> labels = np.array([[1.0], [0.0], [0.0], [np.nan]])  # NaN: unknown, does not count
+    >>> binary_calibration_error(probability, labels).round(2).tolist()
+    [0.3]
     """
     count, predicted, positive = _bin_sums(probability, labels, bins)
     gap = np.abs(positive - predicted).sum(axis=1)

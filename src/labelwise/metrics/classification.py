@@ -35,6 +35,13 @@ def scores(logits: Tensor, label: Tensor, classes: tuple[str, ...] | None = None
     Returns
     -------
     fractions in [0, 1]; an empty input gives NaN
+
+    Examples
+    --------
+    >>> logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 2.0, 0.0]])
+    >>> found = scores(logits, torch.tensor([0, 1, 2]))
+    >>> round(found["top1"], 3), round(found["nll"], 3)
+    (0.667, 0.906)
     """
     if len(label) == 0:
         return {"top1": float("nan"), "nll": float("nan"), "ece": float("nan")}

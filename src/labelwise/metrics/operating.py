@@ -100,6 +100,13 @@ def threshold_for(scores: NDArray[Any], labels: NDArray[Any], rule: ThresholdRul
     ------
     DataError
         For NaN scores, soft labels, or shapes that differ.
+
+    Examples
+    --------
+    >>> scores = np.array([[3.0], [2.0], [1.0], [0.0]])
+    >>> labels = np.array([[1.0], [1.0], [0.0], [0.0]])
+    >>> threshold_for(scores, labels, ThresholdRule("max-f1")).threshold.tolist()
+    [1.5]
     """
     values, known = _checked(scores, labels)
     found = np.full((5, values.shape[1]), np.nan)

@@ -70,6 +70,16 @@ def ranking(scores: Array, labels: Array, *, known: Array | None = None) -> Rank
     ------
     DataError
         for NaN scores, soft labels, or shapes that do not fit
+
+    Examples
+    --------
+    >>> import torch
+    >>> scores = torch.tensor([0.9, 0.8, 0.3, 0.2])
+    >>> found = ranking(scores, torch.tensor([1.0, 0.0, 1.0, 0.0]))
+    >>> round(found.ap.item(), 4), found.auc.item()
+    (0.8333, 0.75)
+    >>> int(found.positives), int(found.negatives)
+    (2, 2)
     """
     values = to_tensor(scores)
     if not values.is_floating_point():
@@ -93,12 +103,28 @@ def ranking(scores: Array, labels: Array, *, known: Array | None = None) -> Rank
 
 
 def average_precision(scores: Array, labels: Array, *, known: Array | None = None) -> Tensor:
-    """AP along the last dimension, (...,) float64; see `ranking`."""
+    """AP along the last dimension, (...,) float64; see `ranking`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> scores = torch.tensor([[0.9, 0.8, 0.3, 0.2], [0.9, 0.8, 0.3, 0.2]])  # two categories, four samples
+    >>> labels = torch.tensor([[1.0, 0.0, 1.0, 0.0], [1.0, torch.nan, 0.0, 0.0]])  # NaN: unknown
+    >>> average_precision(scores, labels)
+    tensor([0.8333, 1.0000], dtype=torch.float64)
+    """
     return ranking(scores, labels, known=known).ap
 
 
 def roc_auc(scores: Array, labels: Array, *, known: Array | None = None) -> Tensor:
-    """AUC along the last dimension, (...,) float64; see `ranking`."""
+    """AUC along the last dimension, (...,) float64; see `ranking`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> roc_auc(torch.tensor([0.9, 0.8, 0.3, 0.2]), torch.tensor([1.0, 0.0, 1.0, 0.0])).item()
+    0.75
+    """
     return ranking(scores, labels, known=known).auc
 
 
@@ -112,6 +138,13 @@ def mean_over_categories(values: Array) -> tuple[Tensor, Tensor]:
     Returns
     -------
     (mean, count) : (...,) float64 (NaN where nothing is defined) and (...,) int64
+
+    Examples
+    --------
+    >>> import torch
+    >>> mean, count = mean_over_categories(torch.tensor([0.5, 1.0, torch.nan]))
+    >>> mean.item(), count.item()
+    (0.75, 2)
     """
     table = to_tensor(values).double()
     return table.nanmean(0), (~table.isnan()).sum(0)
