@@ -129,7 +129,8 @@ def test_the_first_generation_is_not_compared_with_a_later_one_under_its_name(tm
     entries = [("generation-1", "generation", 0.6, 0.5), ("generation-2", "generation", 0.5, 0.8)]
     rows = table(tmp_path, entries)
     found = compare(rows, summarise(rows), dataset(), tmp_path)
-    assert found is None or "the first generation (generation-2)" not in found["sentence"]
+    assert (found["chain"], found["control"]) == ("generation-2", "generation-1")
+    assert found["sentence"].startswith("generation-2 is better than the first generation (generation-1) on test")
 
 
 def test_groups_widen_the_interval(tmp_path):
