@@ -19,7 +19,7 @@ setup: $(READY)  ## make the environment .venv with the versions of requirements
 demo: $(READY)  ## run both methods on built-in real data and write their reports; minutes on two cores
 	$(BIN)/labelwise demo --out runs/demo
 
-test: lint types unit smoke  ## run everything that CI runs
+test: lint types docs unit smoke  ## run everything that CI runs
 
 lint: $(READY)  ## check the style of the code
 	$(BIN)/ruff check .
