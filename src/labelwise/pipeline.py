@@ -18,6 +18,7 @@ from labelwise.errors import DataError
 from labelwise.features.extract import extract_features
 from labelwise.labels.protocols import keep_uniform
 from labelwise.labels.table import LabelTable
+from labelwise.models.backbone import ModelSource
 from labelwise.refinery.chain import make_context
 from labelwise.refinery.context import NetworkSpec
 from labelwise.refinery.network import train_network
@@ -65,7 +66,7 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> di
             context, NetworkSpec(name, "network", recipe.model, recipe.train, labels=labels, stream=STREAM)
         )
     features = out / dataset.name
-    extract_features(str(out / BASE), recipe, features, quiet=quiet)
+    extract_features(ModelSource(str(out / BASE)), recipe, features, quiet=quiet)
     results = run_cft(CftConfig(features=str(features), seed=recipe.seed), out, quiet=quiet)
     return results | {"networks": networks}
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from labelwise.cli.common import (
+    ByOrderOption,
     DataOption,
     JsonOption,
     ModelArgument,
@@ -103,14 +104,18 @@ def export(
     ] = None,
     weights: WeightsOption = None,
     pretrained: PretrainedOption = False,
+    weights_by_order: ByOrderOption = False,
 ) -> None:
     """Write the network to a folder that timm, torch and labelwise load.
 
     The head of a CFT run becomes the head of its network.
     """
     from labelwise.export import export as write
+    from labelwise.models.backbone import ModelSource
 
-    done = write(run, out, model=model, weights=weights, pretrained=pretrained)
+    given = model or weights or pretrained or weights_by_order
+    network = ModelSource(model or "", weights, pretrained, weights_by_order) if given else None
+    done = write(run, out, network)
     console = make_console()
     console.print(f"{len(done.categories):,} categories -> {done.folder}, checked", soft_wrap=True, highlight=False)
     if done.timm:

@@ -23,6 +23,7 @@ from labelwise.experiment.results import ExperimentResults
 from labelwise.experiment.row_scores import score_of
 from labelwise.experiment.table import board_of, make_table, scored_row
 from labelwise.features.extract import extract_features
+from labelwise.models.backbone import ModelSource
 from labelwise.progress import Progress
 from labelwise.refinery.chain import refine
 from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
@@ -120,7 +121,7 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
     words += [f"no {name}" for name in config.score.extra if score_of(row, name) is None]
     if config.heads:
         features = folder / "features"
-        extract_features(str(folder / row["path"]), recipe, features, quiet=True)
+        extract_features(ModelSource(str(folder / row["path"])), recipe, features, quiet=True)
         for head, options in config.heads.items():
             tuned = resolve(CftConfig, {"features": str(features), "seed": recipe.seed, **options})
             found = run_cft(tuned, folder / f"cft-{head}", quiet=True)

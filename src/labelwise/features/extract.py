@@ -25,6 +25,7 @@ from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.features.file import MARKER, UNFINISHED, finish_folder, write_arrays
 from labelwise.features.network import Network, open_network
 from labelwise.labels.table import LabelTable
+from labelwise.models.backbone import ModelSource
 from labelwise.progress import Progress
 from labelwise.runs import RESULTS, SCHEMA, environment, read_json, write_json
 from labelwise.training.runtime import Runtime, start_runtime
@@ -37,12 +38,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.float16), "fp32": np.dt
 
 
 def extract_features(
-    model: str,
+    source: ModelSource,
     recipe: Recipe,
     out: Path,
     *,
-    weights: Path | None = None,
-    pretrained: bool = False,
     keep_head: bool = False,
     precision: FeaturePrecision = "fp16",
     quiet: bool = False,
@@ -53,7 +52,7 @@ def extract_features(
 
     Parameters
     ----------
-    model, weights, pretrained : as in :func:`labelwise.models.backbone.open_model`
+    source : the network
     recipe : of which data, views, model.args and train.precision count
     keep_head : the outputs of a network by name are the data's categories, in this order
     precision : of the features in the file, ``fp16`` or ``fp32``
@@ -72,7 +71,7 @@ def extract_features(
         raise ConfigError(f"--out {out}: features are written to a folder, name one without .npz")
     runtime = start_runtime(recipe)
     dataset = load_dataset(recipe.data, partial=True)
-    network = open_network(model, recipe, dataset, weights, pretrained, keep_head)
+    network = open_network(source, recipe, dataset, keep_head)
     identity: dict[str, Any] = {
         "model": network.classifier.name,
         "args": network.classifier.args,

@@ -132,7 +132,10 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
     seed = derive_seed(context.seed, network.stream or network.name)
     torch.manual_seed(derive_seed(seed, "weights"))
     model = zoo.build(network.model, dataset.classes, context.input_spec)
-    checkpoint.initialise(model, network.model.init if network.start_from is None else str(network.start_from.path))
+    if network.start_from is None:
+        checkpoint.initialise(model, network.model.init, network.model.init_by_order)
+    else:
+        checkpoint.initialise(model, str(network.start_from.path))
     _try_once(model)
     rows = dataset.rows("fit")
     if network.without_fold is not None:
