@@ -55,6 +55,7 @@ def export(run: Path, out: Path | None = None, network: ModelSource | None = Non
         that it should.
     """
     folder = out or (run if run.is_dir() else run.parent) / "export"
+    _refuse_other_files(folder)
     if run.is_file() or (run / checkpoint.CARD).exists():
         if network is not None:
             raise ConfigError(f"{run} is a checkpoint, a whole network; leave --model, --weights and --pretrained out")
@@ -81,6 +82,15 @@ def export(run: Path, out: Path | None = None, network: ModelSource | None = Non
         "lineage": [str(run), network.model],
     }
     return _merge(folder, _as_seen(opened.classifier, source), head, categories, card)
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """An earlier export is replaced, nothing else is."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file, expected a folder; give another --out")
+    exported = (checkpoint.WEIGHTS, checkpoint.CARD, TIMM_CONFIG)
+    if others := sorted(path.name for path in folder.glob("[!.]*") if path.name not in exported):
+        raise RunError(f"{folder}: holds more than an exported network ({others[0]}); give another --out")
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from labelwise.features.file import read_features
 from labelwise.models import checkpoint, zoo
 from labelwise.models.backbone import ModelSource
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.runs import read_json
+from labelwise.runs import read_json, start_run
 from labelwise.training.runtime import Runtime
 
 N, SIZE, NAMES = 24, 12, ("cat", "dog", "fish")
@@ -226,7 +226,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, data, model, monkeypatch):
 
 def test_a_folder_of_other_features_is_refused(tmp_path, data, model):
     run(model, data, tmp_path / "f")
-    with pytest.raises(RunError, match=r"f: its features are of another precision \(fp16, now fp32\)"):
+    with pytest.raises(RunError, match=r"f: holds a run with another precision \(fp16, now fp32\)"):
         run(model, data, tmp_path / "f", precision="fp32")
     labels = np.load(data)["label"].copy()
     labels[0, 0] = 1 if labels[0, 0] != 1 else 0
@@ -236,12 +236,12 @@ def test_a_folder_of_other_features_is_refused(tmp_path, data, model):
     changed, _ = checkpoint.load(model)
     torch.nn.init.zeros_(changed.net.classifier.bias)
     checkpoint.save(tmp_path / "changed", changed, {"eval_crop": 1.0})
-    (tmp_path / "f" / "features.json").rename(tmp_path / "f" / "progress.json")
+    (tmp_path / "f" / "results.json").unlink()
     with pytest.raises(RunError, match="another weights_hash"):
         run(tmp_path / "changed", data, tmp_path / "f")
     (tmp_path / "hand").mkdir()
     np.save(tmp_path / "hand" / "features.npy", np.zeros((2, 2)))
-    with pytest.raises(RunError, match="features that labelwise did not write"):
+    with pytest.raises(RunError, match=r"holds no run of labelwise \(it holds features\.npy\)"):
         run(model, data, tmp_path / "hand")
 
 
@@ -314,6 +314,7 @@ class Rank:
 def test_two_ranks_write_what_one_writes(tmp_path, data, model, monkeypatch):
     run(model, data, tmp_path / "one", precision="fp32")
     real = extract.start_runtime
+    start_run(tmp_path / "two", "features", {})  # rank 0 does so before any rank writes
     for rank in (1, 0):
         monkeypatch.setattr(extract, "start_runtime", lambda chosen, rank=rank: Rank(rank, real(chosen)))
         results = run(model, data, tmp_path / "two", precision="fp32")

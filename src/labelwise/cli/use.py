@@ -42,9 +42,13 @@ def evaluate(
     Multi-label data: mAP, AUC, and precision, recall and F1 at 0.5 and at thresholds tuned on select. Only known
     labels count.
     """
+    from labelwise.results import check_scores_file
+    from labelwise.runs import finite, write_json
+
+    if out is not None:
+        check_scores_file(out)
     recipe = data_recipe(data, overrides)
     from labelwise.inference.evaluate import evaluate_checkpoint
-    from labelwise.runs import finite, write_json
 
     scores = evaluate_checkpoint(model, recipe, split)
     if out is not None:

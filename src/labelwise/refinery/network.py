@@ -61,9 +61,6 @@ def train_network(context: TrainingContext, network: NetworkSpec) -> dict[str, A
     if cached is not None and (cached / ROW).exists():
         _link_all(cached, folder)
         return dict(read_json(folder / ROW))
-    if context.runtime.is_main:
-        for stale in folder.glob(".*.tmp"):  # left by a kill in the middle of a write
-            stale.unlink()
     row = finite(_train(context, network, folder, lineage_hash))  # as it will be read
     if context.runtime.is_main:
         write_json(folder / ROW, row)

@@ -17,6 +17,7 @@ from labelwise.report.experiment import read_experiment, write_tables
 from labelwise.report.page import render, write_page
 from labelwise.report.parts import facts_of, interval_picture, tiles_of, title_of
 from labelwise.report.read import GalleryItem, RunFolder, mapping, number, read_run, row_key, sequence, text
+from labelwise.runs import check_out_file
 
 SMALL_PICTURE = 64
 MOST_CARDS = 60
@@ -59,6 +60,9 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
     """
     if not runs:
         raise RunError("a comparison needs at least one run folder")
+    if out.suffix != ".html":
+        raise RunError(f"--out {out}: the page is a file, whose name ends in .html")
+    check_out_file(out, "a page", lambda text: text.lstrip().lower().startswith("<!doctype html"))
     for run in runs:
         if read_experiment(Path(run)) is not None:
             raise RunError(f"{run}: an experiment is a comparison itself; name one alone, or some of its cells")
