@@ -18,7 +18,7 @@ LAYERS = [
     ["training"],
     ["features", "inference"],
     ["refinery", "cft"],
-    ["report", "audit", "pipeline", "experiment", "export"],
+    ["report", "pipeline", "experiment", "export"],
     ["cli"],
     ["__main__"],
 ]
@@ -53,8 +53,16 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-def test_every_part_has_a_layer():
-    assert {part_of(path) for path in MODULES} <= set(LEVEL)
+def test_every_part_has_a_layer_and_every_layer_is_there():
+    assert {part_of(path) for path in MODULES} == set(LEVEL)
+
+
+def test_reports_are_made_from_run_folders_alone():
+    """No method, no data, no network: what a report tells is in the files of a run."""
+    told = [path for path in MODULES if part_of(path) == "report"]
+    assert len(told) > 10
+    for path in told:
+        assert imported(path) <= {"report", "results", "runs", "errors"}, f"{path.name} knows more than a run folder"
 
 
 @pytest.mark.parametrize("path", INSIDE, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -20,7 +20,7 @@ from labelwise.models import checkpoint
 from labelwise.refinery import network as network_module
 from labelwise.refinery.context import NetworkSpec, TrainingContext
 from labelwise.refinery.network import NETWORK
-from labelwise.report.html import write_report
+from labelwise.report.write import write_report
 
 
 def tiny(data: Path) -> Recipe:

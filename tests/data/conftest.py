@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.data import data_config
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Dataset, Samples
 from labelwise.data.readers import load_dataset, read_samples
@@ -19,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 
 def _config(source: str | Path, **options: Any) -> DataConfig:
-    return data_config({"source": str(source), **options})
+    return DataConfig.model_validate({"source": str(source), **options})
 
 
 @pytest.fixture

@@ -13,13 +13,16 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.tables import experiment_of, told_as, write_tables
 from labelwise.errors import ConfigError
 from labelwise.experiment.comparisons import predictions, rank_correlation
 from labelwise.experiment.config import Cell, ExperimentConfig, cell_folder, cell_recipe, load_experiment
 from labelwise.experiment.row_scores import mean_row
 from labelwise.experiment.run import run_experiment
-from labelwise.report.experiment import experiment_lines, experiment_markdown, write_tables
-from labelwise.report.experiment_plots import experiment_picture
+from labelwise.report.experiment import experiment_lines
+from labelwise.report.experiment_page import experiment_markdown, experiment_panels
+from labelwise.report.plots import panel_file
+from labelwise.report.read import read_folder
 from labelwise.runs import read_json
 
 STUDENTS = {"narrow": ["model.args={hidden: 8}"], "wide": ["model.args={hidden: 32}", "train.lr=0.02"]}
@@ -129,16 +132,16 @@ def test_two_rows_are_compared(told: tuple[ExperimentConfig, Path, dict[str, Any
     markdown, _, page = write_tables(results, out)
     text = markdown.read_text()
     mean = by_pair["hard", "soft", None]
-    assert f"{100 * mean['gain']:+.2f} ({100 * mean['interval'][0]:+.2f} to" in text
+    assert told_as(mean) in text
     assert "| hard, over soft |" in text and "Compared" in page.read_text()
-    assert any(line.startswith("best, mean over student: ") for line in experiment_lines(results))
+    assert any(line.startswith("best, mean over student: ") for line in experiment_lines(experiment_of(results)))
     assert "| best, mean over student | – | – | – |" in text
 
 
 def test_a_bar_in_a_name_ends_no_cell(told: tuple[ExperimentConfig, Path, dict[str, Any]]) -> None:
     _, out, results = told
     named = json.loads(json.dumps(results).replace('"softer"', '"KL(p||q)"'))
-    lines = experiment_markdown(named, read_json(out / "run.json")).splitlines()
+    lines = experiment_markdown(experiment_of(named), read_folder(out)).splitlines()
     found = [line for line in lines if line.startswith(r"| KL(p\|\|q) |")]
     assert found and all(line.replace(r"\|", "").count("|") == 5 for line in found)
 
@@ -170,19 +173,24 @@ def test_results_that_are_not_whole(
     for options in ([], ["--markdown"]):
         refused = labelwise("report", tmp_path, *options)
         assert refused.code == 1 and len(refused.err) == 1
-        assert f"lacks '{missing}', so another version wrote it" in refused.err[0]
+        assert f"results.json: the key '{missing}' is missing; another version" in refused.err[0]
     assert (tmp_path / "report.html").read_text() == "old"
+
+
+def picture(results: dict[str, Any]) -> str:
+    grid, size, sideways = experiment_panels(experiment_of(results))
+    return panel_file(grid, size, sideways=sideways).decode()
 
 
 def test_columns_without_an_order_are_dots_row_by_row(
     told: tuple[ExperimentConfig, Path, dict[str, Any]],
 ) -> None:
     _, _, results = told
-    dots = experiment_picture(results).decode()
+    dots = picture(results)
     for text in ("student: narrow", "student: wide", "mean over student", *results["rows"]):
         assert f">{text}</text>" in dots
     numbered = {"key": "train.lr", "values": [0.1, 0.2], "columns": {}, "title": "rate", "overrides": []}
-    lines = experiment_picture(results | {"axis": [numbered]}).decode()
+    lines = picture(results | {"axis": [numbered]})
     assert ">rate</text>" in lines and ">mean over student</text>" not in lines
 
 

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.tables import experiment_of, told_as, write_tables
 from labelwise import pipeline
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import BASE, Cell, ExperimentConfig, cell_recipe, load_experiment
 from labelwise.experiment.run import run_experiment
 from labelwise.experiment.table import make_table
-from labelwise.report.experiment import experiment_lines, experiment_markdown, write_tables
+from labelwise.report.experiment import experiment_lines
+from labelwise.report.experiment_page import experiment_markdown
+from labelwise.report.read import read_folder
 
 TABLES = sorted((Path(__file__).parents[2] / "recipes" / "tables").glob("*.yaml"))
 
@@ -119,11 +122,11 @@ def test_tables_are_written(finished: tuple[ExperimentConfig, Path, dict[str, An
     text = markdown.read_text()
     mean = entry(results, "assume", "auto", 0)["test"]
     assert f"{100 * mean['mean']:.2f} ± {100 * mean['std']:.2f}" in text and "**known 0.5**" in text
-    assert f"{100 * entry(results, 'assume', 'base', 0)['over_reference']['gain']:+.2f} (" in text
+    assert told_as(entry(results, "assume", "base", 0)["over_reference"]) in text
     assert picture.read_bytes() == write_tables(results, out)[1].read_bytes() and b"assume" in picture.read_bytes()
     assert "<svg" in page.read_text() and "<h2>known 0.5</h2>" in page.read_text()
-    assert "mean over known" in experiment_lines(results)[0]
-    assert experiment_markdown(results, json.loads((out / "run.json").read_text())) == text
+    assert "mean over known" in experiment_lines(experiment_of(results))[0]
+    assert experiment_markdown(experiment_of(results), read_folder(out)) == text
 
 
 def test_further_scores_of_multi_label_networks(
@@ -144,7 +147,7 @@ def test_further_scores_of_multi_label_networks(
     chosen = entry(found, "best", "base", 0)
     select = {row: entry(found, row, "base", 0)["select"]["mean"] for row in ("assume", "ignore")}
     assert chosen["chosen"] == max(select, key=select.__getitem__)
-    text = experiment_markdown(found, json.loads((out / "run.json").read_text()))
+    text = experiment_markdown(experiment_of(found), read_folder(out))
     assert "|  | base | auto | test.mauc, % | fit.hidden_map, % | seconds |" in text
     assert f"| {100 * own['test.mauc']['mean']:.2f} ± {100 * own['test.mauc']['std']:.2f} |" in text
 
@@ -233,6 +236,6 @@ def test_another_experiment_in_the_folder(
     finished: tuple[ExperimentConfig, Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     _, out, _ = finished
-    with pytest.raises(RunError, match="holds a run with another experiment"):
+    with pytest.raises(RunError, match="holds another experiment"):
         run_experiment(config(data, tmp_path, rows="{ignore: [], assume: []}"), out, quiet=True)
     assert BASE == "base"

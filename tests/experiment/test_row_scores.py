@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.tables import experiment_of, told_as, write_tables
 from labelwise.config import Recipe
 from labelwise.errors import ConfigError
 from labelwise.experiment.config import ExperimentConfig, load_experiment
 from labelwise.experiment.row_scores import is_name, names_in, score_of
 from labelwise.experiment.run import run_experiment
-from labelwise.report.experiment import experiment_lines, write_tables
+from labelwise.report.experiment import experiment_lines
 from labelwise.runs import write_json
 
 ROW = {
@@ -178,14 +179,13 @@ def test_what_select_chooses(tmp_path: Path, told: Any) -> None:
     markdown, picture, page = write_tables(results, tmp_path / "out")
     text = markdown.read_text()
     assert "> Smoothing is said to help." in text and "Smoothing is said to help." in page.read_text()
-    gain = entry(results, "best smoothed", 1)["over_reference"]
-    told_as = f"{100 * gain['gain']:+.2f} ({100 * gain['interval'][0]:+.2f} to {100 * gain['interval'][1]:+.2f})"
+    gain = told_as(entry(results, "best smoothed", 1)["over_reference"])
     chosen_row = entry(results, "best smoothed", 1)["chosen"]
     [line] = [line for line in text.splitlines() if line.startswith("| best smoothed, noise 0.4 |")]
     assert line.startswith(f"| best smoothed, noise 0.4 | {chosen_row} | 2 |")
-    assert line.endswith(f"| {told_as} | best control (of 2) |")
+    assert line.endswith(f"| {gain} | best control (of 2) |")
     assert b"best smoothed" not in picture.read_bytes()  # it would hide the row that it is
-    lines = experiment_lines(results)
+    lines = experiment_lines(experiment_of(results))
     assert "best" not in lines[0] and sum(line.startswith("best smoothed, noise") for line in lines) == 2
 
 

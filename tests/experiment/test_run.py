@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,9 @@ from labelwise.cli import app
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import Cell, ExperimentConfig, cell_recipe, load_experiment
 from labelwise.experiment.run import _mark, run_experiment
-from labelwise.report.experiment_tables import _parts
+from labelwise.report.experiment import TableColumn, part_tables
+from labelwise.results import ExperimentResults
+from labelwise.results.experiment import TableCell
 
 TINY = "recipe: {threads: 1, data: {source: digits, train_limit: 80, test_limit: 40}, views: {size: 8, flip: false},\n"
 TINY += "  train: {epochs: 1, batch_size: 32}, chain: {generations: 1}}\n"
@@ -134,11 +135,10 @@ def test_rows_may_be_called_anything(tmp_path: Path) -> None:
 
 
 def test_every_column_has_categories_of_its_own() -> None:
-    def entry(*names: str) -> dict[str, Any]:
-        score = {"test": {"mean": 0.5, "std": None}}
-        return score | {"categories": dict.fromkeys(names, score)}
-
-    results = {"rows": ["a"], "heads": ["base"], "reference": "a", "categories": ["cat"]}
-    column = SimpleNamespace(title="second", entry=lambda row, head: entry("dog", "cow"))
-    scores, _ = _parts(results, column, "categories")  # type: ignore[arg-type]
-    assert scores.heads == ["dog", "cow", "all"] and scores.rows == [("a", ["50.00"] * 3)]
+    score = {"test": {"mean": 0.5, "std": None}, "by_seed": [0.5]}
+    place = {"column": 1, "axis": 0, "value": None, "row": "a", "head": "base", "metric": "map", "extra": {}}
+    cell = TableCell.model_validate(score | place | {"categories": dict.fromkeys(("dog", "cow"), score)})
+    results = ExperimentResults.model_construct(rows=("a",), heads=("base",), reference="a", categories=("cat",))
+    scores, _ = part_tables(results, TableColumn(0, 1, "second", "", {("a", "base"): cell}), "categories")
+    assert [column.title for column in scores.columns] == ["", "dog", "cow", "all"]
+    assert [[one.value for one in scores.cells(row)] for row in scores.rows] == [["a", *["50.00"] * 3]]

@@ -1,10 +1,14 @@
 """A synthetic run folder of category-wise fine-tuning with everything a report can show."""
 
-import json
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from helpers.run_factory import write_json
+from labelwise.results import CftResults, write_results
 
 UCM = ["airplane", "bare-soil", "buildings", "cars", "chaparral", "court", "dock", "field", "grass"]
 UCM += ["mobile-home", "pavement", "sand", "sea", "ship", "tanks", "trees", "water"]
@@ -16,17 +20,19 @@ def make_cft_run(folder: Path, *, categories: list[str], seed: int = 0, rows: in
     items = [_category(rng, name, index, rows) for index, name in enumerate(categories[:-1])]
     items.append(_not_fitted(categories[-1]))
     results: dict[str, Any] = {
-        "schema": 1,
         "kind": "cft",
         "name": "ucm",
         "objective": "ap",
         "method": "auto",
         "preset": None,
         "base": "assume-negative",
+        "uncertain": "unknown",
         "seed": 0,
         "seconds": 1.237,
         "stages": {"read": 0.04, "reduce": 0.21, "solve": 0.55, "choose": 0.12, "evaluate": 0.31},
-        "peak_memory_mb": 312.4,
+        "peak_memory_mb": 312,
+        "features": None,
+        "expected_gain": 0.012,
         "splits": {"fit": 1285, "select": 395, "test": rows},
         "dim": 1280,
         "labels": {
@@ -57,7 +63,7 @@ def make_cft_run(folder: Path, *, categories: list[str], seed: int = 0, rows: in
         ],
         "categories": items,
     }
-    write_json(folder / "results.json", results)
+    write_results(folder, CftResults.model_validate(results))
     write_json(
         folder / "run.json",
         {
@@ -70,12 +76,6 @@ def make_cft_run(folder: Path, *, categories: list[str], seed: int = 0, rows: in
     )
     (folder / "config.yaml").write_text("objective: ap\nmethod: auto\nthresholds: max-f1\n", encoding="utf-8")
     return folder
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON and make the folder for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def _category(rng: np.random.Generator, name: str, index: int, rows: int) -> dict[str, Any]:
@@ -120,6 +120,7 @@ def _category(rng: np.random.Generator, name: str, index: int, rows: int) -> dic
             "precision": 0.81,
             "recall": 0.77,
             "specificity": 0.98,
+            "f1": 0.79,
             "positives": positives,
             "split": "select",
         },
@@ -147,6 +148,7 @@ def _not_fitted(name: str) -> dict[str, Any]:
         "uncertain": 0,
         "select": nothing,
         "test": {**nothing, "gain_interval": None},
+        "evidence": [],
     }
 
 

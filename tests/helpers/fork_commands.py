@@ -14,7 +14,7 @@ from pathlib import Path
 from labelwise import cli
 from labelwise.cft import ensemble, run  # noqa: F401  (imported once, before the forks)
 from labelwise.experiment import run as run_experiment  # noqa: F401
-from labelwise.report import html  # noqa: F401
+from labelwise.report import write  # noqa: F401
 
 
 def child_of(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["labelwise.cli", "labelwise.refinery.chain", "labelwise.report.html", "sklearn.datasets"]
+    ["labelwise.cli", "labelwise.refinery.chain", "labelwise.report.write", "sklearn.datasets"]
 )
 
 

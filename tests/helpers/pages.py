@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from labelwise.report.html import write_report
+from labelwise.report.write import write_report
 
 EVIL = "<script>alert('x')</script> $\\foo$ & \"q\""
 VOID = {"meta", "img", "br", "hr", "link", "input", "use", "path"}

@@ -1,4 +1,6 @@
-"""A synthetic run folder with everything a report can show."""
+"""A synthetic run folder of a refine run with everything a report can show."""
+
+from __future__ import annotations
 
 import io
 import json
@@ -9,6 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from labelwise.results import RefineResults, Row, Splits, summarise, write_results
+from labelwise.results.refine import ClassScore, Comparison, FitScores, Regime, Scores
+
+ADVICE = "Generation 1 has begun to memorise: refinement may help; early stopping is to be beaten."
 CONTROLS = {"long-given": -0.004, "early-stop": 0.031, "label-smoothing": 0.012}
 
 
@@ -32,37 +38,32 @@ def make_run(
     offsets = rng.normal(0, 0.04, len(classes))
     for seed in range(seeds):
         for place in range(1, generations + 1):
-            rows.append(_row(rng, f"generation-{place}", "generation", place, seed, classes, offsets, epochs))
-        rows.extend(_row(rng, name, "control", None, seed, classes, offsets, epochs) for name in CONTROLS)
+            rows.append(_row(rng, f"generation-{place}", place, seed, classes, offsets, epochs))
+        rows.extend(_row(rng, name, None, seed, classes, offsets, epochs) for name in CONTROLS)
         _gallery(folder / f"seed-{seed}" / "gallery", classes, pictures)
     for row in rows:
-        _metrics(folder / row["path"], rng, row, epochs)
+        _metrics(folder / row.path, rng, row, epochs)
     last = f"generation-{generations}"
-    results: dict[str, Any] = {
-        "schema": 1,
-        "kind": "refine",
-        "task": "single-label",
-        "splits": {"fit": 9000, "select": 1000, "test": 10000},
-        "rows": rows,
-        "summary": [_summary(rows, name) for name in dict.fromkeys(row["name"] for row in rows)],
-        "comparison": {
-            "chain": last,
-            "control": "early-stop",
-            "chosen_on": "select",
-            "metric": "test top1",
-            "difference": 0.012,
-            "interval": [-0.002, 0.027],
-            "seeds": seeds,
-            "sentence": f"{last} is 1.2 points above the best control (early-stop) on test, 95% interval -0.2 to +2.7 "
+    results = RefineResults(
+        kind="refine",
+        task="single-label",
+        splits=Splits(fit=9000, select=1000, test=10000),
+        rows=tuple(rows),
+        summary=summarise(rows),
+        comparison=Comparison(
+            chain=last,
+            control="early-stop",
+            chosen_on="select",
+            metric="test top1",
+            difference=0.012,
+            interval=(-0.002, 0.027),
+            seeds=seeds,
+            sentence=f"{last} is 1.2 points above the best control (early-stop) on test, 95% interval -0.2 to +2.7 "
             f"over {seeds} seeds: not clearly better.",
-        },
-        "regime": {
-            "state": "overfit",
-            "advice": "Generation 1 has begun to memorise: refinement may help; early stopping is to be beaten.",
-            "gap": 0.31,
-        },
-    }
-    write_json(folder / "results.json", results)
+        ),
+        regime=Regime(state="overfit", gap=0.31, advice=ADVICE),
+    )
+    write_results(folder, results)
     write_json(
         folder / "run.json",
         {
@@ -97,72 +98,55 @@ def write_json(path: Path, value: Any) -> None:
 def _row(
     rng: np.random.Generator,
     name: str,
-    role: str,
     place: int | None,
     seed: int,
     classes: list[str],
     offsets: np.ndarray,
     epochs: int,
-) -> dict[str, Any]:
+) -> Row:
     gain = 0.085 * (1 - math.exp(-0.8 * (place - 1))) if place else 0.045 + CONTROLS[name]
     test = 0.546 + gain + rng.normal(0, 0.006)
     fit = (0.86 - 0.2 * (1 - math.exp(-0.8 * (place - 1)))) if place else {"long-given": 0.93}.get(name, 0.64)
     drift = 1 if place is None else 1 + 0.9 * (place - 1) / 4
     per_class = [
-        {"class": c, "n": 100, "top1": float(np.clip(test + o * drift + rng.normal(0, 0.015), 0, 1))}
+        ClassScore(name=c, n=100, top1=float(np.clip(test + o * drift + rng.normal(0, 0.015), 0, 1)))
         for c, o in zip(classes, offsets, strict=True)
     ]
-    fitted: dict[str, Any] = {"top1": fit + rng.normal(0, 0.004), "entropy": 0.4 + 0.1 * (place or 0)}
+    fitted = FitScores(top1=fit + rng.normal(0, 0.004), entropy=0.4 + 0.1 * (place or 0))
     if place:
-        fitted |= {"noise_auroc": 0.84 + gain * 0.9 + rng.normal(0, 0.004), "refined_label_accuracy": 0.71 + gain}
-    return {
-        "name": name,
-        "role": role,
-        "generation": place,
-        "seed": seed,
-        "model": "small-narrow",
-        "labels": f"refinery soft dynamic (generation-{place - 1})" if place and place > 1 else "given",
-        "epochs": epochs,
-        "kept_epoch": int(epochs * 0.4) if name == "early-stop" else epochs,
-        "fit": fitted,
-        "select": {"top1": test - 0.01 + rng.normal(0, 0.004), "nll": 1.5, "ece": 0.1},
-        "test": {
-            "top1": test,
-            "top5": min(1.0, test + 0.3),
-            "nll": 1.62 - 4 * gain + rng.normal(0, 0.02),
-            "ece": 0.17 - 1.3 * gain + rng.normal(0, 0.005),
-            "per_class": per_class,
-        },
-        "seconds": 41.2 + rng.normal(0, 1),
-        "images_per_second": 4000,
-        "path": f"seed-{seed}/{name}",
-    }
+        beliefs = {"noise_auroc": 0.84 + gain * 0.9 + rng.normal(0, 0.004), "refined_label_accuracy": 0.71 + gain}
+        fitted = fitted.model_copy(update=beliefs)
+    return Row(
+        name=name,
+        role="generation" if place else "control",
+        generation=place,
+        seed=seed,
+        model="small-narrow",
+        network={"name": "small-narrow", "args": {}},
+        labels=f"refinery soft dynamic (generation-{place - 1})" if place and place > 1 else "given",
+        refineries=(f"generation-{place - 1}",) if place and place > 1 else (),
+        epochs=epochs,
+        kept_epoch=int(epochs * 0.4) if name == "early-stop" else epochs,
+        fit=fitted,
+        select=Scores(top1=test - 0.01 + rng.normal(0, 0.004), nll=1.5, ece=0.1),
+        test=Scores(
+            top1=test,
+            top5=min(1.0, test + 0.3),
+            nll=1.62 - 4 * gain + rng.normal(0, 0.02),
+            ece=0.17 - 1.3 * gain + rng.normal(0, 0.005),
+            per_class=tuple(per_class),
+        ),
+        seconds=41.2 + rng.normal(0, 1),
+        images_per_second=4000.0,
+        path=f"seed-{seed}/{name}",
+        weights_hash=f"{name}-{seed}",
+    )
 
 
-def _summary(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    mine = [row for row in rows if row["name"] == name]
-
-    def stat(values: list[float]) -> dict[str, float | None]:
-        return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
-
-    known = [row["fit"]["noise_auroc"] for row in mine if "noise_auroc" in row["fit"]]
-    return {
-        "name": name,
-        "role": mine[0]["role"],
-        "seeds": len(mine),
-        "fit_top1": stat([row["fit"]["top1"] for row in mine]),
-        "select_top1": stat([row["select"]["top1"] for row in mine]),
-        "test_top1": stat([row["test"]["top1"] for row in mine]),
-        "test_nll": stat([row["test"]["nll"] for row in mine]),
-        "test_ece": stat([row["test"]["ece"] for row in mine]),
-        "noise_auroc": stat(known) if known else None,
-        "seconds": stat([row["seconds"] for row in mine]),
-    }
-
-
-def _metrics(folder: Path, rng: np.random.Generator, row: dict[str, Any], epochs: int) -> None:
+def _metrics(folder: Path, rng: np.random.Generator, row: Row, epochs: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    lines = []
+    assert row.select is not None and row.fit.top1 is not None and row.select.top1 is not None
+    top1, held_out, lines = row.fit.top1, row.select.top1, []
     for epoch in range(1, epochs + 1):
         rise = 1 - math.exp(-4 * epoch / epochs)
         line: dict[str, Any] = {
@@ -173,15 +157,13 @@ def _metrics(folder: Path, rng: np.random.Generator, row: dict[str, Any], epochs
                 "ce": 2.3 - rise,
                 "kl": 1.0,
                 "entropy": 0.5,
-                "top1": row["fit"]["top1"] * rise,
+                "top1": top1 * rise,
             },
             "seconds": 1.2,
         }
         if epoch % 2 == 0:
-            fall = 0.06 * max(0.0, epoch / epochs - 0.4) if row["fit"]["top1"] > 0.8 else 0.0
-            line["select"] = {
-                "top1": row["select"]["top1"] * (1 - math.exp(-7 * epoch / epochs)) - fall + rng.normal(0, 0.008)
-            }
+            fall = 0.06 * max(0.0, epoch / epochs - 0.4) if top1 > 0.8 else 0.0
+            line["select"] = {"top1": held_out * (1 - math.exp(-7 * epoch / epochs)) - fall + rng.normal(0, 0.008)}
         lines.append(json.dumps(line))
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

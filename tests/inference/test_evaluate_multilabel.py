@@ -21,7 +21,7 @@ from labelwise.labels.table import LabelTable
 from labelwise.metrics.multilabel import decision_scores, hard_labels
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import InputSpec
-from labelwise.report.terminal import scores_table
+from labelwise.report.scores import scores_of, scores_table
 
 N, NAMES = 160, ("cat", "dog", "fish")
 SPLIT = np.repeat(["fit", "select", "test"], (40, 60, 60))
@@ -120,7 +120,7 @@ def test_labels_of_test_choose_no_threshold(data: Path, tmp_path: Path) -> None:
 def test_select_is_scored_at_a_half_alone(data: Path, tmp_path: Path) -> None:
     found = evaluate_checkpoint(save(tmp_path / "net"), recipe(data), "select")
     assert found["tuned"] is None and "tuned" not in found["categories"][0] and found["decisions"]["scored"] == 3
-    assert "tuned" not in "".join(str(column.header) for column in scores_table(found).columns)
+    assert "tuned" not in "".join(column.title for column in scores_table(scores_of(found)).columns)
 
 
 def test_a_category_that_select_cannot_tune_keeps_a_half(data: Path, tmp_path: Path) -> None:
@@ -162,7 +162,8 @@ def test_a_split_without_a_known_label(data: Path, tmp_path: Path) -> None:
     labels[SPLIT == "test"] = np.nan
     found = evaluate_checkpoint(save(tmp_path / "net"), recipe(write(tmp_path / "blank.npz", labels)), "test")
     assert math.isnan(found["map"]) and found["scored"] == 0 and found["left_out"]["unknown"] == 180
-    scores_table(found)  # nothing that cannot be written
+    shown = scores_table(scores_of(found))
+    assert "mAP –" in shown.title and {cell.value for cell in shown.cells(shown.rows[0])[2:]} == {"–"}
     kept = write(tmp_path / "rest.npz", labels, split=np.where(SPLIT == "select", "fit", SPLIT))
     without = Recipe(threads=1, data=DataConfig(source=str(kept), select_share=0))
     assert evaluate_checkpoint(tmp_path / "net", without, "fit")["tuned"] is None

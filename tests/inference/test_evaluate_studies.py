@@ -16,7 +16,7 @@ from labelwise.data.readers import load_dataset, views_of
 from labelwise.data.readers.chexpert import COMPETITION, OBSERVATIONS
 from labelwise.inference.evaluate import evaluate_checkpoint
 from labelwise.refinery.chain import train
-from labelwise.report.terminal import scores_table
+from labelwise.report.scores import scores_of, scores_table
 
 SHARED = ("threads=1", "model.name=small-narrow", "train={epochs: 1, batch_size: 32, keep: best}", "data.workers=0")
 
@@ -73,7 +73,7 @@ def test_studies_are_scored_by_their_highest_view(found: tuple[Path, dict[str, A
 
 
 def test_studies_are_shown(found: tuple[Path, dict[str, Any], Dataset]) -> None:
-    title = str(scores_table(found[1]).title)
+    title = scores_table(scores_of(found[1])).title
     assert "40 studies" in title and f"{found[1]['studies']['competition_mauc']:.2%}" in title
 
 

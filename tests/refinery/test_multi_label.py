@@ -23,8 +23,7 @@ from labelwise.refinery.chain import make_context, refine
 from labelwise.refinery.context import NetworkSpec
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.refinery.multi_label import MultiLabel, fill_in
-from labelwise.report.html import write_report
-from labelwise.report.markdown import markdown_table
+from labelwise.report.write import markdown_report, write_report
 from labelwise.training.multilabel import MultiLabelTask, PseudoLabeller
 from labelwise.training.runtime import start_runtime
 
@@ -101,7 +100,7 @@ def test_the_page_speaks_of_categories(finished: tuple[Path, dict[str, Any]]) ->
     assert "Accuracy" not in page and "classes gained" not in page
     gained = results["rows"][2]["test"]["per_category"][0]["ap"] - results["rows"][0]["test"]["per_category"][0]["ap"]
     assert f"{100 * gained:+.1f}".replace("-", "−") in page
-    text = markdown_table(out)
+    text = markdown_report(out)
     assert f"{100 * results['rows'][2]['test']['map']:.2f}" in text and "hidden mAP" in text
 
 

@@ -42,9 +42,6 @@ DataOption = Annotated[str, typer.Option("--data", help="Data source, or a recip
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="File with the weights of the network (.safetensors or .pt).")
 ]
-ByOrderOption = Annotated[
-    bool, typer.Option("--weights-by-order", help="Match the tensors of --weights by order and shape, not by key.")
-]
 PretrainedOption = Annotated[bool, typer.Option("--pretrained", help="Download the published weights of the network.")]
 ObjectiveOption = Annotated[Metric, typer.Option(help="Metric: average precision, or area under the ROC curve.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -65,26 +62,14 @@ def data_recipe(data: str, overrides: list[str] | None) -> Recipe:
     return load_recipe(None, [f"data.source={json.dumps(data)}", *(overrides or [])])
 
 
-def make_console(width: int | None = None) -> Console:
+def make_console() -> Console:
     """A console that takes brackets and colons in the user's names neither for markup nor for emoji."""
-    return Console(width=width, markup=False, emoji=False)
+    return Console(markup=False, emoji=False)
 
 
-def show_run(results: dict[str, object], folder: Path) -> None:
+def show_run(folder: Path) -> None:
     """Table, summary and report of a finished run, once, by the main process."""
-    if int(os.environ.get("RANK", "0")):
-        return
-    from labelwise.report.cft_terminal import CFT_WIDTH, cft_summary_lines, cft_table
-    from labelwise.report.html import write_report
-    from labelwise.report.terminal import results_table, summary_lines
+    if not int(os.environ.get("RANK", "0")):
+        from labelwise.report.write import show
 
-    page = write_report(folder)
-    console = make_console()
-    multi_label = results["kind"] == "cft"
-    if multi_label:  # a narrower terminal folds its lines, which loses less than cutting columns off
-        make_console(max(console.width, CFT_WIDTH)).print(cft_table(results))
-    else:
-        console.print(results_table(results))
-    for line in cft_summary_lines(results) if multi_label else summary_lines(results):
-        console.print(line, soft_wrap=True)
-    console.print(f"report: {page}", soft_wrap=True)
+        show(folder, make_console())

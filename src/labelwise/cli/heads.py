@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from labelwise.cli.common import (
-    ByOrderOption,
     DataOption,
     ObjectiveOption,
     PretrainedOption,
@@ -43,7 +42,6 @@ def features(
     out: Annotated[Path, typer.Option("--out", help="Folder to write. An interrupted command continues in it.")],
     weights: WeightsOption = None,
     pretrained: PretrainedOption = False,
-    weights_by_order: ByOrderOption = False,
     keep_head: Annotated[
         bool, typer.Option("--keep-head", help="The network's outputs are the categories of the data, in their order.")
     ] = False,
@@ -57,10 +55,17 @@ def features(
     """
     recipe = data_recipe(data, overrides)
     from labelwise.features.extract import extract_features
-    from labelwise.models.backbone import ModelSource
 
-    source = ModelSource(model, weights, pretrained, weights_by_order)
-    found = extract_features(source, recipe, out, keep_head=keep_head, precision=precision, quiet=quiet)
+    found = extract_features(
+        model,
+        recipe,
+        out,
+        weights=weights,
+        pretrained=pretrained,
+        keep_head=keep_head,
+        precision=precision,
+        quiet=quiet,
+    )
     if not int(os.environ.get("RANK", "0")):
         head = "with its head" if found["head"] else "without a head"
         size = f"{found['rows']:,} x {found['dim']:,} features ({found['precision']}) {head}"
@@ -108,7 +113,8 @@ def cft(
     from labelwise.cft.run import run_cft
 
     folder = out or Path("runs") / f"{features.stem}-cft"
-    show_run(run_cft(config, folder, quiet=quiet), folder)
+    run_cft(config, folder, quiet=quiet)
+    show_run(folder)
 
 
 @app.command(epilog="Example: labelwise ensemble runs/cft-a runs/cft-b --how rank --out runs/both")
@@ -120,6 +126,8 @@ def ensemble(
 ) -> None:
     """Score the mean of several fine-tuned models, beside each model alone."""
     from labelwise.cft.ensemble import EnsembleConfig, run_ensemble
-    from labelwise.report.cft_terminal import ensemble_table
+    from labelwise.report.scores import ensemble_table
+    from labelwise.report.table import terminal
 
-    make_console().print(ensemble_table(run_ensemble(runs, out, EnsembleConfig(how=how, objective=objective))))
+    results = run_ensemble(runs, out, EnsembleConfig(how=how, objective=objective))
+    make_console().print(terminal(ensemble_table(results)))

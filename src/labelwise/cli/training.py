@@ -48,7 +48,8 @@ def refine(
     from labelwise.refinery.chain import refine as run
 
     folder = out or Path("runs") / resolved.name
-    show_run(run(resolved, folder, baselines=baselines, quiet=quiet, dataset=data), folder)
+    run(resolved, folder, baselines=baselines, quiet=quiet, dataset=data)
+    show_run(folder)
 
 
 @app.command(epilog="Example: labelwise train recipes/digits/clean.yaml --out runs/plain --set train.epochs=20")
@@ -72,7 +73,8 @@ def train(
     from labelwise.refinery.chain import train as run
 
     folder = out or Path("runs") / resolved.name
-    show_run(run(resolved, folder, quiet=quiet, dataset=data), folder)
+    run(resolved, folder, quiet=quiet, dataset=data)
+    show_run(folder)
 
 
 @app.command(epilog="Example: labelwise demo --out runs/demo")
@@ -89,10 +91,11 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path(
 
     console, second = make_console(), out / "cft"
     console.print(DEMO_NOTE, markup=True)
-    show_run(run(demo_recipe(), out, baselines=True), out)
+    run(demo_recipe(), out, baselines=True)
+    show_run(out)
     console.print(f"\n{pipeline.DEMO_NOTE}", markup=True)
     results = pipeline.demo(second)
-    show_run(results, second)
+    show_run(second)
     console.print(pipeline.control_line(results), soft_wrap=True)
     console.print(f"both reports: {out / REPORT} and {second / REPORT}", soft_wrap=True)
 
@@ -114,12 +117,7 @@ def experiment(
 
     config = load_experiment(table, [*(overrides or []), *([f"seeds={seeds}"] if seeds is not None else [])])
     from labelwise.experiment.run import run_experiment
-    from labelwise.report.experiment import experiment_lines, experiment_table, write_tables
 
     folder = out or Path("runs") / config.name
-    results = run_experiment(config, folder, jobs=jobs, quiet=quiet)
-    console = make_console()
-    console.print(experiment_table(results))
-    for line in experiment_lines(results):
-        console.print(line, soft_wrap=True)
-    console.print("table: {}, picture: {}, page: {}".format(*write_tables(results, folder)), soft_wrap=True)
+    run_experiment(config, folder, jobs=jobs, quiet=quiet)
+    show_run(folder)

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from labelwise.cli.common import (
-    ByOrderOption,
     DataOption,
     JsonOption,
     ModelArgument,
@@ -42,13 +41,9 @@ def evaluate(
     Multi-label data: mAP, AUC, and precision, recall and F1 at 0.5 and at thresholds tuned on select. Only known
     labels count.
     """
-    from labelwise.results import check_scores_file
-    from labelwise.runs import finite, write_json
-
-    if out is not None:
-        check_scores_file(out)
     recipe = data_recipe(data, overrides)
     from labelwise.inference.evaluate import evaluate_checkpoint
+    from labelwise.runs import finite, write_json
 
     scores = evaluate_checkpoint(model, recipe, split)
     if out is not None:
@@ -56,9 +51,10 @@ def evaluate(
     if as_json:
         sys.stdout.write(json.dumps(finite(scores), indent=1) + "\n")
     else:
-        from labelwise.report.terminal import scores_table
+        from labelwise.report.scores import scores_of, scores_table
+        from labelwise.report.table import terminal
 
-        make_console().print(scores_table(scores))
+        make_console().print(terminal(scores_table(scores_of(scores))))
 
 
 @app.command(epilog="Example: labelwise predict runs/digits/seed-0/generation-5 photos/ --out predictions.csv")
@@ -88,13 +84,11 @@ def report(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables instead of a page.")] = False,
 ) -> None:
     """Write report.html of a run or an experiment again, or one page that compares several runs."""
+    from labelwise.report.write import compare_runs, markdown_report, write_report
+
     if markdown:
-        from labelwise.report.markdown import markdown_table
-
-        sys.stdout.write("\n".join(markdown_table(run) for run in runs))
+        sys.stdout.write("\n".join(markdown_report(run) for run in runs))
         return
-    from labelwise.report.html import compare_runs, write_report
-
     page = write_report(runs[0]) if len(runs) == 1 else compare_runs(runs, out or Path("comparison.html"))
     make_console().print(f"report: {page}")
 
@@ -108,18 +102,14 @@ def export(
     ] = None,
     weights: WeightsOption = None,
     pretrained: PretrainedOption = False,
-    weights_by_order: ByOrderOption = False,
 ) -> None:
     """Write the network to a folder that timm, torch and labelwise load.
 
     The head of a CFT run becomes the head of its network.
     """
     from labelwise.export import export as write
-    from labelwise.models.backbone import ModelSource
 
-    given = model or weights or pretrained or weights_by_order
-    network = ModelSource(model or "", weights, pretrained, weights_by_order) if given else None
-    done = write(run, out, network)
+    done = write(run, out, model=model, weights=weights, pretrained=pretrained)
     console = make_console()
     console.print(f"{len(done.categories):,} categories -> {done.folder}, checked", soft_wrap=True, highlight=False)
     if done.timm:

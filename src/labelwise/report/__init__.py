@@ -1,6 +1,6 @@
-"""Reports, made from the files of a run folder and from nothing else.
+"""Reports, made from the files of a run folder and from nothing else: no method, no torch.
 
-``html.write_report`` and ``html.compare_runs`` write self-contained pages, ``terminal.results_table`` the table of the
-command line. ``read`` opens a run folder, ``summary`` holds what both kinds of report say, ``figures`` turns a run into
-the pictures that ``plots`` draws.
+`write.write_report` and `write.compare_runs` write self-contained pages, `write.show` prints to a terminal. `refine`,
+`cft`, `experiment` and `scores` say what a run found; those named ``*_page`` make its page, with the pictures. They
+share `formats`, `table`, `plots`, `page` and `read`.
 """

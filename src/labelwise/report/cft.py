@@ -1,263 +1,386 @@
-"""The page of a run of category-wise fine-tuning: what its template fills in.
+"""What a run of `labelwise cft` says in words, numbers and tables: for the page, the terminal and Markdown.
 
-Start at `cft_context`. Words are made in `cft_summary`, pictures in `cft_figures`.
+`select` chose the heads, so its gain is too good by construction; `test` is what the words go by. The page is made in
+`cft_page`.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from labelwise.report import cft_figures, cft_summary
-from labelwise.report.cft_read import STATUS_TITLES, Category, CftResults, Score, parse_results
-from labelwise.report.read import RunFolder, mapping, number, text
-from labelwise.report.summary import duration
+from labelwise.report.formats import DASH, count, duration, interval, percent, points, points2, several, shorten
+from labelwise.report.page import Verdict, tone_of
+from labelwise.report.read import Folder
+from labelwise.report.table import Cell, Column, Row, Table, escape, markdown
+from labelwise.results import CftResults
+from labelwise.results.cft import Category, CategoryScores, MeanScore, Threshold
 
-MOST_ROWS = 300
-MOST_EVIDENCE = 100
-MOST_CANDIDATES = 20
-LABEL_KINDS = ("positive", "negative", "unknown", "uncertain")
+METRICS = {"ap": ("AP", "mAP"), "auc": ("AUC", "mean AUC")}
+STATUS_TITLES = {"improved": "improved", "unchanged": "kept", "not_fitted": "not fitted"}
 TONES = {"improved": "gain", "unchanged": "", "not_fitted": "mixed"}
+WIDTH = 100
+"""Columns of a terminal that the table needs."""
+
+MOST_ON_TERMINAL, MOST_IN_MARKDOWN, MOST_ON_PAGE = 39, 100, 300
+MOST_WARNINGS = 8
+MOST_REASONS = 12
+MOST_NAMES = 12
+
+Ends = tuple[float, float]
+Score = MeanScore | CategoryScores
 
 
-def cft_context(run: RunFolder) -> dict[str, Any]:
-    """Return what ``cft.html.j2`` shows of a run folder.
+@dataclass(frozen=True)
+class Run:
+    """The results of a run, with what every writer asks of them."""
 
-    Parameters
-    ----------
-    run : RunFolder
-        As `labelwise.report.cft_read.read_cft_run` returns it.
+    results: CftResults
+
+    @property
+    def metric(self) -> str:
+        """The objective of one category, in words."""
+        return METRICS[self.results.objective][0]
+
+    @property
+    def mean_name(self) -> str:
+        """The mean of the objective over categories, in words."""
+        return METRICS[self.results.objective][1]
+
+    @property
+    def test(self) -> MeanScore | None:
+        """The means on test; None where the run has no test split."""
+        return self.results.mean.test
+
+    @property
+    def split(self) -> str:
+        """The split that gains are told of: test, or select where there is nothing else."""
+        return "select" if self.test is None else "test"
+
+    @cached_property
+    def ranked(self) -> list[Category]:
+        """The categories by their gain, largest first, then those that could not be scored."""
+
+        def place(category: Category) -> tuple[bool, float, int, str]:
+            gain = self.gain(category)
+            return gain is None, -(gain or 0.0), list(STATUS_TITLES).index(category.status), category.name
+
+        return sorted(self.results.categories, key=place)
+
+    def score(self, category: Category) -> CategoryScores:
+        """What a category's gain is read from."""
+        return category.test or category.select
+
+    def gain(self, category: Category) -> float | None:
+        """A category's gain on `split`."""
+        return self.score(category).gain
+
+    def excerpt(self, most: int) -> tuple[list[Category], list[Category], list[Category]]:
+        """Return the first of `ranked`, those left out, and the last; all are first where they fit.
+
+        Categories without a gain are the first to be left out.
+        """
+        found = self.ranked
+        scored = sum(self.gain(category) is not None for category in found)
+        if len(found) <= most or scored < most:
+            return found[:most], found[most:], []
+        head, tail = most - most // 2, scored - most // 2
+        return found[:head], found[head:tail] + found[scored:], found[tail:scored]
+
+
+def gain_of(score: Score | None) -> float | None:
+    """Return after minus before."""
+    return None if score is None or score.before is None or score.after is None else score.after - score.before
+
+
+def ends_of(score: Score | None) -> Ends | None:
+    """Return the 95% interval of a gain."""
+    low, high = (score and score.gain_interval) or (None, None)
+    return None if low is None or high is None else (low, high)
+
+
+def change(score: Score | None, digits: int = 1) -> str:
+    """Write before and after."""
+    if score is None or (score.before is None and score.after is None):
+        return DASH
+    return f"{percent(score.before, digits)} → {percent(score.after, digits)}"
+
+
+def change2(score: Score | None) -> str:
+    """Write before and after with two digits behind the point."""
+    return change(score, 2)
+
+
+def interval2(ends: Ends | None) -> str:
+    """Write an interval with two digits behind the point."""
+    return interval(ends, 2)
+
+
+def verdict_of(run: Run) -> Verdict:
+    """Return whether the new heads are better on test, and how sure that is."""
+    name, test, select = run.mean_name, run.test, run.results.mean.select
+    if test is None:
+        said = f"{name} on select: {_told(select)}. " if gain_of(select) is not None else ""
+        said += "This run has no test split: select chose the heads and nothing independent was measured."
+        return Verdict("open", "not measured independently", said)
+    if gain_of(test) is None:
+        return Verdict("open", "not scored", "No category could be scored on test, so nothing is known about the gain.")
+    ends = ends_of(test)
+    tone = tone_of(ends)
+    if ends is None:
+        return Verdict(tone, "no interval", f"{name} on test: {_told(test)}, without an interval.")
+    sentence = f"{name} on test: {_told(test)} (95% interval {interval2(ends)})."
+    if ends == (0.0, 0.0):
+        return Verdict(tone, "no change on test", f"{sentence} The scores are the same as before.")
+    if tone == "mixed":
+        return Verdict(tone, "no clear gain on test", f"{sentence} The interval includes 0: this may be chance.")
+    return Verdict(tone, "better on test" if tone == "gain" else "worse on test", sentence)
+
+
+def overstatement_of(run: Run) -> float | None:
+    """Return the gain on select minus the gain on test; None where one of them is missing."""
+    select, test = gain_of(run.results.mean.select), gain_of(run.test)
+    return None if select is None or test is None else select - test
+
+
+def overstatement_line(run: Run) -> str:
+    """Say by how much the split that chose is too optimistic; nothing where that was not measured."""
+    over, select, test = overstatement_of(run), run.results.mean.select, run.test
+    if over is None or test is None:
+        return ""
+    line = f"On select, which chose the heads, {run.mean_name} gained {points2(gain_of(select))} points: "
+    if abs(over) < 5e-5:
+        line += "as much as on test."
+    elif over > 0:
+        line += f"select overstates the gain by {percent(over, 2)} points."
+    else:
+        line += f"select understates it by {percent(-over, 2)} points here."
+    if select.scored != test.scored:
+        line += (
+            f" The means are over {select.scored:,} categories on select and {test.scored:,} on test, "
+            "so part of the difference is one of categories."
+        )
+    return line
+
+
+def count_line(run: Run) -> str:
+    """Say how many categories got a new head, kept the old one or could not be fitted, and in what time."""
+    counts, total = run.results.counts, len(run.results.categories)
+    return (
+        f"Of {several(total, 'category', 'categories')}, {counts.improved:,} improved (on select), "
+        f"{counts.unchanged:,} kept the old head and {counts.not_fitted:,} could not be fitted, "
+        f"in {duration(run.results.seconds)}."
+    )
+
+
+def clear_line(run: Run) -> str:
+    """Say what test makes of the categories that improved on select; nothing without a test split."""
+    improved = [ends_of(category.test) for category in run.results.categories if category.status == "improved"]
+    known = [tone_of(ends) for ends in improved if ends is not None]
+    if not known:
+        return ""
+    return (
+        f"Of the {len(known):,} improved categories that test can judge, {known.count('gain'):,} are clearly better "
+        f"there (95% interval above 0), {known.count('loss'):,} clearly worse, {known.count('mixed'):,} cannot be told "
+        "from no change."
+    )
+
+
+def said_lines(run: Run) -> list[str]:
+    """Return all that is said under the verdict."""
+    return [line for line in (overstatement_line(run), count_line(run), clear_line(run)) if line]
+
+
+def summary_lines(results: CftResults) -> list[str]:
+    """Return what a run found, in a few plain lines: the verdict first, then overstatement, counts and warnings."""
+    run, warnings = Run(results), results.warnings
+    lines = [verdict_of(run).sentence, *said_lines(run)]
+    for reason, number, names in reasons_of(run, "not_fitted")[:3]:
+        lines.append(f"Not fitted: {number:,} ({reason}): {', '.join(names[:5])}{' …' if number > 5 else ''}.")
+    lines += [f"Warning: {' '.join(warning.split())}" for warning in warnings[:MOST_WARNINGS]]
+    if len(warnings) > MOST_WARNINGS:
+        lines.append(f"{len(warnings) - MOST_WARNINGS} more warnings stand in results.json.")
+    if hidden := run.excerpt(MOST_ON_TERMINAL)[1]:
+        lines.append(f"The table leaves out {len(hidden):,} categories ({status_counts(hidden)}).")
+    return lines
+
+
+def reasons_of(run: Run, status: str) -> list[tuple[str, int, list[str]]]:
+    """Return (reason, how many categories, the first of their names) for one status, commonest reason first.
+
+    Reasons beyond `MOST_REASONS` are put together in a last entry.
     """
-    results = parse_results(run.results)
-    first, hidden, last = results.excerpt(MOST_ROWS)
-    evident = [_evidence(results, category) for category in (*first, *last) if category.evidence]
-    return {
-        "title": text(run.results.get("name")) or run.name,
-        "facts": cft_summary.facts_of(results),
-        "verdict": cft_summary.verdict_of(results),
-        "lines": [
-            line
-            for line in (
-                cft_summary.overstatement_line(results),
-                cft_summary.count_line(results),
-                cft_summary.clear_line(results),
-            )
-            if line
-        ],
-        "warnings": cft_summary.warnings_of(results),
-        "notes": run.notes,
-        "headline": _headline(results),
-        "tiles": _tiles(results),
-        "means": _means(results),
-        "tested": results.test is not None,
-        "split": results.split,
-        "metric": results.metric,
-        "forest": cft_figures.forest_picture(results),
-        "scatters": [
-            picture
-            for picture in (cft_figures.known_picture(results), cft_figures.change_picture(results))
-            if picture is not None
-        ],
-        "reliability": cft_figures.reliability_picture(results),
-        "calibration": _calibration(results),
-        "first": [_row(results, category) for category in first],
-        "last": [_row(results, category) for category in last],
-        "hidden": len(hidden),
-        "hidden_counts": cft_summary.status_counts(hidden),
-        "thresholds": any(category.threshold is not None for category in results.categories),
-        "with_ece": any(category.ece != (None, None) for category in results.categories),
-        "groups": [
-            (title, cft_summary.reasons_of(results, status))
-            for title, status in (("Not fitted", "not_fitted"), ("Kept as they were", "unchanged"))
-        ],
-        "evidence": evident[:MOST_EVIDENCE],
-        "more_evidence": max(0, sum(bool(c.evidence) for c in results.categories) - MOST_EVIDENCE),
-        "labels": _labels(results),
-        "stages": _stages(results),
-        "lineage": _lineage(run, results),
-        "config": run.config,
-    }
+    groups: dict[str, list[str]] = {}
+    for category in run.results.categories:
+        if category.status == status:
+            groups.setdefault(category.reason or "no reason given", []).append(shorten(category.name, 60))
+    order = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+    found = [(reason, len(names), names[:MOST_NAMES]) for reason, names in order[:MOST_REASONS]]
+    rest = [name for _, names in order[MOST_REASONS:] for name in names]
+    return [*found, ("other reasons", len(rest), rest[:MOST_NAMES])] if rest else found
 
 
-def _tiles(results: CftResults) -> list[tuple[str, str, str]]:
-    """Return (heading, number, remark) of the small tiles under the two means."""
-    tiles = []
-    over = cft_summary.overstatement_of(results)
-    if over is not None:
-        tiles.append(("Overstatement of select", _points(over), "its gain minus the gain on test"))
-    counts = results.counts
-    rest = f"on select; {counts['unchanged']:,} kept, {counts['not_fitted']:,} not fitted"
-    tiles.append(("Categories improved", f"{counts['improved']:,} of {sum(counts.values()):,}", rest))
-    seconds, memory = number(results.raw.get("seconds")), number(results.raw.get("peak_memory_mb"))
-    if seconds is not None:
-        tiles.append(("Time", duration(seconds), "" if memory is None else f"at most {memory:,.0f} MB of memory"))
-    return tiles
-
-
-def _headline(results: CftResults) -> list[dict[str, Any]]:
-    """Return the mean on test and on select, each with its gain; the gain on test with its interval as a bar."""
-    total, found = len(results.categories), []
-    for split, score, remark in (
-        ("test", results.test, "took no part in any choice"),
-        ("select", results.select, "chose the heads, so its gain is too good by construction"),
-    ):
-        if score is not None:
-            found.append(
-                {
-                    "heading": f"{results.mean_name} on {split}, in %",
-                    "change": cft_summary.change(score, 2),
-                    "gain": _points(score.gain),
-                    "bar": _bar(score.gain, score.interval),
-                    "remark": f"{_scored(score, total)}; {split} {remark}",
-                }
-            )
-    return found
-
-
-def _bar(gain: float | None, interval: tuple[float, float] | None) -> dict[str, Any] | None:
-    """Return an interval in words and where it and the gain lie on a scale of 0 to 100 with zero in the middle."""
-    if gain is None or interval is None:
-        return None
-    reach = 1.15 * max(abs(gain), abs(interval[0]), abs(interval[1]), 1e-6)
-    left, right, at = (round(50 + 50 * value / reach, 2) for value in (*interval, gain))
-    return {"said": cft_summary.between(interval, 2), "left": left, "width": round(right - left, 2), "at": at}
-
-
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{cft_summary.signed(value, 2)} points"
-
-
-def _scored(score: Score, total: int) -> str:
-    if score.scored is None:
-        return "mean over categories"
-    return f"mean over {score.scored:,}" + (" categories" if score.scored == total else f" of {total:,} categories")
-
-
-def _means(results: CftResults) -> list[dict[str, str]]:
-    """Return the rows of the table of means: both ranking metrics on select beside test."""
+def facts_of(results: CftResults) -> list[str]:
+    """Return what the run is, in a few short phrases."""
+    sizes = results.splits.model_dump()
     return [
-        {
-            "name": name,
-            "select": cft_summary.change(select, 2),
-            "select_gain": cft_summary.signed(select.gain, 2),
-            "test": cft_summary.change(test, 2),
-            "test_gain": cft_summary.signed(test.gain, 2),
-            "interval": cft_summary.between(test.interval, 2),
-        }
-        for name, select, test in cft_summary.means_of(results)
+        f"objective {METRICS[results.objective][0]}",
+        f"method {results.method}" + (f", preset {results.preset}" if results.preset else ""),
+        "head as given" if results.base == "given" else f"head fitted first ({results.base})",
+        several(len(results.categories), "category", "categories"),
+        f"{results.dim:,} features",
+        " · ".join(f"{size:,} {name}" for name, size in sizes.items() if size),
+        f"seed {results.seed}",
     ]
 
 
-def _calibration(results: CftResults) -> list[tuple[str, str, str, str]]:
-    """Return (what, before, after, which way is better) of calibration on test."""
-    found = mapping(mapping(results.raw.get("calibration")).get("test"))
+def status_counts(categories: Iterable[Category]) -> str:
+    """Write how many categories have each status, such as ``3 improved, 2 kept``."""
+    own = [category.status for category in categories]
+    return ", ".join(f"{own.count(status):,} {STATUS_TITLES[status]}" for status in STATUS_TITLES if status in own)
+
+
+def mean_table(run: Run) -> Table:
+    """Return the means of both ranking metrics, the objective first, on select beside test."""
+    mean, other = run.results.mean, run.results.other
+    columns = [Column("mean, in %", right=False), Column("select", change2), Column("gain", points2)]
+    if run.test is not None:
+        columns += [Column("test", change2), Column("gain", points2), Column("95% interval", interval2)]
     rows = []
-    for key, name, remark in (
-        ("ece", "ECE", "mean gap between probability and truth"),
-        ("log_loss", "log-loss", "in nats a label"),
-    ):
-        before, after = number(found.get(f"{key}_before")), number(found.get(f"{key}_after"))
-        if before is not None or after is not None:
-            written = ["–" if value is None else f"{value:.4f}" for value in (before, after)]
-            rows.append((name, *written, f"{remark}; lower is better"))
-    return [(name, before, after, remark) for name, before, after, remark in rows]
+    for name, found in ((run.mean_name, mean), (METRICS[other.metric][1], other)):
+        values = [name, found.select, gain_of(found.select), found.test, gain_of(found.test), ends_of(found.test)]
+        rows.append(Row(values[: len(columns)]))
+    return Table(columns, rows)
 
 
-def _row(results: CftResults, category: Category) -> dict[str, Any]:
-    """Return one line of the table of categories."""
-    threshold = category.threshold
-    return {
-        "name": category.name,
-        "status": STATUS_TITLES[category.status],
-        "tone": TONES[category.status],
-        "reason": category.reason,
-        "method": category.method or "–",
-        "known": [
-            cft_summary.count(n)
-            for n in (category.known_positive, category.known_negative, category.unknown, category.uncertain)
-        ],
-        "select": cft_summary.change(category.select),
-        "select_positives": cft_summary.count(category.select.positives),
-        "test": cft_summary.change(category.test),
-        "test_positives": cft_summary.count(category.test.positives),
-        "gain": cft_summary.signed(results.gain(category)),
-        "interval": ""
-        if (ends := results.score(category).interval) in (None, (0.0, 0.0))
-        else cft_summary.between(ends),
-        "ece": ["–" if value is None else f"{value:.3f}" for value in category.ece],
-        "threshold": None
-        if threshold is None
-        else {
-            "at": "–" if threshold.probability is None else f"{threshold.probability:.3f}",
-            "logit": "" if threshold.logit is None else f"logit {threshold.logit:.2f}".replace("-", "−"),
-            "rule": threshold.rule,
-            "precision": cft_summary.share(threshold.precision),
-            "recall": cft_summary.share(threshold.recall),
-            "specificity": cft_summary.share(threshold.specificity),
-            "positives": cft_summary.count(threshold.positives),
-            "split": threshold.split or "select",
-        },
-    }
-
-
-def _evidence(results: CftResults, category: Category) -> dict[str, Any]:
-    """Return the candidates of one category, best on select first; bars are relative to the largest share."""
-    shares = [candidate.share or 0.0 for candidate in category.evidence]
-    most = max([*shares, 1e-12])
-    candidates = sorted(category.evidence, key=lambda c: (-(c.share or 0.0), -(c.select or 0.0)))
-    return {
-        "name": cft_summary.shorten(category.name, 80),
-        "status": STATUS_TITLES[category.status],
-        "reason": category.reason,
-        "old": cft_summary.share(category.select.before, 2),
-        "new": cft_summary.share(category.select.after, 2),
-        "candidates": [
-            {
-                "name": candidate.name,
-                "select": cft_summary.share(candidate.select, 2),
-                "share": f"{100 * candidate.share:.0f}%" if candidate.share else "",
-                "fill": round(100 * min(1.0, max(0.0, (candidate.share or 0.0) / most)), 1),
-            }
-            for candidate in candidates[:MOST_CANDIDATES]
-        ],
-        "more": max(0, len(candidates) - MOST_CANDIDATES),
-    }
-
-
-def _labels(results: CftResults) -> list[dict[str, Any]]:
-    """Return how many labels every split has of each kind."""
-    labels, splits = mapping(results.raw.get("labels")), mapping(results.raw.get("splits"))
-    rows = []
-    for split in ("fit", "select", "test"):
-        counts, size = mapping(labels.get(split)), number(splits.get(split))
-        if counts or size is not None:
-            numbers = [number(counts.get(kind)) for kind in LABEL_KINDS]
-            rows.append(
-                {
-                    "split": split,
-                    "size": "–" if size is None else f"{size:,.0f}",
-                    "known": cft_summary.share(number(counts.get("known"))),
-                    "counts": ["–" if value is None else f"{value:,.0f}" for value in numbers],
-                }
-            )
-    return rows
-
-
-def _stages(results: CftResults) -> list[tuple[str, str]]:
-    stages = mapping(results.raw.get("stages"))
-    return [(name, f"{value:.2f} s") for name in stages if (value := number(stages[name])) is not None]
-
-
-def _lineage(run: RunFolder, results: CftResults) -> list[tuple[str, str]]:
-    """Return where the run comes from, as (what, value) pairs."""
-    raw = results.raw
-    pairs = [
-        ("Command", run.run.get("command")),
-        ("labelwise", run.run.get("version")),
-        ("Objective", raw.get("objective")),
-        ("Method", raw.get("method")),
-        ("Preset", raw.get("preset")),
-        ("Base head", raw.get("base")),
-        ("Seed", raw.get("seed")),
-        ("Features", raw.get("dim")),
-        *((f"Environment: {key}", value) for key, value in mapping(run.run.get("environment")).items()),
-        ("Run folder", run.name),
+def terminal_table(results: CftResults) -> Table:
+    """Return one line a category, most gained first, within 100 columns; of many the first and the last."""
+    run = Run(results)
+    parts: list[tuple[Column, Callable[[Category], Any]]] = [
+        (Column("category", right=False), lambda c: shorten(c.name, 26)),
+        (Column("status", STATUS_TITLES.__getitem__, right=False), lambda c: Cell(c.status, tone=TONES[c.status])),
+        (Column("known +/−"), lambda c: f"{c.known_positive:,}/{c.known_negative:,}"),
+        (Column("select", change), lambda c: c.select),
+        (Column("test", change), lambda c: c.test),
+        (Column("gain", points), run.gain),
+        (Column("95% interval", interval), lambda c: ends_of(c.test)),
+        (Column("pos.", count), lambda c: run.score(c).positives),
     ]
-    return [(what, text(value)) for what, value in pairs if value is not None]
+    return _category_table(
+        run,
+        parts,
+        MOST_ON_TERMINAL,
+        title=f"{run.metric} in %, before → after",
+        after=f"sorted by gain on {run.split}; pos.: positives in {run.split}; select chose the heads",
+    )
+
+
+def markdown_categories(run: Run) -> Table:
+    """Return every category with why it is as it is; of many the first and the last."""
+    parts: list[tuple[Column, Callable[[Category], Any]]] = [
+        (Column("category", right=False), lambda c: c.name),
+        (Column("status", STATUS_TITLES.__getitem__, right=False), lambda c: c.status),
+        (Column("known +", count), lambda c: c.known_positive),
+        (Column("known −", count), lambda c: c.known_negative),
+        (Column("unknown", count), lambda c: c.unknown),
+        (Column(f"{run.metric} select", change), lambda c: c.select),
+        (Column(f"{run.metric} test", change), lambda c: c.test),
+        (Column("gain", points), run.gain),
+        (Column("95% interval", interval), lambda c: ends_of(c.test)),
+        (Column("test positives", count), lambda c: c.test and c.test.positives),
+        (Column("why", right=False), lambda c: c.reason),
+    ]
+    return _category_table(run, parts, MOST_IN_MARKDOWN)
+
+
+def page_categories(run: Run) -> Table:
+    """Return every category with all that is known of it; of many the first and the last."""
+    categories = run.results.categories
+    parts: list[tuple[Column, Callable[[Category], Any]]] = [
+        (Column("category", right=False), lambda c: Cell(c.name, [c.reason])),
+        (
+            Column("status", STATUS_TITLES.__getitem__, right=False),
+            lambda c: Cell(c.status, [c.method], TONES[c.status]),
+        ),
+        (Column("known + / −"), _known),
+        (Column("select", change), lambda c: Cell(c.select, [f"{c.select.positives:,} positive"])),
+        (Column("test", change), lambda c: Cell(c.test, [f"{c.test.positives:,} positive"] if c.test else [])),
+        (Column(f"gain, {run.split}", points), lambda c: Cell(run.gain(c), _interval_note(run.score(c)))),
+    ]
+    if any(category.ece for category in categories):
+        parts.append((Column("ECE"), _ece))
+    if any(category.threshold for category in categories):
+        parts += [(Column("threshold"), _threshold), (Column("at threshold"), _at_threshold)]
+    return _category_table(run, parts, MOST_ON_PAGE)
+
+
+def cft_markdown(results: CftResults, folder: Folder) -> str:
+    """Return the verdict, the command and two tables (fractions in percent) as Markdown."""
+    run = Run(results)
+    command = " ".join(folder.about.command.split()).replace("`", "")
+    parts = [
+        f"**{escape(results.name or folder.name)}**: {escape(', '.join(facts_of(results)))}.",
+        escape(" ".join([verdict_of(run).sentence, *said_lines(run)])),
+        *([f"`{command}`"] if command else []),
+        *(["\n".join(f"- {escape(warning)}" for warning in results.warnings)] if results.warnings else []),
+        markdown(mean_table(run)).strip(),
+        markdown(markdown_categories(run)).strip(),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _category_table(
+    run: Run, parts: Sequence[tuple[Column, Callable[[Category], Any]]], most: int, title: str = "", after: str = ""
+) -> Table:
+    """Return a table of the categories, without the columns of test where there is none."""
+    of_test = ("test", f"{run.metric} test", "95% interval", "test positives")
+    shown = [part for part in parts if run.test is not None or part[0].title not in of_test]
+    first, hidden, last = run.excerpt(most)
+
+    def rows(categories: Sequence[Category]) -> list[Row]:
+        return [
+            Row([value(category) for _, value in shown], quiet=category.status == "unchanged")
+            for category in categories
+        ]
+
+    gap = [Row([Cell(f"… {len(hidden):,} more", [status_counts(hidden)])])] if hidden else []
+    return Table([column for column, _ in shown], [*rows(first), *gap, *rows(last)], title=title, after=after)
+
+
+def _known(category: Category) -> Cell:
+    notes = [f"{category.unknown:,} unknown"]
+    notes += [f"{category.uncertain:,} uncertain"] if category.uncertain else []
+    return Cell(f"{category.known_positive:,} / {category.known_negative:,}", notes)
+
+
+def _interval_note(score: CategoryScores) -> list[str]:
+    ends = ends_of(score)
+    return [] if ends in (None, (0.0, 0.0)) else [interval(ends)]
+
+
+def _ece(category: Category) -> Cell:
+    found = category.ece
+    if found is None or found.after is None:
+        return Cell(DASH)
+    return Cell(f"{found.after:.3f}", [] if found.before is None else [f"was {found.before:.3f}"])
+
+
+def _threshold(category: Category) -> Cell:
+    found = category.threshold
+    if found is None or found.probability is None or found.value is None:
+        return Cell(DASH)
+    return Cell(f"{found.probability:.3f}", [f"logit {found.value:.2f}".replace("-", "−"), found.rule])
+
+
+def _at_threshold(category: Category) -> Cell:
+    found: Threshold | None = category.threshold
+    if found is None:
+        return Cell(DASH)
+    notes = [f"specificity {percent(found.specificity)}", f"{found.positives:,} positive, {found.split}"]
+    return Cell(f"P {percent(found.precision)} R {percent(found.recall)}", notes)
+
+
+def _told(score: MeanScore) -> str:
+    return f"{change2(score).replace(' → ', '% → ')}%, {points2(gain_of(score))} points"

@@ -1,65 +1,94 @@
 """What the page of several runs side by side shows."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
-from labelwise.report import figures, summary
-from labelwise.report.parts import facts_of, interval_picture, tiles_of, title_of
-from labelwise.report.read import RunFolder, mapping, text
+from labelwise.report.formats import DASH, Spread, interval, percent, points
+from labelwise.report.read import Folder
+from labelwise.report.refine import ROLES, Network, ends_of, facts_of, networks_of, noise_lines, tiles_of, verdict_of
+from labelwise.report.refine_page import runs_picture
+from labelwise.report.table import Cell, Column, Row, Table
+from labelwise.results import RefineResults
+
+Run = tuple[RefineResults, Folder]
 
 
-def compare_context(runs: Sequence[RunFolder]) -> dict[str, Any]:
+def compare_context(runs: Sequence[Run]) -> dict[str, Any]:
     """Return what the template of a comparison fills in; runs of one name are numbered."""
-    names = [run.name for run in runs]
+    names = [folder.name for _, folder in runs]
     labels = [name if names.count(name) == 1 else f"{name} ({index + 1})" for index, name in enumerate(names)]
-    entries = [summary.entries_of(run.results) for run in runs]
-    tables = [{entry.name: entry for entry in found} for found in entries]
-    networks = list(dict.fromkeys(entry.name for found in entries for entry in found))
-    role = {entry.name: entry.role for found in entries for entry in found}
-    networks.sort(key=lambda name: summary.ROLES.index(role[name]))
-    keys = [f"test_{summary.metric_of(run.results)[0]}" for run in runs]
-    prints = {text(mapping(run.run.get("data")).get("fingerprint")) for run in runs}
+    prints = {folder.about.data.fingerprint for _, folder in runs}
     return {
         "title": f"{len(runs)} runs side by side",
         "same_data": len(prints) == 1 and prints != {""},
+        "found": _found_table(labels, runs),
         "runs": [
             {
                 "label": label,
-                "title": title_of(run),
-                "facts": facts_of(run),
-                "verdict": summary.verdict_of(run.results),
-                "regime_lines": summary.regime_lines(run.results),
-                "noise_lines": summary.noise_lines(run.run),
-                "simulated": bool(mapping(run.run.get("data")).get("simulated_noise")),
-                "tiles": {heading: f"{big} {spread}" for heading, big, spread, _ in tiles_of(run.results, found)},
-                "interval": interval_picture(run.results),
-                "state": text(mapping(run.results.get("regime")).get("state")),
+                "facts": [folder.about.data.name or folder.name, *facts_of(results, folder)],
+                "verdict": verdict_of(results),
+                "advice": results.regime.advice if results.regime is not None else "",
+                "noise_lines": noise_lines(folder),
+                "simulated": bool(folder.about.data.simulated_noise),
             }
-            for label, run, found in zip(labels, runs, entries, strict=True)
+            for label, (results, folder) in zip(labels, runs, strict=True)
         ],
-        "networks": [(name, [table.get(name) for table in tables]) for name in networks],
-        "keys": keys,
-        "picture": figures.runs_picture([(label, run.results) for label, run in zip(labels, runs, strict=True)]),
-        "differences": _config_differences(runs),
+        "networks": _network_table(labels, runs),
+        "picture": runs_picture([(label, results) for label, (results, _) in zip(labels, runs, strict=True)]),
+        "differences": _config_differences(labels, runs),
     }
 
 
-def _config_differences(runs: Sequence[RunFolder]) -> list[tuple[str, list[str]]]:
+def _found_table(labels: Sequence[str], runs: Sequence[Run]) -> Table:
+    columns = [Column("run", right=False), Column("generation 1"), Column("best generation"), Column("best control")]
+    columns += [Column("difference", points), Column("95% interval", interval), Column("regime")]
+    rows = []
+    for label, (results, folder) in zip(labels, runs, strict=True):
+        data, found = folder.about.data, results.comparison
+        noise = ", simulated noise" if data.simulated_noise else ""
+        tiles = {tile.heading: f"{tile.big} {tile.beside}" for tile in tiles_of(results)}
+        scores = [tiles.get(heading, DASH) for heading in ("Generation 1", "Best generation", "Best control")]
+        difference = None if found is None else found.difference
+        state = DASH if results.regime is None else results.regime.state
+        name = Cell(label, [f"{data.name or folder.name}{noise}"])
+        rows.append(Row([name, *scores, difference, ends_of(results), state]))
+    return Table(columns, rows)
+
+
+def _network_table(labels: Sequence[str], runs: Sequence[Run]) -> Table:
+    """Every network on test, a column a run."""
+    tables: list[dict[str, Network]] = [{n.name: n for n in networks_of(results)} for results, _ in runs]
+    role = {name: network.summary.role for table in tables for name, network in table.items()}
+    names = sorted(role, key=lambda name: list(ROLES).index(role[name]))
+
+    def score(place: int, name: str) -> str:
+        network, write = tables[place].get(name), Spread(percent)
+        if network is None:
+            return DASH
+        return ("★ " if network.marked else "") + write(network.stat(f"test_{runs[place][0].metric}"))
+
+    columns = [Column("network", right=False), *(Column(label) for label in labels)]
+    return Table(columns, [Row([name, *(score(place, name) for place in range(len(runs)))]) for name in names])
+
+
+def _config_differences(labels: Sequence[str], runs: Sequence[Run]) -> Table | None:
     """Return the options in which the recipes differ, with each run's value."""
     flat: list[dict[str, str]] = []
-    for run in runs:
+    for _, folder in runs:
         try:
-            flat.append(dict(_flat("", yaml.safe_load(run.config))))
+            flat.append(dict(_flat("", yaml.safe_load(folder.config))))
         except (yaml.YAMLError, RecursionError):
             flat.append({})
-    found = []
+    rows = []
     for key in dict.fromkeys(key for config in flat for key in config):
-        values = [config.get(key, "–") for config in flat]
+        values = [config.get(key, DASH) for config in flat]
         if len(set(values)) > 1:
-            found.append((key, values))
-    return found
+            rows.append(Row([key, *values]))
+    return Table([Column("option", right=False), *(Column(label) for label in labels)], rows) if rows else None
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:

@@ -2,18 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from labelwise.report import summary
+from labelwise.report.formats import count
 from labelwise.runs import atomic_write
 
 
-def render(template: str, context: dict[str, Any]) -> str:
-    """A page of one of the templates beside this module."""
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of a run.
+
+    ``tone`` is ``gain``, ``loss``, ``mixed`` (the interval holds zero) or ``open`` (nothing to compare with).
+    """
+
+    tone: str
+    badge: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its heading and the sentence under it."""
+
+    title: str
+    svg: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number that matters: its heading, what stands small beside it, what is said below, and an interval as a bar."""
+
+    heading: str
+    big: str
+    beside: str = ""
+    remark: str = ""
+    bar: Bar | None = None
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A difference with its interval, drawn on a scale of 0 to 100 with zero in the middle."""
+
+    left: float
+    width: float
+    at: float
+
+    @classmethod
+    def of(cls, difference: float, ends: tuple[float, float]) -> Bar:
+        """Return where the difference and the two ends of its interval lie."""
+        reach = 1.15 * max(abs(difference), *map(abs, ends), 1e-6)
+        left, right, at = (round(50 + 50 * value / reach, 2) for value in (*ends, difference))
+        return cls(left, round(right - left, 2), at)
+
+
+def tone_of(ends: tuple[float, float] | None) -> str:
+    """Return the tone of a verdict on a difference with this interval."""
+    return "open" if ends is None else "gain" if ends[0] > 0 else "loss" if ends[1] < 0 else "mixed"
+
+
+def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:
+    """Write the page of a template whole or not at all, and return its path.
+
+    What cannot be encoded, such as half a character in a name, is replaced.
+
+    Raises
+    ------
+    RunError
+        The page cannot be written.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("labelwise.report", "templates"),
         autoescape=True,
@@ -21,21 +83,6 @@ def render(template: str, context: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["svg"] = Markup
-    environment.filters["pct"] = lambda value: "–" if value is None else summary.percent(value)
-    environment.filters["points"] = lambda value: "–" if value is None else summary.points(value)
-    environment.globals["cell"] = summary.cell
-    environment.globals["parted"] = lambda stat, kind: summary.cell(stat, kind).partition(" ± ")
-    return environment.get_template(template).render(context)
-
-
-def write_page(path: Path, page: str) -> Path:
-    """Write a page whole or not at all; what cannot be encoded, such as half a character in a name, is replaced.
-
-    Raises
-    ------
-    RunError
-        If it cannot be written.
-    """
-    atomic_write(path, page.encode("utf-8", errors="replace"))
+    environment.filters["commas"] = count
+    atomic_write(path, environment.get_template(template).render(context).encode("utf-8", errors="replace"))
     return path

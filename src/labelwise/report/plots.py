@@ -1,270 +1,379 @@
-"""Pictures of numbers: pure functions from data to an SVG element that reads on light and on dark.
+"""Pictures of numbers: pure functions from data to an SVG element.
 
-Nothing here touches pyplot or leaves any global state behind.
+Every plot takes ``key``, unique on its page, and ``alt``, what a reader who cannot see the picture is told.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from labelwise.report.formats import columns, count, shorten
+from labelwise.report.svg import (
+    COLOURS,
+    INK,
+    axis_limits,
+    canvas,
+    close_limits,
+    drawn,
+    legend_above,
+    percent_tick,
+    points_tick,
+    set_axis,
+    svg_file,
+    thousands_tick,
+)
 
-from labelwise.report.svg import COLOURS, svg_element
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MARKERS = {"fit": "^", "select": "s", "test": "o"}
+# Colour and shape both tell the status of a category, so that neither is needed alone.
+STATUS = {"improved": ("fit", "o"), "unchanged": ("ink", "D"), "not_fitted": ("select", "s")}
+LOG_FROM = 30
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a picture.
-
-    ``x`` and ``y`` are of one length, None where nothing was measured; ``runs`` holds the same line for every seed.
-    """
+    """One line: ``x`` and ``y`` of one length, None where nothing was measured; ``runs`` is the same for every seed."""
 
     label: str
     colour: str
     x: Sequence[float]
     y: Sequence[float | None]
-    runs: Sequence[Sequence[float | None]] = field(default_factory=tuple)
+    runs: Sequence[Sequence[float | None]] = ()
 
 
+@dataclass(frozen=True)
+class DotRow:
+    """A named dot with its interval; a row without a value is a gap that says its name. ``beside`` stands right of it.
+
+    ``style`` is a status of a category, or the name of a colour.
+    """
+
+    name: str
+    style: str = "ink"
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    beside: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Point:
+    """One category in a scatter plot."""
+
+    x: float
+    y: float
+    status: str
+
+
+@dataclass(frozen=True)
+class Bins:
+    """One line of a reliability diagram: mean probability, positive share and count of every bin that is not empty."""
+
+    label: str
+    colour: str
+    probability: Sequence[float]
+    positive: Sequence[float]
+    count: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One label of a panel: values with their deviations at places 0, 1, 2, ... of the panel."""
+
+    label: str
+    places: Sequence[float]
+    values: Sequence[float]
+    errors: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of several plots side by side; ``names`` says what the places are; ``level`` is a thin line at a value."""
+
+    names: Sequence[str]
+    series: Sequence[Series]
+    title: str = ""
+    place_label: str = ""
+    value_label: str = ""
+    level: float | None = None
+    shares_scale: bool = False
+
+
+@drawn
 def generation_plot(
     lines: Sequence[Line],
     levels: Sequence[tuple[str, float]] = (),
     *,
-    key: str,
-    alt: str,
-    as_percent: bool = True,
+    write: Callable[[float], str] | None = None,
     width: float = 5.9,
     height: float = 4.0,
-) -> str:
-    """Draw one number per generation, with the controls as dashed levels named in the margin.
+) -> Figure:
+    """Draw one number per generation, with ``levels`` (name, value) dashed over the whole width and named beside it.
 
-    Parameters
-    ----------
-    lines : sequence of Line
-        ``x`` is the generation.
-    levels : sequence of (name, value)
-        Drawn over the whole width.
-    key : str
-        Unique on the page: it keeps the ids of two pictures apart.
-    alt : str
-        What a reader who cannot see the picture is told.
-    as_percent : bool
-        Fractions are written in percent.
-    width, height : float
-        Inches.
-
-    Returns
-    -------
-    str
-        An ``<svg>`` element.
+    ``write`` says what stands at the axis; without it, fractions are written in percent. Sides are in inches.
     """
-    figure = Figure(figsize=(width, height), layout=None)
-    names = [_level_name(name, value, as_percent) for name, value in levels]
-    margin = 0.35 + 0.076 * max(map(len, names)) if names else 0.2
-    top = 0.6 + 0.27 * math.ceil(len(lines) / 3) if len(lines) > 1 else 0.6
-    axes = figure.add_axes((0.55 / width, 0.5 / height, (width - 0.55 - margin) / width, (height - top) / height))
-    shown = []
+    write = write or percent_tick
+    names = [f"{shorten(name, 18)} {write(round(value, 3))}".strip() for name, value in levels]
+    right = 0.35 + 0.076 * max(map(len, names)) if names else 0.2
+    top = 0.1 + (0.27 * math.ceil(len(lines) / 3) if len(lines) > 1 else 0)
+    figure, axes = canvas(width, height, 0.55, 0.5, right, top)
     for line in lines:
-        x = [float(value) for value in line.x]
         colour = COLOURS[line.colour]
         for run in line.runs if len(line.runs) > 1 else ():
-            axes.plot(x, _gaps(run), color=colour, linewidth=0.8, alpha=0.4)
-        marker = MARKERS.get(line.colour, "o")
-        (drawn,) = axes.plot(x, _gaps(line.y), color=colour, linewidth=2.2, marker=marker, markersize=5.5)
-        drawn.set_label(_short(line.label))
-        shown.append(drawn)
+            axes.plot(line.x, _gaps(run), color=colour, linewidth=0.8, alpha=0.4)
+        look: dict[str, Any] = {"linewidth": 2.2, "marker": MARKERS.get(line.colour, "o"), "markersize": 5.5}
+        axes.plot(line.x, _gaps(line.y), color=colour, label=shorten(line.label, 26), **look)
     values = [v for line in lines for run in (line.y, *line.runs) for v in run if v is not None]
-    low, high = axis_limits([*values, *(value for _, value in levels)])
-    axes.set_ylim(low, high)
-    ticks = sorted({float(value) for line in lines for value in line.x})
-    axes.set_xlim((ticks[0] if ticks else 1) - 0.3, (ticks[-1] if ticks else 1) + 0.3)
-    axes.set_xticks(ticks[:: max(1, math.ceil(len(ticks) / 12))])
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    frame(axes, percent_tick if as_percent else _plain_tick)
-    axes.set_xlabel("generation", color=COLOURS["ink"])
-    _levels(axes, levels, (low, high), as_percent)
-    if len(shown) > 1:
-        _legend(axes, shown)
-    return svg_element(figure, key, alt)
-
-
-def curve_plot(
-    lines: Sequence[Line],
-    *,
-    key: str,
-    alt: str,
-    limits: tuple[float, float],
-    kept: Sequence[float] = (),
-    width: float = 2.7,
-    height: float = 2.05,
-) -> str:
-    """Draw the learning curves of one network, a thin line a seed; ``kept`` marks the epochs that were kept."""
-    figure = Figure(figsize=(width, height), layout=None)
-    axes = figure.add_axes((0.5 / width, 0.45 / height, (width - 0.6) / width, (height - 0.55) / height))
-    for epoch in kept:
-        axes.axvline(epoch, color=COLOURS["ink"], linewidth=0.9, linestyle=(0, (1, 2)))
-    for line in lines:
-        single = len(line.x) == 1
-        axes.plot(
-            [float(value) for value in line.x],
-            _gaps(line.y),
-            color=COLOURS[line.colour],
-            linewidth=1.5,
-            alpha=0.85,
-            marker="o" if single else "",
-            linestyle="-" if line.colour == "select" else (0, (4, 1.2)),
-        )
+    limits = axis_limits([*values, *(value for _, value in levels)])
     axes.set_ylim(*limits)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
-    frame(axes, percent_tick)
-    axes.set_xlabel("epoch", color=COLOURS["ink"])
-    return svg_element(figure, key, alt)
+    ticks = sorted({float(value) for line in lines for value in line.x}) or [1.0]
+    axes.set_xlim(ticks[0] - 0.3, ticks[-1] + 0.3)
+    axes.set_xticks(ticks[:: max(1, math.ceil(len(ticks) / 12))])
+    set_axis(axes.xaxis, "generation", lambda value: f"{value:g}")
+    set_axis(axes.yaxis, "", write)
+    _levels(axes, [value for _, value in levels], names, limits)
+    if len(lines) > 1:
+        legend_above(axes)
+    return figure
 
 
-def change_plot(names: Sequence[str], changes: Sequence[float], *, key: str, alt: str, width: float = 6.6) -> str:
-    """Draw sorted horizontal bars of a change per class, in percentage points.
+@drawn
+def curve_plot(lines: Sequence[Line], limits: tuple[float, float], kept: Sequence[float] = ()) -> Figure:
+    """Draw the learning curves of one network, a thin line a seed; ``kept`` marks the epochs that were kept."""
+    figure, axes = canvas(2.7, 2.05, 0.5, 0.45, 0.1, 0.1)
+    for epoch in kept:
+        axes.axvline(epoch, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
+    for line in lines:
+        look: dict[str, Any] = {"linewidth": 1.5, "alpha": 0.85, "marker": "o" if len(line.x) == 1 else ""}
+        style: Any = "-" if line.colour == "select" else (0, (4, 1.2))
+        axes.plot(line.x, _gaps(line.y), color=COLOURS[line.colour], linestyle=style, **look)
+    axes.set_ylim(*limits)
+    set_axis(axes.xaxis, "epoch", bins=4, integer=True)
+    set_axis(axes.yaxis, "", percent_tick, bins=4)
+    return figure
+
+
+@drawn
+def dot_plot(rows: Sequence[DotRow], label: str, heads: Sequence[str] = (), *, width: float = 8.8) -> Figure:
+    """Draw a difference (a fraction) with its interval for every row, from the top, in percentage points.
+
+    ``heads`` name what stands ``beside`` the rows; ``width`` is in inches.
+    """
+    bottom, top = 0.5, 0.35 if heads else 0.1
+    height = bottom + 0.1 + 0.25 * len(rows) + top
+    names = [shorten(row.name, 27) for row in rows]
+    left = min(2.35, 0.3 + 0.083 * max(map(columns, names), default=0))
+    beside = max([len(heads), *(len(row.beside) for row in rows)])
+    right = 0.25 + 0.45 * max(1, beside)
+    figure, axes = canvas(width, height, left, bottom, right, top)
+    across = axes.get_yaxis_transform()
+    margin = [1 + 0.43 * (place + 1) / (width - left - right) for place in range(beside)]
+    for place, row in [(-1.0, DotRow("", beside=heads)), *enumerate(rows)]:
+        colour, marker = STATUS.get(row.style, (row.style, "o"))
+        if row.interval is not None:
+            axes.plot(row.interval, (place, place), color=COLOURS[colour], linewidth=2.4, alpha=0.5)
+        if row.value is not None:
+            axes.plot([row.value], [place], marker=marker, markersize=6, color=COLOURS[colour])
+        for x, said in zip(margin, row.beside, strict=False):
+            axes.text(x, place, said, transform=across, ha="right", va="center", fontsize=9)
+    axes.axvline(0, color=INK, linewidth=1)
+    ends = [end for row in rows if row.value is not None for end in (row.value, *(row.interval or ()))]
+    axes.set_xlim(*close_limits([0.0, *ends]))
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks(range(len(rows)), names)
+    for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
+        tick.set_fontstyle("italic" if row.value is None else "normal")
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    set_axis(axes.xaxis, label, points_tick, bins=8)
+    return figure
+
+
+@drawn
+def gain_scatter(dots: Sequence[Point], x_label: str, y_label: str) -> Figure:
+    """Draw gains (fractions) against counts; the counts on a logarithmic axis where they span much."""
+    from matplotlib.ticker import NullLocator
+
+    figure, axes = _scatter(dots)
+    axes.axhline(0, color=INK, linewidth=1)
+    counts = [point.x for point in dots]
+    lowest, highest = min(counts, default=0.0), max(counts, default=1.0)
+    if highest > LOG_FROM * max(lowest, 1):
+        # Symmetric: linear below 1, so that a category without a known positive has its place too.
+        axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+        axes.set_xlim(-0.15 if lowest < 1 else lowest / 1.5, highest * 1.5)
+        powers = [10.0**power for power in range(math.ceil(math.log10(highest)) + 1)]
+        ticks = [tick for tick in ([0.0] if lowest < 1 else []) + powers if lowest / 1.5 <= tick <= highest * 1.5]
+        axes.set_xticks(ticks)
+        axes.xaxis.set_minor_locator(NullLocator())
+        set_axis(axes.xaxis, x_label, count)
+    else:
+        axes.set_xlim(*close_limits(counts))
+        set_axis(axes.xaxis, x_label, count, bins=6, integer=True)
+    axes.set_ylim(*close_limits([0.0, *(point.y for point in dots)]))
+    set_axis(axes.yaxis, y_label, points_tick, bins=7)
+    return figure
+
+
+@drawn
+def change_scatter(dots: Sequence[Point], x_label: str, y_label: str) -> Figure:
+    """Draw after against before (fractions) with the diagonal of no change."""
+    figure, axes = _scatter(dots)
+    low, high = close_limits([value for point in dots for value in (point.x, point.y)])
+    low, high = max(low, -0.03), min(high, 1.03)
+    axes.plot([low, high], [low, high], color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    axes.set_xlim(low, high)
+    axes.set_ylim(low, high)
+    set_axis(axes.xaxis, x_label, percent_tick, bins=6)
+    set_axis(axes.yaxis, y_label, percent_tick, bins=6)
+    return figure
+
+
+@drawn
+def reliability_plot(lines: Sequence[Bins]) -> Figure:
+    """Draw the share that is positive against the probability, and under it how many labels are in each bin."""
+    from matplotlib.ticker import NullLocator
+
+    figure, axes = canvas(5.4, 4.7, 0.8, 1.35, 0.18, 0.4)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    below = figure.add_axes((0.8 / 5.4, 0.5 / 4.7, (5.4 - 0.98) / 5.4, 0.7 / 4.7))
+    for line, marker in zip(lines, "sod^", strict=False):
+        look: dict[str, Any] = {"color": COLOURS[line.colour]}
+        axes.plot(
+            line.probability, line.positive, linewidth=1.8, marker=marker, markersize=5.5, label=line.label, **look
+        )
+        below.plot(line.probability, line.count, linewidth=0, marker="_", markersize=12, **look)
+        below.vlines(line.probability, 0, line.count, linewidth=1.5, alpha=0.5, **look)
+    most = max((number for line in lines for number in line.count), default=1.0)
+    axes.set_ylim(-0.02, 1.02)
+    below.set_yscale("symlog", linthresh=1)
+    below.set_ylim(0, max(2.0, most * 2))
+    below.set_yticks([0, 10.0 ** max(0, math.floor(math.log10(max(most, 1))))])
+    below.yaxis.set_minor_locator(NullLocator())
+    for part in (axes, below):
+        part.set_xlim(-0.02, 1.02)
+        part.grid(visible=True, axis="both")
+    set_axis(axes.xaxis, "", lambda _: "")
+    set_axis(axes.yaxis, "really positive", percent_tick)
+    set_axis(below.xaxis, "probability that the head gives", percent_tick)
+    set_axis(below.yaxis, "labels", thousands_tick)
+    legend_above(axes)
+    return figure
+
+
+def panel_figure(grid: Sequence[Sequence[Panel | None]], size: tuple[float, float], *, sideways: bool) -> Figure:
+    """Draw several panels of values with deviations: lines from left to right, or sideways a row a name.
 
     Parameters
     ----------
-    names : sequence of str
-        Classes, in the order in which they are drawn from the top; an empty name leaves a gap.
-    changes : sequence of float
-        Change of each as a fraction.
-    key, alt, width
-        As in `generation_plot`.
+    grid : rows of panels; None leaves a gap
+    size : width and height in inches, all panels and the legend together
+    sideways : names stand on the left and are shared by all panels; values go to the right
     """
-    height = 0.75 + 0.235 * len(names)
-    figure = Figure(figsize=(width, height), layout=None)
-    left = min(2.3, 0.35 + 0.085 * max((len(_short(name)) for name in names), default=0))
-    axes = figure.add_axes((left / width, 0.5 / height, (width - left - 0.2) / width, (height - 0.6) / height))
-    tone = [COLOURS["gain" if change >= 0 else "loss"] for change in changes]
-    axes.barh(range(len(names)), changes, color=tone, height=0.68)
-    reach = max((abs(change) for change in changes), default=0.0) or 0.01
-    lowest, highest = min(0.0, *changes, 0.0), max(0.0, *changes, 0.0)
-    axes.set_xlim(
-        lowest - (0.2 * reach if lowest < 0 else 0.02 * reach), highest + (0.2 if highest > 0 else 0.02) * reach
-    )
-    for place, (name, change) in enumerate(zip(names, changes, strict=True)):
-        if name:
-            side = "left" if change >= 0 else "right"
-            axes.annotate(
-                points_tick(change, 0),
-                (change, place),
-                (4 if change >= 0 else -4, 0),
-                textcoords="offset points",
-                ha=side,
-                va="center",
-                fontsize=8.5,
-                color=COLOURS["ink"],
-            )
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_yticks(range(len(names)), [_short(name) for name in names])
-    for label in axes.get_yticklabels():
-        label.set_parse_math(False)
-    axes.axvline(0, color=COLOURS["ink"], linewidth=1)
-    frame(axes, grid="x")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7))
-    axes.xaxis.set_major_formatter(FuncFormatter(points_tick))
-    axes.set_xlabel("change in percentage points", color=COLOURS["ink"])
-    return svg_element(figure, key, alt)
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    shape = (len(grid), max(map(len, grid)))
+    places = figure.subplots(*shape, squeeze=False, sharey=sideways)
+    scale = None
+    for row, panels in zip(places, grid, strict=True):
+        for axes, panel in zip(row, [*panels, *[None] * (shape[1] - len(panels))], strict=True):
+            if panel is None:
+                axes.set_visible(False)
+                continue
+            _draw_panel(axes, panel, sideways)
+            if panel.shares_scale and scale is not None:
+                axes.sharey(scale)
+            else:
+                scale = axes
+    handles, labels = places[0][0].get_legend_handles_labels()
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside right upper", fontsize=8)
+    return figure
 
 
-def _gaps(values: Sequence[float | None]) -> list[float]:
-    return [math.nan if value is None else value for value in values]
+panel_plot = drawn(panel_figure)
 
 
-def axis_limits(values: Sequence[float], room: float = 0.08, least: float = 0.02) -> tuple[float, float]:
-    """Return axis limits around values: ``room`` times their span, or at least ``least`` where there is no span."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    around = room * (high - low) or max(least, 0.05 * abs(high))
-    return low - around, high + around
+def panel_file(grid: Sequence[Sequence[Panel | None]], size: tuple[float, float], *, sideways: bool) -> bytes:
+    """Return `panel_figure` as an SVG file of its own."""
+    return svg_file(lambda: panel_figure(grid, size, sideways=sideways))
 
 
-def _short(name: str, most: int = 26) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+def _draw_panel(axes: Axes, panel: Panel, sideways: bool) -> None:
+    for number, one in enumerate(panel.series):
+        look: dict[str, Any] = {"label": one.label, "color": f"C{number % 10}", "markersize": 4}
+        if sideways:
+            look |= {"fmt": "o", "elinewidth": 1.0}
+            shift = (number - (len(panel.series) - 1) / 2) * 0.8 / len(panel.series)
+            axes.errorbar(one.values, [place + shift for place in one.places], xerr=one.errors, **look)
+        else:
+            again = number // 10 % 4
+            look |= {"marker": "os^D"[again], "linestyle": ("-", "--", ":", "-.")[again], "linewidth": 1.4}
+            axes.errorbar(one.places, one.values, one.errors, elinewidth=0.8, **look)
+    axes.set_title(panel.title, fontsize=8 if sideways else 10)
+    axes.grid(visible=True, axis="both")
+    if sideways:
+        axes.tick_params(labelsize=8)
+        axes.set_yticks(range(len(panel.names)), panel.names)
+        axes.set_ylim(len(panel.names) - 0.4, -0.6)
+        axes.set_xlabel(panel.value_label, fontsize=8)
+        if panel.level is not None:
+            axes.axvline(panel.level, color=INK, linewidth=0.8, alpha=0.6)
+    else:
+        axes.set_xticks(range(len(panel.names)), panel.names)
+        axes.set_xlim(-0.2, len(panel.names) - 0.8)
+        axes.set(xlabel=panel.place_label, ylabel=panel.value_label)
 
 
-def percent_tick(value: float, _: float | None = None) -> str:
-    """Write a fraction in percent."""
-    return f"{round(100 * value, 2):g}%"
+def _scatter(dots: Sequence[Point]) -> tuple[Figure, Axes]:
+    """Draw points by status, the improved last so that they lie on top."""
+    figure, axes = canvas(5.0, 4.0, 0.68, 0.55, 0.17, 0.15)
+    axes.grid(visible=True, axis="both")
+    many = len(dots) > 150
+    for status in reversed(STATUS):
+        colour, marker = STATUS[status]
+        own = [point for point in dots if point.status == status]
+        look: dict[str, Any] = {"markersize": 4.0 if many else 6.0, "alpha": 0.45 if many else 0.85, "linewidth": 0}
+        where = ([point.x for point in own], [point.y for point in own])
+        axes.plot(*where, color=COLOURS[colour], marker=marker, markeredgewidth=0, **look)
+    return figure, axes
 
 
-def _plain_tick(value: float, _: float | None = None) -> str:
-    return f"{round(value, 6):g}"
-
-
-def points_tick(value: float, _: float | None = None) -> str:
-    """Write a difference of fractions in percentage points with its sign."""
-    written = f"{round(100 * value, 1):+g}".replace("-", "−")
-    return "0" if written in ("+0", "−0") else written
-
-
-def frame(axes: Axes, tick: Callable[..., str] | None = None, grid: Literal["x", "y", "both"] = "y") -> None:
-    """Take away what is not data, and draw a faint grid."""
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(COLOURS["grid"])
-    axes.tick_params(colors=COLOURS["ink"], length=0, pad=5)
-    axes.grid(visible=True, axis=grid, color=COLOURS["grid"], alpha=0.3, linewidth=0.8)
-    axes.set_axisbelow(True)
-    if tick is not None:
-        axes.yaxis.set_major_formatter(FuncFormatter(tick))
-
-
-def _legend(axes: Axes, shown: Sequence[Line2D]) -> None:
-    legend = axes.legend(
-        handles=list(shown),
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 1.0),
-        ncols=3,
-        frameon=False,
-        labelcolor=COLOURS["ink"],
-        handlelength=1.6,
-        columnspacing=1.3,
-        borderaxespad=0.2,
-    )
-    for label in legend.get_texts():
-        label.set_parse_math(False)
-
-
-def _levels(axes: Axes, levels: Sequence[tuple[str, float]], limits: tuple[float, float], as_percent: bool) -> None:
+def _levels(axes: Axes, values: Sequence[float], names: Sequence[str], limits: tuple[float, float]) -> None:
     """Draw dashed levels and name them in the right margin, moved apart where they would meet."""
-    low, high = limits
-    order = sorted(levels, key=lambda level: level[1])
-    places = _apart([value for _, value in order], 0.068 * (high - low), low, high)
+    order = sorted(zip(values, names, strict=True))
+    places = _apart([value for value, _ in order], 0.068 * (limits[1] - limits[0]), *limits)
     across = axes.get_yaxis_transform()
-    for (name, value), place in zip(order, places, strict=True):
-        axes.axhline(value, color=COLOURS["ink"], linewidth=1.2, linestyle=(0, (5, 3)), alpha=0.85, zorder=1)
-        axes.plot([1.0, 1.035], [value, place], color=COLOURS["ink"], linewidth=0.7, transform=across, clip_on=False)
-        label = axes.text(1.045, place, _level_name(name, value, as_percent), transform=across, va="center", fontsize=9)
-        label.set_color(COLOURS["ink"])
-        label.set_parse_math(False)
+    for (value, name), place in zip(order, places, strict=True):
+        axes.axhline(value, color=INK, linewidth=1.2, linestyle=(0, (5, 3)), alpha=0.85, zorder=1)
+        axes.plot([1.0, 1.035], [value, place], color=INK, linewidth=0.7, transform=across, clip_on=False)
+        axes.text(1.045, place, name, transform=across, va="center", fontsize=9)
 
 
 def _apart(values: Sequence[float], step: float, low: float, high: float) -> list[float]:
     """Move ascending places at least `step` apart, each as little as possible, and keep them between the limits."""
     groups: list[list[float]] = []
-    centres: list[float] = []
     for value in values:
         groups.append([value])
-        centres.append(value)
-        while len(groups) > 1 and centres[-1] - centres[-2] < step * (len(groups[-1]) + len(groups[-2])) / 2:
+        while len(groups) > 1 and _mean(groups[-1]) - _mean(groups[-2]) < step * len(groups[-1] + groups[-2]) / 2:
             groups[-2:] = [groups[-2] + groups[-1]]
-            centres[-2:] = [sum(groups[-1]) / len(groups[-1])]
     places: list[float] = []
-    for group, centre in zip(groups, centres, strict=True):
+    for group in groups:
         half = step * (len(group) - 1) / 2
-        middle = min(max(centre, low + half), max(high - half, low + half))
+        middle = min(max(_mean(group), low + half), max(high - half, low + half))
         places.extend(middle - half + step * index for index in range(len(group)))
     return places
 
 
-def _level_name(name: str, value: float, as_percent: bool) -> str:
-    return f"{_short(name, 18)} {percent_tick(round(value, 3)) if as_percent else format(value, '.3g')}".strip()
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _gaps(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if value is None else value for value in values]

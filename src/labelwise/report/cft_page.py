@@ -1,0 +1,262 @@
+"""The page of a run of `labelwise cft`: its pictures, and all that its template fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from labelwise.report import cft
+from labelwise.report.cft import MOST_ON_PAGE, STATUS_TITLES, Run, ends_of, gain_of
+from labelwise.report.formats import count, decimal, duration, interval, percent, points, points2, several, shorten
+from labelwise.report.page import Bar, Picture, Tile
+from labelwise.report.plots import Bins, DotRow, Point, change_scatter, dot_plot, gain_scatter, reliability_plot
+from labelwise.report.read import Folder
+from labelwise.report.table import Cell, Column, Row, Table
+from labelwise.results import CftResults
+from labelwise.results.cft import Bin, Category
+
+MOST_LINES = 60
+MOST_POINTS = 2000
+MOST_EVIDENCE = 100
+MOST_CANDIDATES = 20
+
+
+def cft_context(results: CftResults, folder: Folder) -> dict[str, Any]:
+    """Return what ``cft.html.j2`` fills in."""
+    run = Run(results)
+    first, hidden, last = run.excerpt(MOST_ON_PAGE)
+    evident = [category for category in (*first, *last) if category.evidence]
+    groups = (("Not fitted", "not_fitted"), ("Kept as they were", "unchanged"))
+    pictures = (known_picture(run), change_picture(run))
+    return {
+        "title": results.name or folder.name,
+        "facts": cft.facts_of(results),
+        "verdict": cft.verdict_of(run),
+        "lines": cft.said_lines(run),
+        "warnings": [*results.warnings, *folder.notes],
+        "headline": _headline(run),
+        "tiles": _tiles(run),
+        "means": cft.mean_table(run),
+        "tested": run.test is not None,
+        "split": run.split,
+        "metric": run.metric,
+        "forest": gain_picture(run),
+        "scatters": [picture for picture in pictures if picture is not None],
+        "reliability": reliability_picture(results),
+        "calibration": _calibration(results),
+        "table": cft.page_categories(run),
+        "hidden": len(hidden),
+        "thresholds": any(category.threshold for category in results.categories),
+        "groups": [(title, found) for title, status in groups if (found := cft.reasons_of(run, status))],
+        "evidence": [_evidence(category) for category in evident[:MOST_EVIDENCE]],
+        "more_evidence": max(0, sum(bool(c.evidence) for c in results.categories) - MOST_EVIDENCE),
+        "labels": _labels(results),
+        "stages": [(name, f"{seconds:.2f} s") for name, seconds in results.stages.items()],
+        "lineage": folder.about.lineage(
+            ("Objective", results.objective),
+            ("Method", results.method),
+            ("Preset", results.preset),
+            ("Base head", results.base),
+            ("Seed", results.seed),
+            ("Features", results.dim),
+            ("Run folder", folder.name),
+        ),
+        "config": folder.config,
+    }
+
+
+def gain_picture(run: Run) -> Picture | None:
+    """Draw the gain of every scored category with its interval; of many the ones that gained most and least."""
+    scored = [category for category in run.ranked if run.gain(category) is not None]
+    if not scored:
+        return None
+    first, hidden, last = run.excerpt(MOST_LINES) if len(scored) > MOST_LINES else (scored, [], [])
+    left_out = sum(run.gain(category) is not None for category in hidden)
+    gap = [DotRow(f"… {left_out:,} more …")] if last else []
+    rows = [*(_dot_row(run, category) for category in first), *gap, *(_dot_row(run, category) for category in last)]
+    caption = "Sorted by gain. "
+    if run.test is None:
+        caption = "Sorted by gain on select, which also chose the heads: these gains are too good by construction. "
+    elif any(ends_of(category.test) is not None for category in scored):
+        caption += "Lines: 95% intervals; among intervals of no real effect 1 in 40 lies above 0 and 1 in 40 below. "
+    if last:
+        caption += (
+            f"The {len(first)} that gained most and the {len(last)} that gained least of {len(scored):,}: the extremes "
+            f"of many categories are mostly those with few positives ({run.split} positives on the right). "
+        )
+    else:
+        caption += f"On the right, pos.: positives in {run.split}. "
+    if missing := len(run.results.categories) - len(scored):
+        caption += f"{several(missing, 'category', 'categories')} without a score on {run.split} not drawn."
+    best, worst = scored[0], scored[-1]
+    alt = (
+        f"Gain of {run.metric} on {run.split} per category with intervals. "
+        f"{best.name}: {points(run.gain(best))} points; {worst.name}: {points(run.gain(worst))} points."
+    )
+    label = f"gain of {run.metric} on {run.split}, percentage points"
+    svg = dot_plot("forest", alt, rows, label, ("gain", "pos."))
+    return Picture(f"Gain of {run.metric} on {run.split}", svg, caption.strip())
+
+
+def known_picture(run: Run) -> Picture | None:
+    """Draw the gain of every category against how many positives were known to fit on."""
+    gains = [(category, run.gain(category)) for category in run.ranked]
+    dots = [Point(float(c.known_positive), gain, c.status) for c, gain in gains if gain is not None]
+    if not dots:
+        return None
+    shown, note = _thinned(dots)
+    alt = f"Scatter of the gain of {run.metric} on {run.split} against known positives, {len(dots):,} points."
+    svg = gain_scatter("known", alt, shown, "known positives in fit", f"gain on {run.split}, points")
+    return Picture("Gain against known positives", svg, f"Does the gain come where there is much to learn from? {note}")
+
+
+def change_picture(run: Run) -> Picture | None:
+    """Draw after against before."""
+    scores = [(category, run.score(category)) for category in run.ranked]
+    dots = [Point(s.before, s.after, c.status) for c, s in scores if s.before is not None and s.after is not None]
+    if not dots:
+        return None
+    shown, note = _thinned(dots)
+    up, down = sum(point.y > point.x for point in dots), sum(point.y < point.x for point in dots)
+    caption = f"Above the dashed line the new head is better: {up:,} above, {down:,} below, "
+    caption += f"{len(dots) - up - down:,} on it. {note}"
+    alt = f"Scatter of {run.metric} after against before on {run.split}: {caption}"
+    svg = change_scatter("change", alt, shown, f"{run.metric} before, {run.split}", f"{run.metric} after")
+    return Picture("Before and after", svg, caption.strip())
+
+
+def reliability_picture(results: CftResults) -> Picture | None:
+    """Draw the reliability diagram before and after."""
+    found = results.reliability
+    if found is None:
+        return None
+    drawn = [_bins("before", "ink", found.before), _bins("after", "test", found.after)]
+    lines = [bins for bins in drawn if bins.count]
+    if not lines:
+        return None
+    whole = partial(percent, digits=0)
+    said = "; ".join(
+        f"{line.label}: "
+        + ", ".join(f"{whole(p)}% said, {whole(q)}% true" for p, q in zip(line.probability, line.positive, strict=True))
+        for line in lines
+    )
+    svg = reliability_plot("reliability", f"Reliability. {said}.", lines)
+    caption = "On the dashed line a probability means what it says. Below: how many labels are in each bin."
+    return Picture(f"Reliability on {found.split}", svg, caption)
+
+
+def _headline(run: Run) -> list[Tile]:
+    """Return the mean on test and on select, each with its gain; the gain on test with its interval as a bar."""
+    total, mean, found = len(run.results.categories), run.results.mean, []
+    for split, score, remark in (
+        ("test", mean.test, "took no part in any choice"),
+        ("select", mean.select, "chose the heads, so its gain is too good by construction"),
+    ):
+        if score is None:
+            continue
+        of = "" if score.scored == total else f" of {total:,}"
+        said = f"mean over {score.scored:,}{of} categories; {split} {remark}"
+        gain, ends, bar = gain_of(score), ends_of(score), None
+        if gain is not None and ends is not None:
+            bar = Bar.of(gain, ends)
+            said = f"95% interval of the gain {interval(ends, 2)} points; the bar marks zero. {said.capitalize()}"
+        heading = f"{run.mean_name} on {split}, in %"
+        found.append(Tile(heading, cft.change2(score), f"{points2(gain)} points", said, bar))
+    return found
+
+
+def _tiles(run: Run) -> list[Tile]:
+    """Return the small tiles under the two means."""
+    results, over = run.results, cft.overstatement_of(run)
+    counts, memory = results.counts, results.peak_memory_mb
+    tiles = []
+    if over is not None:
+        said = f"{points2(over)} points"
+        tiles.append(Tile("Overstatement of select", said, remark="its gain minus the gain on test"))
+    rest = f"on select; {counts.unchanged:,} kept, {counts.not_fitted:,} not fitted"
+    improved = f"{counts.improved:,} of {len(results.categories):,}"
+    used = "" if memory is None else f"at most {memory:,} MB of memory"
+    return [
+        *tiles,
+        Tile("Categories improved", improved, remark=rest),
+        Tile("Time", duration(results.seconds), remark=used),
+    ]
+
+
+def _calibration(results: CftResults) -> Table | None:
+    if results.calibration is None:
+        return None
+    found, four = results.calibration.test, partial(decimal, digits=4)
+    columns = [Column("on test", right=False), Column("before", four), Column("after", four)]
+    ece = Cell("ECE", ["mean gap between probability and truth; lower is better"])
+    loss = Cell("log-loss", ["in nats a label; lower is better"])
+    return Table(
+        columns,
+        [
+            Row([ece, found.ece_before, found.ece_after]),
+            Row([loss, found.log_loss_before, found.log_loss_after]),
+        ],
+    )
+
+
+def _evidence(category: Category) -> dict[str, Any]:
+    """Return the candidates of one category, those with the largest share first; bars are relative to it."""
+    most = max([*(candidate.share or 0.0 for candidate in category.evidence), 1e-12])
+    candidates = sorted(category.evidence, key=lambda c: (-(c.share or 0.0), -(c.select or 0.0)))
+    return {
+        "name": shorten(category.name, 80),
+        "status": STATUS_TITLES[category.status],
+        "reason": category.reason,
+        "old": percent(category.select.before, 2),
+        "new": percent(category.select.after, 2),
+        "candidates": [
+            {
+                "name": candidate.candidate,
+                "select": percent(candidate.select, 2),
+                "share": f"{100 * candidate.share:.0f}%" if candidate.share else "",
+                "fill": round(100 * (candidate.share or 0.0) / most, 1),
+            }
+            for candidate in candidates[:MOST_CANDIDATES]
+        ],
+        "more": max(0, len(candidates) - MOST_CANDIDATES),
+    }
+
+
+def _labels(results: CftResults) -> Table:
+    """Return how many labels every split has of each kind."""
+    kinds = ("positive", "negative", "unknown", "uncertain")
+    columns = [Column("split", right=False), Column("rows", count), Column("labels known, %", percent)]
+    rows = [
+        Row([split, getattr(results.splits, split), of.known, *(getattr(of, kind) for kind in kinds)])
+        for split, of in results.labels.items()
+    ]
+    return Table([*columns, *(Column(kind, count) for kind in kinds)], rows)
+
+
+def _dot_row(run: Run, category: Category) -> DotRow:
+    score = run.score(category)
+    return DotRow(
+        category.name, category.status, score.gain, ends_of(score), (points(score.gain), count(score.positives))
+    )
+
+
+def _thinned(dots: Sequence[Point]) -> tuple[Sequence[Point], str]:
+    """Return the points, evenly thinned along their order (by gain) where they are too many, and a note on that."""
+    if len(dots) <= MOST_POINTS:
+        return dots, ""
+    step = (len(dots) - 1) / (MOST_POINTS - 1)
+    return [dots[round(index * step)] for index in range(MOST_POINTS)], (
+        f"{MOST_POINTS:,} of {len(dots):,} categories are drawn, evenly by gain."
+    )
+
+
+def _bins(label: str, colour: str, bins: Sequence[Bin]) -> Bins:
+    """Return the bins that hold at least one label."""
+    found = [
+        (one.probability, one.positive, one.count)
+        for one in bins
+        if one.count and one.probability is not None and one.positive is not None
+    ]
+    probability, positive, counts = zip(*sorted(found), strict=True) if found else ((), (), ())
+    return Bins(label, colour, probability, positive, counts)

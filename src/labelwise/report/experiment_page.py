@@ -1,0 +1,155 @@
+"""The files of an experiment's folder that tell it: table.md, table.svg and report.html."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from labelwise.report.experiment import (
+    TableColumn,
+    columns_of,
+    experiment_tables,
+    extra_title,
+    is_percent,
+    metric_of,
+)
+from labelwise.report.formats import duration, several
+from labelwise.report.page import Picture, write_page
+from labelwise.report.plots import Panel, Series, panel_file, panel_plot
+from labelwise.report.read import Folder
+from labelwise.report.table import markdown
+from labelwise.results import ExperimentResults
+from labelwise.runs import REPORT, atomic_write
+
+TABLE, PICTURE = "table.md", "table.svg"
+ACROSS = 3
+"""Panels side by side, unless there are more heads."""
+
+DOTS_ACROSS = 4
+"""The same of pictures with names on the left."""
+
+Grid = list[list[Panel | None]]
+
+
+def write_experiment(results: ExperimentResults, folder: Folder) -> Path:
+    """Write ``table.md``, ``table.svg`` and ``report.html`` into the folder of an experiment, and return the last."""
+    out = folder.path
+    grid, size, sideways = experiment_panels(results)
+    atomic_write(out / TABLE, experiment_markdown(results, folder).encode())
+    atomic_write(out / PICTURE, panel_file(grid, size, sideways=sideways))
+    alt = f"{metric_of(results)} of every row over the columns"
+    context = {
+        "title": results.name,
+        "description": _title(results),
+        "claim": results.claim,
+        "command": folder.about.command,
+        "how": _how(results, folder),
+        "picture": Picture(f"{metric_of(results)} on test", panel_plot("scores", alt, grid, size, sideways=sideways)),
+        "tables": experiment_tables(results),
+        "notes": folder.notes,
+    }
+    return write_page(out / REPORT, "experiment.html.j2", context)
+
+
+def experiment_markdown(results: ExperimentResults, folder: Folder) -> str:
+    """Return what made the tables, what is claimed, then the tables."""
+    claim = [f"> {results.claim}"] if results.claim else []
+    command = [f"`{folder.about.command}`"] if folder.about.command else []
+    tables = [markdown(table).strip() for table in experiment_tables(results)]
+    return "\n\n".join([_title(results), *claim, *command, _how(results, folder), *tables]) + "\n"
+
+
+def experiment_panels(results: ExperimentResults) -> tuple[Grid, tuple[float, float], bool]:
+    """Return the panels of the picture, its size in inches, and whether values go sideways.
+
+    Lines need columns that have an order: those of a key with numbers. Elsewhere there are dots, row by row.
+    """
+    values = [value for axis in results.axis for value in axis.values]
+    ordered = all(len(axis.values) > 1 for axis in results.axis)
+    if ordered and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return _lines(results)
+    return _dots(results)
+
+
+def _lines(results: ExperimentResults) -> tuple[Grid, tuple[float, float], bool]:
+    """The score of every row over the columns: of an axis a panel a head, on one scale, and one a further score."""
+    kinds = [*results.heads, *results.extra]
+    across = max(len(results.heads), min(ACROSS, len(kinds)))
+    grid: Grid = []
+    for number, axis in enumerate(results.axis):
+        columns = [column for column in columns_of(results) if column.axis == number and not column.is_mean]
+        panels: list[Panel | None] = []
+        for place, kind in enumerate(kinds):
+            is_head = place < len(results.heads)
+            title = (kind if len(results.heads) > 1 else "") if is_head else extra_title(kind)
+            panels.append(
+                Panel(
+                    [column.value or column.title for column in columns],
+                    [_series(row, [(c, row) for c in columns], kind, is_head) for row in results.rows],
+                    title=title if number == 0 or not is_head else "",
+                    place_label=axis.title or axis.key or "",
+                    value_label=f"{metric_of(results)} on test, %" if place == 0 else "",
+                    shares_scale=is_head and place > 0,
+                )
+            )
+        grid += _in_rows(panels, across)
+    return grid, (3.1 * across + 1.9, 3.0 * len(grid) + 0.4), False
+
+
+def _dots(results: ExperimentResults) -> tuple[Grid, tuple[float, float], bool]:
+    """A panel a column; of a single column one a further score too. Rows from above; heads share a panel.
+
+    The thin line is where the reference row is.
+    """
+    columns = columns_of(results)
+    kinds: list[tuple[str, TableColumn, str]] = [(column.title, column, "") for column in columns]
+    if len(columns) == 1:
+        kinds = [("", columns[0], ""), *((extra_title(name), columns[0], name) for name in results.extra)]
+    panels: list[Panel | None] = []
+    for title, column, extra in kinds:
+        places = [(column, row) for row in results.rows]
+        series = [_series(extra, places, extra, False)] if extra else []
+        series = series or [_series(head, places, head, True) for head in results.heads]
+        at = results.rows.index(results.reference) if results.reference in results.rows else -1
+        level = [value for place, value in zip(series[0].places, series[0].values, strict=True) if place == at]
+        label = "" if extra else f"{metric_of(results)} on test, %"
+        panels.append(Panel(results.rows, series, title, value_label=label, level=level[0] if level else None))
+    down = math.ceil(len(panels) / DOTS_ACROSS)
+    across = math.ceil(len(panels) / down)
+    high = 0.17 * len(results.rows) * max(1, 0.6 * len(results.heads)) + 0.8
+    return _in_rows(panels, across), (2.3 * across + 2.4, high * down), True
+
+
+def _series(label: str, places: Sequence[tuple[TableColumn, str]], kind: str, is_head: bool) -> Series:
+    """The score of a head, or a further score, at places that have it."""
+    read: Callable[[TableColumn, str], Any] = (
+        (lambda c, row: c.score(row, kind)) if is_head else (lambda c, row: c.extra(row, kind))
+    )
+    factor = 100 if is_head or is_percent(kind) else 1
+    stats = [(place, stat) for place, (c, row) in enumerate(places) if (stat := read(c, row)) is not None]
+    known = [(place, factor * stat.mean, factor * (stat.std or 0)) for place, stat in stats if stat.mean is not None]
+    at, values, errors = zip(*known, strict=True) if known else ((), (), ())
+    return Series(label, at, values, errors)
+
+
+def _in_rows(panels: Sequence[Panel | None], across: int) -> Grid:
+    return [list(panels[start : start + across]) for start in range(0, len(panels), across)]
+
+
+def _title(results: ExperimentResults) -> str:
+    return f"{results.description or results.name}."
+
+
+def _how(results: ExperimentResults, folder: Folder) -> str:
+    machine, trained = folder.about.environment, results.trained
+    where = ""
+    if machine:
+        where = f"torch {machine['torch']}, {machine['device']}, {machine['cores']} cores, "
+        where += f"{folder.about.jobs} at once. "
+    return (
+        f"{where}{metric_of(results)} on test in %, mean ± sample standard deviation over"
+        f" {several(results.seeds, 'seed')}; select chose, test is only reported. {trained.networks} networks, trained"
+        f" in {duration(trained.seconds)} of wall time together."
+    )

@@ -1,0 +1,266 @@
+"""What a run of `labelwise refine` or `labelwise train` says: its networks, its table, its verdict.
+
+The page is made in `refine_page`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from labelwise.report import formats
+from labelwise.report.formats import Spread, interval, percent, points, several
+from labelwise.report.page import Bar, Tile, Verdict, tone_of
+from labelwise.report.read import Folder
+from labelwise.report.table import Cell, Column, Row, Table, markdown
+from labelwise.results import RefineResults, Stat, Summary, best_on_select
+from labelwise.results import Row as NetworkRow
+
+ROLES = {
+    "generation": "Generations",
+    "network": "Network",
+    "member": "Ensemble members",
+    "control": "Controls: trained without a refinery, for an honest comparison",
+    "candidate": "Candidates: what the controls were chosen from, on select",
+}
+HIDDEN_ON_TERMINALS = ("hidden_map", "refined_label_accuracy")
+
+
+@dataclass(frozen=True)
+class Words:
+    """How to speak of the data: the metric, what labels name, what each is scored by, and what is counted beside it."""
+
+    metric: str
+    one: str
+    many: str
+    score: str
+    count: str
+    lead: str
+    beliefs: str
+    right: str
+
+
+WORDS = {
+    "single-label": Words(
+        metric="top-1 accuracy",
+        one="class",
+        many="classes",
+        score="Accuracy",
+        count="images",
+        lead="Every generation is a new network. It learns the labels that the one before it gives to each crop.",
+        beliefs="Accuracy counts only the first answer.",
+        right="Share of training images whose refined label has the true class on top.",
+    ),
+    "multi-label": Words(
+        metric="mAP",
+        one="category",
+        many="categories",
+        score="AP",
+        count="positives",
+        lead="Every generation is a new network. Known labels stay as they are. Unknown labels are filled in by the "
+        "generation before it.",
+        beliefs="mAP looks only at the order of the images.",
+        right="Share of the hidden labels of training images that the refined label, rounded, gets right.",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network over all seeds: its means and its rows. ``marked`` where it is the best of its role on ``select``."""
+
+    summary: Summary
+    rows: Sequence[NetworkRow]
+    marked: bool
+
+    @property
+    def name(self) -> str:
+        """What the network is called in the run."""
+        return self.summary.name
+
+    def stat(self, key: str) -> Stat | None:
+        """Mean and deviation of a number by its name in the summary; None where no seed has it."""
+        stat: Stat | None = getattr(self.summary, key)
+        return stat
+
+    def mean(self, key: str) -> float | None:
+        """The mean alone."""
+        stat = self.stat(key)
+        return None if stat is None else stat.mean
+
+
+def networks_of(results: RefineResults) -> list[Network]:
+    """Return the networks of a run: generations in order, then members, then controls, the best ones marked.
+
+    The best are those that the run compared; in a run without a comparison, those with the highest mean on ``select``.
+    """
+    found, compared = results.comparison, []
+    if found is not None:
+        compared = [found.chain, found.control]
+    else:
+        for role in ("generation", "control"):
+            own = [entry for entry in results.summary if entry.role == role]
+            best = best_on_select(own, lambda entry: entry.on_select(results.metric))
+            compared += [best.name] if best is not None else []
+    networks = [
+        Network(entry, [row for row in results.rows if row.name == entry.name], entry.name in compared)
+        for entry in results.summary
+    ]
+    return sorted(networks, key=lambda network: list(ROLES).index(network.summary.role))
+
+
+def results_table(results: RefineResults, *, digits: int = 1, brief: bool = False, members: bool = True) -> Table:
+    """Return the table of a run: generations and controls, mean ± deviation over seeds.
+
+    Parameters
+    ----------
+    digits : int
+        Behind the point of percentages.
+    brief : bool
+        For a terminal: fewer columns, and deviations only of what is compared.
+    members : bool
+        With the single networks of ensembles.
+    """
+    key, name = results.metric, WORDS[results.task].metric
+    networks = [network for network in networks_of(results) if members or network.summary.role != "member"]
+    in_percent = partial(percent, digits=digits)
+    known: list[tuple[str, str, Callable[[float | None], str], str]] = [
+        (f"fit_{key}", "train crops", in_percent, f"{name} on training crops against the given labels, in percent"),
+        (f"select_{key}", "select", in_percent, f"{name} on the split that choices are made on, in percent"),
+        (f"test_{key}", "test", in_percent, f"{name} on the split that is only reported, in percent"),
+        ("test_nll", "NLL", formats.short, "negative log-likelihood on test, in nats; lower is better"),
+        ("test_ece", "ECE", in_percent, "expected calibration error on test, in percent; lower is better"),
+        ("test_human_kl", "human KL", formats.short, "KL from people's votes to the network's answer on test, in nats"),
+        ("noise_auroc", "noise AUROC", formats.short, "how well low belief in a label finds wrong ones; 0.5 is chance"),
+        ("hidden_map", "hidden mAP", in_percent, "mAP on the hidden labels of training images, in percent"),
+        ("refined_label_accuracy", "refined labels true", in_percent, "share of refined labels that are true"),
+        ("seconds", "time", formats.duration, "training time of one seed"),
+    ]
+    shown = [
+        column
+        for column in known
+        if any(network.mean(column[0]) is not None for network in networks)
+        and not (brief and column[0] in HIDDEN_ON_TERMINALS)
+    ]
+    several_digits = {f"select_{key}", f"test_{key}"}
+    columns = [Column("network", right=False)]
+    for attribute, title, write, hint in shown:
+        alone = attribute == "seconds" or (brief and attribute not in several_digits)
+        columns.append(Column(title, Spread(write, alone=alone), hint=hint))
+    rows = []
+    for network in networks:
+        role = network.summary.role
+        labels = [network.rows[0].labels] if network.rows else []
+        cells = [Cell(network.name, labels), *(network.stat(attribute) for attribute, *_ in shown)]
+        rows.append(Row(cells, marked=network.marked, quiet=role == "control", group=ROLES[role]))
+    seeds = max((network.summary.seeds for network in networks), default=0)
+    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    return Table(
+        columns,
+        rows,
+        title=f"{name} in %, {spread}",
+        after="★ best of its kind, chosen on select; test is only reported" if any(row.marked for row in rows) else "",
+    )
+
+
+def verdict_of(results: RefineResults) -> Verdict:
+    """Return what the run says to the one question, whether the chain is better than the best control."""
+    found = results.comparison
+    if found is None:
+        said = "No control was trained, so this run cannot say whether refinement beats training on the given labels."
+        if results.kind == "train":
+            said = "One network was trained on the given labels. This run compares it with no other."
+        return Verdict("open", "not compared", said)
+    tone = tone_of(ends_of(results))
+    badges = {"gain": "beats", "loss": "worse than"}
+    control = "the best control" if _has_controls(results) else "the first generation"
+    badge = {"mixed": "no clear difference", "open": "no interval"}.get(tone) or f"{badges[tone]} {control}"
+    return Verdict(tone, badge, found.sentence)
+
+
+def ends_of(results: RefineResults) -> tuple[float, float] | None:
+    """Return the 95% interval of the difference between chain and control, where the run has one."""
+    low, high = results.comparison.interval if results.comparison is not None else (None, None)
+    return None if low is None or high is None else (low, high)
+
+
+def summary_lines(results: RefineResults) -> list[str]:
+    """Return what a run found, in a few plain lines: the verdict first, then the regime and the run's advice."""
+    regime = results.regime
+    lines = [verdict_of(results).sentence]
+    return lines if regime is None else [*lines, f"Regime: {regime.state}. {regime.advice}"]
+
+
+def noise_lines(folder: Folder) -> list[str]:
+    """Say what is known about the given labels, above all whether their noise is simulated."""
+    data = folder.about.data
+    share = data.given_label_accuracy
+    right = "" if share is None else f"{percent(share)}% of the given training labels are true"
+    if data.simulated_noise:
+        return [f"The label noise is simulated ({data.simulated_noise})" + (f": {right}." if right else ".")]
+    return [f"{right}, where the true label is known."] if right else []
+
+
+def facts_of(results: RefineResults, folder: Folder) -> list[str]:
+    """Return what the run is, in a few short phrases for the head of the page."""
+    data, words, sizes = folder.about.data, WORDS[results.task], results.splits
+    models = list(dict.fromkeys(row.model for row in results.rows))
+    generations = len({row.generation for row in results.rows if row.generation is not None})
+    colours = {1: "grey", 3: "RGB"}
+    return [
+        ", ".join(models[:3]) + ("…" if len(models) > 3 else ""),
+        *([several(generations, "generation")] if generations else []),
+        several(len({row.seed for row in results.rows}), "seed"),
+        *([several(len(data.classes), words.one, words.many)] if data.classes else []),
+        f"{sizes.fit:,} fit · {sizes.select:,} select · {sizes.test:,} test",
+        *([f"{data.image.size} px, {colours.get(data.image.channels, 'images')}"] if data.image is not None else []),
+    ]
+
+
+def tiles_of(results: RefineResults) -> list[Tile]:
+    """Return the few numbers that matter most: on test, and the difference to the control with its interval."""
+    networks, key = networks_of(results), f"test_{results.metric}"
+    first = next((network for network in networks if network.summary.role == "generation"), None)
+    best = {network.summary.role: network for network in networks if network.marked}
+    shown = (
+        ("Generation 1", first),
+        ("Best generation", best.get("generation")),
+        ("Best control", best.get("control")),
+    )
+    tiles = []
+    for heading, network in shown:
+        if network is not None and (stat := network.stat(key)) is not None:
+            beside = "" if stat.std is None else f"± {percent(stat.std)}"
+            tiles.append(Tile(heading, f"{percent(stat.mean)}%", beside, f"{network.name}, on test"))
+    found, ends = results.comparison, ends_of(results)
+    if found is not None and found.difference is not None:
+        heading = "Difference to the control" if _has_controls(results) else "Difference to generation 1"
+        big, remark, bar = f"{points(found.difference)} points", "no interval with so few runs", None
+        if ends is not None:
+            remark = f"95% interval {interval(ends)}; the bar marks zero"
+            bar = Bar.of(found.difference, ends)
+        tiles.append(Tile(heading, big, "", remark, bar))
+    return tiles
+
+
+def refine_markdown(results: RefineResults, folder: Folder) -> str:
+    """Return the data, the command, the table (mean ± sample standard deviation over seeds) and what was found."""
+    about, sizes, regime = folder.about, results.splits, results.regime
+    accuracy = about.data.given_label_accuracy
+    wrong = "" if accuracy is None else f"; {1 - accuracy:.1%} of the given fit labels are wrong"
+    machine = about.environment
+    parts = [
+        f"{about.description or about.data.name or folder.name}. {sizes.fit} fit, {sizes.select} select,"
+        f" {sizes.test} test{wrong}.",
+        *([f"`{about.command}`"] if about.command else []),
+        *([f"torch {machine['torch']}, {machine['device']}, {machine['threads']} thread(s)."] if machine else []),
+        markdown(results_table(results, digits=2, members=False)).strip(),
+        *([results.comparison.sentence] if results.comparison is not None else []),
+        *([f"What the run itself said ({regime.state}): {regime.advice}"] if regime is not None else []),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _has_controls(results: RefineResults) -> bool:
+    return any(entry.role == "control" for entry in results.summary)

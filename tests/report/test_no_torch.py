@@ -1,0 +1,34 @@
+"""Reports need neither torch nor what comes with it: `labelwise report` answers at once."""
+
+import subprocess
+import sys
+
+import pytest
+
+from helpers.cft_run_factory import UCM, make_cft_run
+from helpers.run_factory import make_run
+
+HEAVY = {"torch", "torchvision", "timm", "accelerate", "sklearn", "pandas"}
+SCRIPT = """
+import sys
+from labelwise import cli
+try:
+    cli.app(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code
+print("loaded", *sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.parametrize("kind", ["refine", "cft"])
+@pytest.mark.parametrize("options", [[], ["--markdown"]])
+def test_report_loads_no_torch(tmp_path, kind, options):
+    if kind == "refine":
+        run = make_run(tmp_path / "run", classes=["cat", "dog", "deer"], seeds=1, generations=2, epochs=2)
+    else:
+        run = make_cft_run(tmp_path / "run", categories=UCM[:3])
+    command = [sys.executable, "-c", SCRIPT, "report", str(run), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    loaded = set(done.stdout.splitlines()[-1].split()[1:])
+    assert "labelwise" in loaded and not loaded & HEAVY
+    assert ("matplotlib" in loaded) == (not options)
