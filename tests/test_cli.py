@@ -241,7 +241,7 @@ def test_recipe_typo(labelwise: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("train.epochs=many", ("train.epochs", "many", "integer")),
+        ("train.epochs=many", ("train.epochs", "many", "whole number")),
         ("train.epochs=0", ("train.epochs", "0", "greater than 0")),
         ("views.scale=[0.9,0.1]", ("views", "low", "high")),
         ("train.keep=worst", ("train.keep", "worst", "best")),

@@ -40,29 +40,55 @@ def test_an_unknown_key_is_named_in_full_with_a_suggestion_and_what_is_allowed(t
     assert "batch_size" in message and "weight_decay" in message
     top = error_of(write(tmp_path, "vews: {}"))
     assert "'vews'" in top and "'views'" in top and "baselines" in top
+    data = error_of(write(tmp_path, "data: {source: x.csv, lable_column: y}"))
+    assert "'data.lable_column'" in data and "Did you mean 'label_column'?" in data and "projection" not in data
     deep = error_of(write(tmp_path, "data: {noise: {kindd: pairs}}"))
     assert "'data.noise.kindd'" in deep and "Allowed: kind, rate, seed" in deep
     optional = error_of(write(tmp_path, "data: {labels: {file: a, column: b, colum: c}}"))
     assert "'data.labels.colum'" in optional and "Allowed: column, file" in optional
 
 
-def test_a_value_of_another_type_is_named_with_what_is_allowed(tmp_path):
-    message = error_of(write(tmp_path, "train: {epochs: many}"))
-    assert message.startswith("train.epochs: 'many' is not allowed") and "integer" in message
-    message = error_of(write(tmp_path, "train: {optimizer: adam}"))
-    assert "train.optimizer: 'adam'" in message and "'sgd' or 'adamw'" in message
-    assert "train.lr: -1" in error_of(None, "train.lr=-1") and "greater than 0" in error_of(None, "train.lr=-1")
-    assert "train.lr: nan" in error_of(None, "train.lr=.nan")
-    assert "data.channels: 2" in error_of(None, "data.channels=2")
-    assert "train: 5" in error_of(None, "train=5")
-    assert "1 more problem" in error_of(None, "train.lr=-1", "train.epochs=0")
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.epochs=many", "train.epochs: expected a whole number, got 'many'"),
+        ("train.epochs=1.5", "train.epochs: expected a whole number, got 1.5"),
+        ("train.epochs=true", "train.epochs: expected a number, got true"),
+        ("data.train_limit=true", "data.train_limit: expected a number, got true"),
+        ("data.channels=true", "data.channels: expected a number, got true"),
+        ("data.channels=2", "data.channels: expected 'auto', 1 or 3, got 2"),
+        ("train.optimizer=adam", "train.optimizer: expected 'sgd' or 'adamw', got 'adam'"),
+        ("train.lr=-1", "train.lr: expected a number greater than 0, got -1"),
+        ("train.lr=.nan", "train.lr: expected a number greater than 0, got nan"),
+        ("train.lr=null", "train.lr: expected a number, got null"),
+        ("views.flip=maybe", "views.flip: expected true or false, got 'maybe'"),
+        ("train=5", "train: expected a mapping of keys, got 5"),
+        ("data=5", "data: expected a mapping of keys, got 5"),
+        ("train.lr_steps=true", "train.lr_steps: expected a mapping, got true"),
+        ("chain.unknown.share=true", "chain.unknown.share: expected a list, got true"),
+        ("name=[1]", "name: expected text, got [1]"),
+        ("data={labels: {file: a}}", "data.labels.column: this key is required"),
+        (
+            "labels.unknown=yes",
+            "labels.unknown: expected 'ignore', 'negative' or 'positive', or a list, or a mapping, got 'yes'",
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_named_with_what_is_expected(override: str, message: str) -> None:
+    assert error_of(None, override) == message
+
+
+def test_further_problems_are_counted() -> None:
+    assert error_of(None, "train.lr=-1", "train.epochs=0", "name=[1]").endswith(" (and 2 more problems)")
 
 
 def test_keys_of_a_network_of_the_chain(tmp_path):
     text = "chain: {networks: [{model: {name: small-wide}}, {model: {name: small-narrow}, train: {%s}}]}"
     message = error_of(write(tmp_path, text % "epoch: 3"))
     assert "'chain.networks.1.train.epoch'" in message and "'epochs'" in message
-    assert "chain.networks.1.train.lr: 0" in error_of(write(tmp_path, text % "lr: 0"))
+    assert "chain.networks.1.train.lr: expected a number greater than 0, got 0" in error_of(
+        write(tmp_path, text % "lr: 0")
+    )
     assert load_recipe(write(tmp_path, text % "epochs: 3")).chain.networks[1].train == {"epochs": 3}
     message = error_of(write(tmp_path, "chain: {networks: [{model: {nam: x}}]}"))
     assert "'chain.networks.0.model.nam'" in message and "'name'" in message
@@ -77,7 +103,7 @@ def test_keys_of_a_network_of_the_chain(tmp_path):
         (["data.select_share=0", "train.keep=best"], "data.select_share must be above 0"),
         (["train.lr_steps={1-30: 0.1}"], "lr_steps needs schedule: step"),
         (["train.schedule=step"], "no learning rate for epoch 1"),
-        (["name=a/b"], "name: 'a/b'"),
+        (["name=a/b"], "name: expected text to match pattern"),
     ],
 )
 def test_values_that_contradict_each_other(overrides, words):

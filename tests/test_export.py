@@ -21,6 +21,7 @@ from labelwise.errors import ConfigError, ModelError, RunError
 from labelwise.export import export
 from labelwise.features.file import read_features
 from labelwise.models import checkpoint, zoo
+from labelwise.models.backbone import ModelSource
 from labelwise.models.classifier import Classifier, InputSpec
 
 NAMES = ("cat", "dog", "fish")
@@ -104,7 +105,7 @@ def test_a_new_head_in_a_checkpoint(tmp_path, name, names):
     model = make(tmp_path / "model", name)
     head = model.net.fc if name == "test_resnet" else model.net.classifier
     weight, bias = cft_run(tmp_path / "cft", head.in_features, names)
-    done = export(tmp_path / "cft", model=str(tmp_path / "model"))
+    done = export(tmp_path / "cft", network=ModelSource(str(tmp_path / "model")))
     assert done.categories == names and done.folder == tmp_path / "cft" / "export"
     new, card = checkpoint.load(done.folder)
     assert new.classes == names and card["eval_crop"] == 0.9
@@ -129,7 +130,7 @@ def test_a_new_head_in_a_network_by_name(tmp_path):
     overlay = {"pretrained_cfg_overlay": {"mean": [0.1] * 3}}
     source = {"input": seen.to_json(), "weights_hash": checkpoint.weights_hash(net), "eval_crop": 0.7, "args": overlay}
     cft_run(tmp_path / "cft", net.num_features, features=source)
-    done = export(tmp_path / "cft", tmp_path / "out", model="test_resnet", weights=tmp_path / "w.safetensors")
+    done = export(tmp_path / "cft", tmp_path / "out", network=ModelSource("test_resnet", tmp_path / "w.safetensors"))
     assert done.timm and done.categories == NAMES
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["num_classes"] == 3 and config["model_args"] == {}
@@ -137,14 +138,14 @@ def test_a_new_head_in_a_network_by_name(tmp_path):
     assert expected.items() <= config["pretrained_cfg"].items()
     save_file(timm.create_model("test_resnet", num_classes=7).state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(ModelError, match="test_resnet: not the weights that the features were made with"):
-        export(tmp_path / "cft", tmp_path / "out", model="test_resnet", weights=tmp_path / "w.safetensors")
+        export(tmp_path / "cft", tmp_path / "out", network=ModelSource("test_resnet", tmp_path / "w.safetensors"))
 
 
 def test_a_head_that_does_not_fit(tmp_path):
     make(tmp_path / "model")
     cft_run(tmp_path / "cft", 11)
     with pytest.raises(ModelError, match=r"weight \(3, 11\) and bias \(3,\) does not fit a backbone of \d+ features"):
-        export(tmp_path / "cft", model=str(tmp_path / "model"))
+        export(tmp_path / "cft", network=ModelSource(str(tmp_path / "model")))
 
 
 def test_a_network_whose_own_head_has_no_bias(tmp_path, monkeypatch):
@@ -159,7 +160,7 @@ def test_a_network_whose_own_head_has_no_bias(tmp_path, monkeypatch):
     make(tmp_path / "model", "nobias:net")
     cft_run(tmp_path / "cft", 4)
     with pytest.raises(ModelError, match=r"nobias:net cannot be built again with this head \(.*has an extra '3.bias'"):
-        export(tmp_path / "cft", model=str(tmp_path / "model"))
+        export(tmp_path / "cft", network=ModelSource(str(tmp_path / "model")))
 
 
 @pytest.mark.parametrize(
@@ -183,20 +184,20 @@ def test_runs_that_hold_no_head(tmp_path, changes, tensors, message):
     elif tensors is not None:
         save_file(tensors, tmp_path / "cft" / "head.safetensors")
     with pytest.raises(RunError, match=message):
-        export(tmp_path / "cft", model="test_resnet")
+        export(tmp_path / "cft", network=ModelSource("test_resnet"))
 
 
 def test_what_is_asked_for_must_make_sense(tmp_path):
     make(tmp_path / "model")
     with pytest.raises(ConfigError, match="is a checkpoint, a whole network"):
-        export(tmp_path / "model", model="test_resnet")
+        export(tmp_path / "model", network=ModelSource("test_resnet"))
     cft_run(tmp_path / "cft", 4)
     with pytest.raises(ConfigError, match="holds a head; say --model CHECKPOINT"):
         export(tmp_path / "cft")
     with pytest.raises(ConfigError, match="needs either --weights FILE or --pretrained"):
-        export(tmp_path / "cft", model="test_resnet")
+        export(tmp_path / "cft", network=ModelSource("test_resnet"))
     with pytest.raises(RunError, match="no such file"):
-        export(tmp_path / "nothing", model="test_resnet")
+        export(tmp_path / "nothing", network=ModelSource("test_resnet"))
 
 
 def test_a_copy_that_says_something_else_is_noticed(tmp_path, monkeypatch):

@@ -6,12 +6,15 @@ import errno
 import json
 import math
 import os
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from labelwise import runs
 from labelwise.errors import RunError
+from labelwise.settings import Section
 
 
 def no_space(*_: object) -> None:
@@ -96,3 +99,116 @@ def test_read_json_says_what_is_wrong(tmp_path):
 def test_fingerprint_depends_on_values_and_not_on_order():
     assert runs.fingerprint({"a": 1, "b": [1, 2]}) == runs.fingerprint({"b": [1, 2], "a": 1})
     assert runs.fingerprint({"a": 1}) != runs.fingerprint({"a": 2})
+
+
+# The folder of a run
+
+
+class Done:
+    """Results of a kind that there is not."""
+
+    def to_json(self) -> dict[str, int]:
+        return {"schema": 1, "done": 1}
+
+
+class Settings(Section):
+    rate: float = 0.5
+
+
+def start(out: Path, seed: int = 0, kind: str = "cft", **options: Any) -> runs.Run:
+    return runs.start_run(out, kind, {"seed": seed, "size": (1, 2)}, Settings(), **options)
+
+
+def test_a_run_is_started_continued_finished_and_found_finished(tmp_path):
+    out = tmp_path / "run"
+    run = start(out, facts={"data": {"name": "x"}})
+    assert not run.finished
+    facts = runs.read_json(out / "run.json")
+    assert (
+        facts["kind"] == "cft" and facts["identity"] == {"seed": 0, "size": [1, 2]} and facts["data"] == {"name": "x"}
+    )
+    assert {"schema", "version", "environment", "command"} <= facts.keys()
+    assert (out / "config.yaml").read_text() == "rate: 0.5\n"
+    (out / "weights").write_text("half")
+    assert not start(out).finished  # it was killed
+    run.finish(Done())
+    assert start(out).finished and runs.read_json(out / "results.json") == {"schema": 1, "done": 1}
+
+
+def test_a_run_that_was_killed_between_its_first_two_files_goes_on(tmp_path):
+    start(tmp_path)
+    (tmp_path / "config.yaml").unlink()
+    start(tmp_path, seed=1)
+    assert runs.read_json(tmp_path / "run.json")["identity"]["seed"] == 1 and (tmp_path / "config.yaml").exists()
+
+
+def test_other_runs_and_other_files_are_refused(tmp_path):
+    start(tmp_path / "run").finish(Done())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(RunError, match=r"run: holds a run with another seed \(0, now 1\); give another --out"):
+        start(tmp_path / "run", seed=1)
+    with pytest.raises(RunError, match="run: holds a run of `labelwise cft`; give another --out"):
+        start(tmp_path / "run", kind="refine")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".hidden").write_text("")
+    (tmp_path / "mine" / "photo.jpg").write_text("")
+    with pytest.raises(RunError, match=r"mine: is not empty and holds no run of labelwise \(it holds photo\.jpg\)"):
+        start(tmp_path / "mine")
+    with pytest.raises(RunError, match=r"photo\.jpg: is a file, expected a folder"):
+        start(tmp_path / "mine" / "photo.jpg")
+    (tmp_path / "mine" / "photo.jpg").unlink()
+    start(tmp_path / "mine")
+
+
+def test_settings_may_change_as_long_as_nothing_was_made(tmp_path):
+    start(tmp_path)
+    start(tmp_path, seed=1)
+    assert runs.read_json(tmp_path / "run.json")["identity"]["seed"] == 1
+    (tmp_path / "weights").write_text("half")
+    with pytest.raises(RunError, match="another seed"):
+        start(tmp_path, seed=0)
+
+
+def test_the_files_of_a_finished_run_stay_until_the_next_one_is_finished(tmp_path):
+    start(tmp_path, facts={"call": 1}).finish(Done())
+    run = start(tmp_path, facts={"call": 2})
+    assert runs.read_json(tmp_path / "run.json")["call"] == 1
+    run.finish(Done())
+    assert runs.read_json(tmp_path / "run.json")["call"] == 2
+
+
+def test_only_the_main_rank_writes(tmp_path):
+    run = start(tmp_path / "run", writes=False)
+    run.finish(Done())
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_kill_left_is_removed_anywhere_inside(tmp_path):
+    start(tmp_path)
+    (tmp_path / "seed-0" / "generation-1").mkdir(parents=True)
+    half = [tmp_path / ".run.json.7.tmp", tmp_path / "seed-0" / "generation-1" / ".model.safetensors.7.tmp"]
+    for file in half:
+        file.write_text("half")
+    (tmp_path / "networks" / ".abc.tmp").mkdir(parents=True)
+    (tmp_path / "networks" / ".abc.tmp" / "row.json").write_text("half")
+    (tmp_path / "seed-0" / "whole.tmp").write_text("whole")
+    start(tmp_path)
+    left = {path.name for path in tmp_path.rglob("*")}
+    assert left == {"run.json", "config.yaml", "seed-0", "generation-1", "networks", "whole.tmp"}
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"kind": "refine"}', "id,class"])
+def test_a_file_of_another_kind_is_not_replaced(tmp_path, content):
+    def is_list(text: str) -> bool:
+        return isinstance(json.loads(text), list)
+
+    runs.check_out_file(tmp_path / "new.json", "a list", is_list)
+    (tmp_path / "x.json").write_text(content)
+    if content == "[1]":
+        runs.check_out_file(tmp_path / "x.json", "a list", is_list)
+        return
+    with pytest.raises(RunError, match=r"--out .*x\.json: exists and does not hold a list; give another --out"):
+        runs.check_out_file(tmp_path / "x.json", "a list", is_list)
+    with pytest.raises(RunError, match="is a folder, expected a file"):
+        runs.check_out_file(tmp_path, "a list", is_list)

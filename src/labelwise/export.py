@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
 from labelwise.models import checkpoint
-from labelwise.models.backbone import is_timm, open_model
+from labelwise.models.backbone import ModelSource, is_timm, open_model
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.head import logits_of, probe, split_head
 from labelwise.runs import RESULTS, read_json, write_json
@@ -39,22 +39,14 @@ class Exported:
     largest_difference: float
 
 
-def export(
-    run: Path,
-    out: Path | None = None,
-    *,
-    model: str | None = None,
-    weights: Path | None = None,
-    pretrained: bool = False,
-) -> Exported:
+def export(run: Path, out: Path | None = None, network: ModelSource | None = None) -> Exported:
     """Write the network of a checkpoint, or the head of a CFT run in its network, for timm, torch and labelwise.
 
     Parameters
     ----------
     run : a checkpoint folder, or the folder of a CFT run
     out : default: ``export`` inside ``run``
-    model, weights, pretrained : of a CFT run: the network that the features came from, see
-        :func:`labelwise.models.backbone.open_model`
+    network : of a CFT run: the network that the features came from
 
     Raises
     ------
@@ -63,8 +55,9 @@ def export(
         that it should.
     """
     folder = out or (run if run.is_dir() else run.parent) / "export"
+    _refuse_other_files(folder)
     if run.is_file() or (run / checkpoint.CARD).exists():
-        if model is not None or weights is not None or pretrained:
+        if network is not None:
             raise ConfigError(f"{run} is a checkpoint, a whole network; leave --model, --weights and --pretrained out")
         classifier, card = checkpoint.load(run)
         return _write(
@@ -73,22 +66,31 @@ def export(
     results = read_json(run / RESULTS)
     if results.get("kind") != "cft":
         raise RunError(f"{run}: a run of several networks; name the checkpoint to export{_checkpoints(results)}")
-    if model is None:
+    if network is None or not network.model:
         raise ConfigError(f"{run} holds a head; say --model CHECKPOINT, or --model NAME with --weights FILE")
     head = _read_head(run / HEAD)
     categories = tuple(str(category["name"]) for category in results["categories"])
     if len(head[0]) != len(categories):
         raise RunError(f"{run / HEAD}: {len(head[0])} outputs for the {len(categories)} categories of {RESULTS}")
     source = results.get("features") or {}
-    opened = open_model(model, source.get("args", {}), weights, pretrained, _input(source))
-    _refuse_other_weights(opened.classifier, source, model)
+    opened = open_model(network, source.get("args", {}), _input(source))
+    _refuse_other_weights(opened.classifier, source, network.model)
     card = {
         "task": "multi-label",
         "eval_crop": source.get("eval_crop", opened.eval_crop),
         "labels": "category-wise fine-tuning",
-        "lineage": [str(run), model],
+        "lineage": [str(run), network.model],
     }
     return _merge(folder, _as_seen(opened.classifier, source), head, categories, card)
+
+
+def _refuse_other_files(folder: Path) -> None:
+    """An earlier export is replaced, nothing else is."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file, expected a folder; give another --out")
+    exported = (checkpoint.WEIGHTS, checkpoint.CARD, TIMM_CONFIG)
+    if others := sorted(path.name for path in folder.glob("[!.]*") if path.name not in exported):
+        raise RunError(f"{folder}: holds more than an exported network ({others[0]}); give another --out")
 
 
 @torch.no_grad()

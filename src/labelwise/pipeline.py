@@ -18,10 +18,11 @@ from labelwise.errors import DataError
 from labelwise.features.extract import extract_features
 from labelwise.labels.protocols import keep_uniform
 from labelwise.labels.table import LabelTable
+from labelwise.models.backbone import ModelSource
 from labelwise.refinery.chain import make_context
 from labelwise.refinery.context import NetworkSpec
 from labelwise.refinery.network import train_network
-from labelwise.runs import atomic_write
+from labelwise.runs import atomic_write, start_run
 from labelwise.training.runtime import start_runtime
 
 BASE, CONTROL = "assume-negative", "ignore"
@@ -54,6 +55,7 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> di
     dataset = load_dataset(recipe.data)
     if dataset.table is None:
         raise DataError(f"{dataset.name}: one class per sample; use `labelwise refine`")
+    start_run(out, "cft", {})  # what makes two such runs the same, run_cft says when there are features
     recipe = recipe.model_copy(update={"views": views_of(recipe.data, recipe.views)})
     context = make_context(recipe, dataset, runtime, out, recipe.seed, quiet)
     policies: dict[str, UnknownPolicy] = {BASE: "negative", CONTROL: "ignore"}
@@ -65,7 +67,7 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> di
             context, NetworkSpec(name, "network", recipe.model, recipe.train, labels=labels, stream=STREAM)
         )
     features = out / dataset.name
-    extract_features(str(out / BASE), recipe, features, quiet=quiet)
+    extract_features(ModelSource(str(out / BASE)), recipe, features, quiet=quiet)
     results = run_cft(CftConfig(features=str(features), seed=recipe.seed), out, quiet=quiet)
     return results | {"networks": networks}
 
@@ -100,6 +102,7 @@ DEMO_NOTE = (
 
 def demo(out: Path, *, known: float = KNOWN, seed: int = 0, quiet: bool = False) -> dict[str, Any]:
     """:func:`train_and_fine_tune` on :func:`write_digit_attributes`; ``seed`` draws known labels and networks."""
+    start_run(out, "cft", {})
     data = out / f"{DATA}.npz"
     write_digit_attributes(data, known, seed)
     return train_and_fine_tune(demo_recipe(data, seed), out, quiet=quiet)

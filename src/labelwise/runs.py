@@ -1,4 +1,4 @@
-"""The run folder: atomic writes, JSON, lineage, what is finished. Every file appears whole or not at all."""
+"""The run folder: who may write into it, what is finished, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ import json
 import math
 import os
 import platform
+import shutil
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
+import labelwise
 from labelwise.errors import RunError
+from labelwise.settings import Section, dump_yaml
 
 RESULTS, RUN, CONFIG, METRICS, ROW, REPORT = (
     "results.json",
@@ -25,6 +30,159 @@ RESULTS, RUN, CONFIG, METRICS, ROW, REPORT = (
 )
 RESUME = "resume.pt"
 SCHEMA = 1
+
+
+class _Results(Protocol):
+    """Results of any kind; see :mod:`labelwise.results`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What is written."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a run that a command may write into; made by :func:`start_run`.
+
+    Parameters
+    ----------
+    folder : where everything of the run is written
+    finished : whether the same run was finished before
+    facts : content of ``run.json``
+    settings : content of ``config.yaml``; None for a command without settings
+    writes : False on all ranks but the main one
+    """
+
+    folder: Path
+    finished: bool
+    facts: dict[str, Any]
+    settings: Section | None
+    writes: bool
+
+    def finish(self, results: _Results) -> None:
+        """Write ``results.json``, which says that the run is finished, after what it depended on.
+
+        Raises
+        ------
+        RunError
+            If the folder cannot be written.
+        """
+        if self.writes:
+            self.write_facts()
+            write_json(self.folder / RESULTS, results.to_json())
+
+    def write_facts(self) -> None:
+        """Write ``run.json``, which says whose folder this is, then ``config.yaml``."""
+        write_json(self.folder / RUN, self.facts)
+        if self.settings is not None:
+            atomic_write(self.folder / CONFIG, dump_yaml(self.settings).encode())
+
+
+def start_run(
+    out: Path,
+    kind: str,
+    identity: dict[str, Any],
+    settings: Section | None = None,
+    *,
+    facts: dict[str, Any] | None = None,
+    writes: bool = True,
+) -> Run:
+    """Start a run in the folder ``out``, or continue the same one. This is the only way to make a run folder.
+
+    The files of a run that is there already stay as they are until :meth:`Run.finish`, so a run that is refused later,
+    or stopped, never changes a finished one. What a killed process left of half-written files is removed.
+
+    Parameters
+    ----------
+    out : a folder that is new, empty, or holds a run of the same kind and identity
+    kind : the command, as ``kind`` of its results
+    identity : what makes two runs the same one, as JSON; an error names the first key that differs
+    settings : what ``config.yaml`` says
+    facts : what ``run.json`` says besides kind, version, identity, environment and command
+    writes : False on all ranks but the main one, which only look
+
+    Raises
+    ------
+    RunError
+        In one line, if ``out`` is a file, or a folder that holds anything else.
+    """
+    own: dict[str, Any] = json.loads(json.dumps(finite(identity)))  # lists for tuples, as they will be read again
+    before = _run_in(out, kind)
+    if before is not None:
+        _refuse_another(out, before.get("identity", {}), own)
+    about = {"schema": SCHEMA, "kind": kind, "version": labelwise.__version__, "identity": own, **(facts or {})}
+    about |= {"environment": environment(), "command": " ".join(["labelwise", *sys.argv[1:]])}
+    run = Run(out, (out / RESULTS).exists(), about, settings, writes)
+    if writes:
+        _remove_leftovers(out)
+        if before is None or _holds_nothing_else(out):
+            run.write_facts()
+    return run
+
+
+def check_out_file(path: Path, kind: str, ours: Callable[[str], bool]) -> None:
+    """Refuse to write a file where a folder is, or a file that is of another kind.
+
+    Parameters
+    ----------
+    path : the file of a command's ``--out``
+    kind : what is written there, for the message
+    ours : whether the text of a file is of that kind; may raise ValueError
+
+    Raises
+    ------
+    RunError
+        In one line.
+    """
+    if path.is_dir():
+        raise RunError(f"--out {path}: is a folder, expected a file")
+    if not path.exists():
+        return
+    try:
+        same = ours(path.read_text())
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        raise RunError(f"--out {path}: exists and does not hold {kind}; give another --out")
+
+
+def _run_in(out: Path, kind: str) -> dict[str, Any] | None:
+    """Content of ``run.json``; None for a folder that is new or empty."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out}: is a file, expected a folder; give another --out")
+    if (out / RUN).exists():
+        before: dict[str, Any] = read_json(out / RUN)
+        if before.get("kind") != kind:
+            raise RunError(f"{out}: holds a run of `labelwise {before.get('kind')}`; give another --out")
+        return before
+    if found := _visible(out):
+        raise RunError(f"{out}: is not empty and holds no run of labelwise (it holds {found[0]}); give another --out")
+    return None
+
+
+def _refuse_another(out: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Another identity is fine where nothing was made yet: the run broke off, perhaps over its settings."""
+    other = next((key for key, value in now.items() if key in before and before[key] != value), None)
+    if other is not None and not _holds_nothing_else(out):
+        was, wanted = (str(value)[:80] for value in (before[other], now[other]))
+        raise RunError(f"{out}: holds a run with another {other} ({was}, now {wanted}); give another --out")
+
+
+def _holds_nothing_else(out: Path) -> bool:
+    return set(_visible(out)) <= {RUN, CONFIG}
+
+
+def _visible(folder: Path) -> list[str]:
+    """Names of what is in a folder, but for hidden files, which hold nothing of a run."""
+    return sorted(path.name for path in folder.glob("[!.]*"))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What a kill in the middle of a write left."""
+    for path in list(folder.rglob(".*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> None:

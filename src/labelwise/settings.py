@@ -12,10 +12,11 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 
 from labelwise.errors import ConfigError
 
@@ -29,8 +30,8 @@ class Section(BaseModel):
     @classmethod
     def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
         """``epochs: true`` would be read as 1."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError(f"{str(value).lower()} is not allowed, this is no switch")
+        if isinstance(value, bool) and _may_be_number(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(f"expected a number, got {_shown(value)}")
         return value
 
 
@@ -168,36 +169,84 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 def _describe(error: ValidationError, root: type[Section], prefix: str) -> str:
     """The first problem of a pydantic error in one line; the number of further ones."""
     problems = error.errors(include_url=False)
-    first = problems[0]
-    keys = [str(part) for part in first["loc"]]
+    places = [_place(root, problem["loc"]) for problem in problems]
+    first, (keys, section) = problems[0], places[0]
     key = ".".join(filter(None, [prefix, *keys]))
     if first["type"] == "extra_forbidden":
-        allowed = _fields_at(root, keys[:-1])
+        allowed = sorted(section.model_fields)
         close = difflib.get_close_matches(keys[-1], allowed, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         text = f"unknown key {key!r} (value {first['input']!r}).{hint} Allowed: {', '.join(allowed)}"
+    elif first["type"] == "missing":
+        text = f"{key}: this key is required"
     elif first["type"] == "value_error":
-        text = ": ".join(filter(None, [key, str(first["ctx"]["error"])]))
-    else:
-        text = f"{key}: {first['input']!r} is not allowed: {first['msg'].removeprefix('Input ')}"
-    more = len(problems) - 1
+        words = str(first["ctx"]["error"])
+        text = words if key and words.startswith(f"{key}.") else ": ".join(filter(None, [key, words]))
+    else:  # a value may take several forms, each of which has its own problem
+        forms = [_expected(problem) for problem, place in zip(problems, places, strict=True) if place[0] == keys]
+        text = f"{key}: expected {', or '.join(dict.fromkeys(forms))}, got {_shown(first['input'])}"
+    more = len({tuple(place) for place, _ in places}) - 1
     return text + (f" (and {more} more problem{'s' if more > 1 else ''})" if more else "")
 
 
-def _fields_at(root: type[BaseModel], keys: list[str]) -> list[str]:
-    """Names of the fields of the section that ``keys`` leads to."""
-    section: Any = root
-    for key in keys:
-        if key.isdigit():
+def _expected(problem: ErrorDetails) -> str:
+    """What pydantic wanted in place of a value, in the words of YAML."""
+    for start, words in _WORDS.items():
+        if problem["type"].startswith(start):
+            return words
+    number = "a number " if problem["type"].startswith(("greater", "less")) else ""
+    return number + problem["msg"].removeprefix("Input should ").removeprefix("be ").replace("String should", "text to")
+
+
+_WORDS = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_": "a mapping of keys",
+    "finite_number": "a finite number",
+}
+
+
+def _shown(value: Any) -> str:
+    """A value as YAML writes it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return repr(value)
+
+
+def _place(root: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel]]:
+    """The keys that lead to a problem, and the innermost section on the way."""
+    keys: list[str] = []
+    section, members = root, dict[str, type[BaseModel]]()
+    for part in location:
+        if part in members:  # pydantic names the member of a union, which is not a key
+            section, members = members[str(part)], {}
             continue
-        section = _section_in(section.model_fields[key].annotation)
-    return sorted(section.model_fields)
+        if "[" in str(part):  # so does a plain type
+            continue
+        keys.append(str(part))
+        field = section.model_fields.get(str(part))
+        members = {} if field is None else _members(field.annotation)
+        section = next(iter(members.values()), section)
+    return keys, section
 
 
-def _section_in(annotation: Any) -> Any:
-    """The Section inside ``X | None`` or ``tuple[X, ...]``."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple):
-        for argument in typing.get_args(annotation):
-            if isinstance(argument, type) and issubclass(argument, Section):
-                return argument
-    return annotation
+def _members(annotation: Any) -> dict[str, type[BaseModel]]:
+    """The sections in ``X``, ``X | None``, ``tuple[X, ...]`` or a union of tagged sections, each by its tag."""
+    found: dict[str, type[BaseModel]] = {}
+    for member in (annotation, *get_args(annotation)):
+        tag = next((m.tag for m in getattr(member, "__metadata__", ()) if isinstance(m, Tag)), "")
+        plain = get_args(member)[0] if tag else member
+        if isinstance(plain, type) and issubclass(plain, Section):
+            found[tag] = plain
+    return found
+
+
+def _may_be_number(annotation: Any) -> bool:
+    """Whether an annotation takes a number as it is, and not only inside a list or mapping."""
+    if typing.get_origin(annotation) in (None, Annotated, Literal, typing.Union, types.UnionType):
+        return annotation in (int, float) or type(annotation) is int or any(map(_may_be_number, get_args(annotation)))
+    return False

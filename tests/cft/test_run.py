@@ -209,11 +209,11 @@ def test_a_finished_run_is_read_and_other_settings_are_refused(save: Callable[..
     written = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert run_cft(config(file, preset="fast"), out, quiet=True) == first
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == written
-    for options in ({"seed": 1}, {"objective": "auc"}):
-        with pytest.raises(RunError, match="holds a run with other settings or features; give another --out"):
-            run_cft(config(file, preset="fast", **options), out, quiet=True)
+    for key, value in {"seed": 1, "objective": "auc"}.items():
+        with pytest.raises(RunError, match=rf"holds a run with another {key} \(.*, now {value}\); give another --out"):
+            run_cft(config(file, preset="fast", **{key: value}), out, quiet=True)
     changed = save(head_bias=np.ones(4, np.float32))
-    with pytest.raises(RunError, match="other settings or features"):
+    with pytest.raises(RunError, match="holds a run with another data"):
         run_cft(config(changed, preset="fast"), out, quiet=True)
     assert json.loads((out / "results.json").read_text()) == first
 

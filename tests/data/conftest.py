@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.data import data_config
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Dataset, Samples
 from labelwise.data.readers import load_dataset, read_samples
@@ -18,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 
 def _config(source: str | Path, **options: Any) -> DataConfig:
-    return DataConfig.model_validate({"source": str(source), **options})
+    return data_config({"source": str(source), **options})
 
 
 @pytest.fixture

@@ -93,3 +93,16 @@ def test_imagenette_of_any_size(tmp_path, read, draw):
     samples = read("imagenette", root=str(tmp_path), download=False)
     assert samples.classes == ("tench", "parachute")
     assert samples.ids[0] == "train/n01440764/a.JPEG"
+
+
+def test_other_numbers_of_labels_than_of_images_are_refused(tmp_path, read):
+    for part, count in (("train", 20), ("t10k", 10)):
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(RNG.integers(0, 256, (count, 5, 5))))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(9)))
+    with pytest.raises(DataError, match="train-labels-idx1-ubyte: 9 labels for 20 images"):
+        read("fashion_mnist", root=str(tmp_path))
+
+
+def test_a_set_that_is_not_built_in(read):
+    with pytest.raises(DataError, match=r"data\.source 'mnist': no built-in set; there are digits"):
+        read("mnist", format="builtin")

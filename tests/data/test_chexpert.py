@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.data import data_config
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.readers import is_radiograph, load_dataset, read_samples
@@ -63,7 +64,7 @@ def root(tmp_path):
 
 
 def read(source: Path, **options: Any) -> Samples:
-    return read_samples(DataConfig.model_validate({"source": str(source), "format": "chexpert", **options}))
+    return read_samples(data_config({"source": str(source), "format": "chexpert", **options}))
 
 
 def kinds(samples: Samples, category: str) -> list[dict[str, Any]]:
@@ -90,7 +91,7 @@ def test_every_label_value(root):
 
 def test_stats_and_the_competition(root):
     options = {"source": str(root), "format": "chexpert", "categories": COMPETITION, "select_share": 0.3}
-    dataset = load_dataset(DataConfig.model_validate(options), partial=True)
+    dataset = load_dataset(data_config(options), partial=True)
     assert dataset.classes == ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
     assert dataset.sizes()["test"] == 2
     for group in np.unique(dataset.groups):

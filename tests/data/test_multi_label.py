@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from helpers.data import data_config
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import load_dataset, read_samples
@@ -31,7 +32,7 @@ def npz(path: Path, **arrays: Any) -> Path:
 
 
 def load(path: Path, **options: Any) -> Dataset:
-    return load_dataset(DataConfig(source=str(path), **options), partial=True)
+    return load_dataset(data_config({"source": str(path), **options}), partial=True)
 
 
 @pytest.mark.parametrize("key", ["label_name", "categories", "classes"])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from labelwise.config import DataConfig
+from helpers.data import data_config
 from labelwise.data.dataset import Samples
 from labelwise.data.readers import load_dataset, read_samples
 from labelwise.errors import ConfigError, DataError
@@ -32,7 +32,7 @@ def manifest(root: Path, suffix: str = ".csv", **columns: Any) -> Path:
 
 
 def read(path: Path, **options: Any) -> Samples:
-    return read_samples(DataConfig.model_validate({"source": str(path), **options}))
+    return read_samples(data_config({"source": str(path), **options}))
 
 
 def wire(samples: Samples) -> np.ndarray:
@@ -58,7 +58,15 @@ def test_star_is_every_column_that_is_nothing_else(tmp_path):
     assert samples.classes == ("cat", "dog")
     assert samples.groups.tolist() == list("aabbcc") and samples.part.tolist()[3:5] == ["train", "test"]
     dataset = load_dataset(
-        DataConfig(source=str(path), label_columns=("*",), group_column="scene", categories=("dog",), select_share=0),
+        data_config(
+            {
+                "source": str(path),
+                "label_columns": ("*",),
+                "group_column": "scene",
+                "categories": ("dog",),
+                "select_share": 0,
+            }
+        ),
         partial=True,
     )
     assert dataset.classes == ("dog",) and dataset.sizes() == {"fit": 4, "select": 0, "test": 2}
@@ -195,6 +203,6 @@ def test_a_missing_image_can_be_skipped(tmp_path):
     path = manifest(tmp_path, cat=CAT)
     (tmp_path / "img" / "1.png").unlink()
     options = {"source": str(path), "label_columns": ["cat"], "unreadable": "skip", "test_share": 0.4}
-    dataset = load_dataset(DataConfig.model_validate(options), partial=True)
+    dataset = load_dataset(data_config(options), partial=True)
     assert len(dataset) == 5 and dataset.table is not None and len(dataset.table) == 5
     assert "1.png: no such image" in dataset.unreadable[0]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers.data import data_config
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.readers import load_dataset, read_samples
@@ -44,7 +45,7 @@ def make(root: Path, rows: list[str] = ROWS, header: str = HEADER, table: str = 
 
 
 def read(source: Path, **options: Any) -> Samples:
-    return read_samples(DataConfig.model_validate({"source": str(source), "format": "nih", **options}))
+    return read_samples(data_config({"source": str(source), "format": "nih", **options}))
 
 
 @pytest.mark.parametrize("table", [NEW, OLD])
@@ -142,14 +143,14 @@ def test_the_packed_sample(shared_data):
     """1,000 radiographs in an .npz, whose own split parts eight patients."""
     file = shared_data / "nih_cxr64.npz"
     options = {"source": str(file), "group_column": "patient", "memory": "no"}
-    samples = read_samples(DataConfig.model_validate(options))
+    samples = read_samples(data_config(options))
     with np.load(file) as arrays:
         assert samples.groups.tolist() == [str(patient) for patient in arrays["patient"].tolist()]
     assert samples.table is not None and len(samples.classes) == 14
     assert {name.lower() for name in samples.classes} == {name.lower() for name in FINDINGS}
     with pytest.raises(DataError, match="a group must not be parted"):
-        load_dataset(DataConfig.model_validate(options), partial=True)
-    dataset = load_dataset(DataConfig.model_validate(options | {"split_column": ""}), partial=True)
+        load_dataset(data_config(options), partial=True)
+    dataset = load_dataset(data_config(options | {"split_column": ""}), partial=True)
     assert len(dataset) == 1000
     for split in ("fit", "select", "test"):
         others = dataset.groups[dataset.split != split]

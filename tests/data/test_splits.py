@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from labelwise.config import DataConfig
+from helpers.data import data_config
 from labelwise.data.dataset import Dataset, Features, Samples
 from labelwise.data.splits import prepare, stratified_order
 from labelwise.errors import DataError
@@ -36,7 +36,7 @@ def make(
 
 
 def split(samples: Samples, **options: Any) -> Dataset:
-    return prepare(samples, DataConfig.model_validate(options))
+    return prepare(samples, data_config(options))
 
 
 def many(n: int = 1000, num_classes: int = 5) -> list[int]:

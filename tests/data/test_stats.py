@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 from rich.console import Console
@@ -38,3 +39,24 @@ def test_stats_of_features(tmp_path, load, npz):
     assert (stats["kind"], stats["dimension"], stats["images"]) == ("features", 4, None)
     assert stats["groups"] == {"number": 5, "largest": 2, "single": False}
     assert stats["label_differs"] is None
+
+
+def told(dataset) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(render_stats(dataset_stats(dataset)))
+    return " ".join(re.findall(r"[^\s\u2500-\u257f]+", console.file.getvalue()))  # without the lines of tables
+
+
+def test_groups_unlabelled_samples_and_features_are_told(tmp_path, load, npz):
+    label = np.where(np.arange(1, 13) % 6 == 0, -1, np.arange(12) % 2)
+    path = npz(tmp_path / "f.npz", features=RNG.normal(size=(12, 4)), label=label, groups=np.arange(12) // 3)
+    text = told(load(path, select_share=0.25, test_share=0.25, partial=True))
+    assert "features 4 a sample" in text and "unlabelled 2" in text and "groups 4, the largest of 3 samples" in text
+
+
+def test_unreadable_images_are_listed(tmp_path, load, draw, folder_tree):
+    root = folder_tree(tmp_path)
+    draw(root / "train" / "cat" / "good.png")
+    (root / "train" / "cat" / "broken.png").write_bytes(b"no image")
+    text = told(load(root, select_share=0.25, unreadable="skip"))
+    assert "unreadable images" in text and "broken.png" in text and "good.png" not in text

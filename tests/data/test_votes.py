@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.stats import entropy
 
+from helpers.data import data_config
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import load_dataset
@@ -47,7 +48,7 @@ def load(data: Path, votes: np.ndarray | None = None, key: str = "counts", **opt
     if votes is not None:
         np.savez(data.with_name("votes.npz"), **{key: votes})
         own["votes"] = {"file": str(data.with_name("votes.npz")), "split": split}
-    return load_dataset(DataConfig.model_validate(own | options))
+    return load_dataset(data_config(own | options))
 
 
 def check(found: Dataset, expected: dict[str, np.ndarray]) -> None:
@@ -146,7 +147,7 @@ def test_cifar10h(shared_data: Path) -> None:
     """Rows and columns of CIFAR-10H are the test images and classes of CIFAR-10: people mostly say the label."""
     votes = {"file": str(shared_data / "cifar10h.npz")}
     config = {"source": str(shared_data / "cifar10_jpeg.npz"), "votes": votes, "memory": "no", "train_limit": 1000}
-    found = load_dataset(DataConfig.model_validate(config | {"test_limit": 2000}))
+    found = load_dataset(data_config(config | {"test_limit": 2000}))
     rows = found.rows("test")
     assert found.votes is not None and np.isnan(found.votes[found.rows("fit")]).all()
     own = found.votes[rows]

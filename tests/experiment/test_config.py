@@ -236,6 +236,6 @@ def test_another_experiment_in_the_folder(
     finished: tuple[ExperimentConfig, Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     _, out, _ = finished
-    with pytest.raises(RunError, match="holds another experiment"):
+    with pytest.raises(RunError, match="holds a run with another experiment"):
         run_experiment(config(data, tmp_path, rows="{ignore: [], assume: []}"), out, quiet=True)
     assert BASE == "base"

@@ -165,13 +165,13 @@ def test_predictions_of_other_samples_or_categories(problem: tuple[np.ndarray, n
 MISTAKES = {
     "ensembles: [{name: e, rows: [nobody]}]": "'e' is of 'nobody', which is not one of the rows a, b",
     "ensembles: [{name: a, rows: [b]}]": "'a' is the name of another row",
-    "ensembles: [{name: e, rows: [b], over: member}]": "ensembles.0.over: 'member' is not allowed",
+    "ensembles: [{name: e, rows: [b], over: member}]": "ensembles.0.over: expected 'rows', 'seeds' or 'members'",
     "ensembles: [{name: e, rows: [b], row: [a]}]": "unknown key 'ensembles.0.row'",
     "ensembles: [{name: e, rows: [b], over: members}]": "learns from the given labels alone",
     "axis: {key: train.epochs}": "give both key and values",
     "axis: [{title: x}, {title: x}]": "several need a title each",
     "axis: {title: a/b}": "'a/b' becomes the name of a folder",
-    "score: {unit: patient}": "score.unit: 'patient' is not allowed",
+    "score: {unit: patient}": "score.unit: expected 'sample', 'study' or 'group', got 'patient'",
 }
 
 

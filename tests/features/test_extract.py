@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from labelwise.config import ModelConfig, Recipe, load_recipe
 from labelwise.data.readers import load_dataset
@@ -21,8 +21,9 @@ from labelwise.features import extract
 from labelwise.features.extract import extract_features
 from labelwise.features.file import read_features
 from labelwise.models import checkpoint, zoo
+from labelwise.models.backbone import ModelSource
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.runs import read_json
+from labelwise.runs import read_json, start_run
 from labelwise.training.runtime import Runtime
 
 N, SIZE, NAMES = 24, 12, ("cat", "dog", "fish")
@@ -57,7 +58,8 @@ def recipe(path: Path, *overrides: str) -> Recipe:
 
 
 def run(model: Path | str, path: Path, out: Path, *overrides: str, **options: Any) -> dict[str, Any]:
-    return extract_features(str(model), recipe(path, *overrides), out, quiet=True, **options)
+    named = {key: options.pop(key) for key in ("weights", "pretrained", "weights_by_order") if key in options}
+    return extract_features(ModelSource(str(model), **named), recipe(path, *overrides), out, quiet=True, **options)
 
 
 def logits_of(path: Path) -> torch.Tensor:
@@ -111,6 +113,27 @@ def weights(tmp_path: Path) -> Path:
     torch.manual_seed(2)
     save_file(timm.create_model("test_resnet", num_classes=7).state_dict(), tmp_path / "w.safetensors")
     return tmp_path / "w.safetensors"
+
+
+def renamed(state: dict[str, Any]) -> dict[str, Any]:
+    """The state dict as another library would have it: other keys, the same order."""
+    return {f"_module{i}.{key.rpartition('.')[2]}": value for i, (key, value) in enumerate(state.items())}
+
+
+def test_weights_of_another_library_are_taken_by_order(tmp_path, data, weights, capsys):
+    expected = run("test_resnet", data, tmp_path / "plain", weights=weights)
+    state = renamed(timm.create_model("test_resnet", num_classes=7).state_dict() | load_file(weights))
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(ModelError, match=r"extra|lacks .*--weights-by-order"):
+        run("test_resnet", data, tmp_path / "refused", weights=tmp_path / "other.pt")
+    capsys.readouterr()
+    found = run("test_resnet", data, tmp_path / "f", weights=tmp_path / "other.pt", weights_by_order=True)
+    assert found["weights_hash"] == expected["weights_hash"]
+    assert "matched by order and shape alone" in capsys.readouterr().err
+    one, two = (read_features(tmp_path / name).features for name in ("plain", "f"))
+    np.testing.assert_array_equal(one, two)
+    with pytest.raises(ConfigError, match="--weights-by-order"):
+        run("test_resnet", data, tmp_path / "g", pretrained=True, weights_by_order=True)
 
 
 def test_a_timm_network_by_name_with_weights_of_its_own_classes(tmp_path, data, weights):
@@ -203,7 +226,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, data, model, monkeypatch):
 
 def test_a_folder_of_other_features_is_refused(tmp_path, data, model):
     run(model, data, tmp_path / "f")
-    with pytest.raises(RunError, match=r"f: its features are of another precision \(fp16, now fp32\)"):
+    with pytest.raises(RunError, match=r"f: holds a run with another precision \(fp16, now fp32\)"):
         run(model, data, tmp_path / "f", precision="fp32")
     labels = np.load(data)["label"].copy()
     labels[0, 0] = 1 if labels[0, 0] != 1 else 0
@@ -213,12 +236,12 @@ def test_a_folder_of_other_features_is_refused(tmp_path, data, model):
     changed, _ = checkpoint.load(model)
     torch.nn.init.zeros_(changed.net.classifier.bias)
     checkpoint.save(tmp_path / "changed", changed, {"eval_crop": 1.0})
-    (tmp_path / "f" / "features.json").rename(tmp_path / "f" / "progress.json")
+    (tmp_path / "f" / "results.json").unlink()
     with pytest.raises(RunError, match="another weights_hash"):
         run(tmp_path / "changed", data, tmp_path / "f")
     (tmp_path / "hand").mkdir()
     np.save(tmp_path / "hand" / "features.npy", np.zeros((2, 2)))
-    with pytest.raises(RunError, match="features that labelwise did not write"):
+    with pytest.raises(RunError, match=r"holds no run of labelwise \(it holds features\.npy\)"):
         run(model, data, tmp_path / "hand")
 
 
@@ -291,6 +314,7 @@ class Rank:
 def test_two_ranks_write_what_one_writes(tmp_path, data, model, monkeypatch):
     run(model, data, tmp_path / "one", precision="fp32")
     real = extract.start_runtime
+    start_run(tmp_path / "two", "features", {})  # rank 0 does so before any rank writes
     for rank in (1, 0):
         monkeypatch.setattr(extract, "start_runtime", lambda chosen, rank=rank: Rank(rank, real(chosen)))
         results = run(model, data, tmp_path / "two", precision="fp32")

@@ -96,7 +96,7 @@ def test_a_second_call_trains_nothing(finished: tuple[Path, dict[str, Any]], dat
 def test_the_page_speaks_of_categories(finished: tuple[Path, dict[str, Any]]) -> None:
     out, results = finished
     page = write_report(out).read_text()
-    assert "Per category" in page and f"{len(pipeline.ATTRIBUTES)} categories" in page and "change per category" in page
+    assert "Per category" in page and f"{len(pipeline.ATTRIBUTES)} categories" in page and "Change per category" in page
     assert "Accuracy" not in page and "classes gained" not in page
     gained = results["rows"][2]["test"]["per_category"][0]["ap"] - results["rows"][0]["test"]["per_category"][0]["ap"]
     assert f"{100 * gained:+.1f}".replace("-", "−") in page

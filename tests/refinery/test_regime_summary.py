@@ -152,6 +152,6 @@ def test_nothing_to_compare(tmp_path):
 def test_results_hold_the_contract(tmp_path):
     rows = table(tmp_path, [("generation-1", "generation", 0.5, 0.6), ("long", "control", 0.4, 0.5)])
     found = results("refine", dataset(), rows, judge(0.9, 0.5), tmp_path)
-    assert found["schema"] == 1 and found["kind"] == "refine" and found["task"] == "single-label"
+    assert found["kind"] == "refine" and found["task"] == "single-label"
     assert found["splits"] == {"fit": 10, "select": 10, "test": N}
     assert found["rows"] == rows and found["regime"]["state"] == "overfit"

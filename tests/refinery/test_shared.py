@@ -11,7 +11,7 @@ import pytest
 from labelwise.config import load_recipe
 from labelwise.refinery.chain import refine
 from labelwise.refinery.network import NETWORK
-from labelwise.runs import RESUME, ROW
+from labelwise.runs import RESUME, ROW, start_run
 
 BASE = (
     "data={source: digits, train_limit: 120, test_limit: 50, noise: {rate: 0.3}}",
@@ -45,6 +45,7 @@ def test_another_recipe_takes_nothing(tmp_path: Path) -> None:
 def test_a_run_that_was_stopped_takes_what_another_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = tmp_path / "networks"
     run(tmp_path / "one", shared, "chain={generations: 1}")
+    start_run(tmp_path / "two", "refine", {})
     stopped = tmp_path / "two" / "seed-0" / "generation-1"
     stopped.mkdir(parents=True)
     (stopped / NETWORK).write_bytes((tmp_path / "one" / "seed-0" / "generation-1" / NETWORK).read_bytes())

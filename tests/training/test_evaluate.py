@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelwise.config import Recipe, TrainConfig, ViewConfig
+from labelwise.config import DataConfig, Recipe, TrainConfig, ViewConfig
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
@@ -18,7 +18,7 @@ from labelwise.training.runtime import start_runtime
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return load_dataset(Recipe().data.model_copy(update={"source": "digits", "train_limit": 60, "test_limit": 30}))
+    return load_dataset(DataConfig(source="digits", train_limit=60, test_limit=30))
 
 
 class Sees(torch.nn.Module):
@@ -58,7 +58,7 @@ def test_normalisation_is_measured_on_all_classes_of_images_in_files(tmp_path) -
             (tmp_path / split / name).mkdir(parents=True)
             for i in range(number):
                 Image.new("L", (8, 8), level).save(tmp_path / split / name / f"{i}.png")
-    data = load_dataset(Recipe().data.model_copy(update={"source": str(tmp_path), "memory": "no", "channels": 1}))
+    data = load_dataset(DataConfig(source=str(tmp_path), memory="no", channels=1))
     assert data.in_files
     spec = measure_input_spec(data, ViewConfig(size=8))
     assert spec.mean[0] == pytest.approx((10 + 240) / 2 / 255, abs=0.1)

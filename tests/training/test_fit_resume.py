@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from helpers import forked, resume_worker
+from labelwise.runs import start_run
 
 GENERATIONS = ("generation-1", "generation-2")
 
@@ -137,6 +138,7 @@ def test_full_disk_keeps_the_last_good_checkpoint(recipe: Path, uninterrupted: d
 
 def test_damaged_checkpoint_is_named(recipe: Path, tmp_path: Path) -> None:
     resume = tmp_path / "run" / "seed-0" / "generation-1" / "resume.pt"
+    start_run(tmp_path / "run", "refine", {})
     resume.parent.mkdir(parents=True)
     resume.write_bytes(b"PK\x03\x04 half a file")
     code, lines = finish(recipe, tmp_path / "run")

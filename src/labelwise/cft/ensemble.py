@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import labelwise
 from labelwise.config import EnsembleMean, Metric, check_choice
 from labelwise.data.files import read_arrays
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.metrics.bootstrap import ranking_gain_intervals
 from labelwise.metrics.ranking import mean_over_categories, ranking
-from labelwise.results import EnsembleResults, best_on_select, write_results
+from labelwise.results import EnsembleResults, best_on_select, read_results_as
 from labelwise.results.cft import EnsembleGain, EnsembleRow, EnsembleScores
-from labelwise.runs import RUN, SCHEMA, environment, write_json
+from labelwise.runs import start_run
 from labelwise.settings import Section
 
 PREDICTIONS = "predictions.npz"
@@ -105,7 +104,7 @@ def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> Ens
     Raises
     ------
     LabelwiseError
-        If fewer than two runs are named, or they differ in samples or categories.
+        If fewer than two runs are named, they differ in samples or categories, or ``out`` holds anything else.
     """
     if len(runs) < 2:
         raise ConfigError("an ensemble needs at least two run folders")
@@ -113,6 +112,10 @@ def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> Ens
     members = [read_predictions(run) for run in runs]
     first = members[0]
     aligned = [first.logits, *(_aligned(first, member) for member in members[1:])]
+    hashes = {str(run): hashlib.sha256((run / PREDICTIONS).read_bytes()).hexdigest()[:16] for run in runs}
+    run = start_run(out, "ensemble", config.model_dump() | {"members": hashes}, config)
+    if run.finished:
+        return read_results_as(out, EnsembleResults)
     mean = combine(aligned, how)
     rows = [_row(member.name, logits, first, objective) for member, logits in zip(members, aligned, strict=True)]
     best = rows.index(best_on_select(rows, lambda row: None if row.select is None else row.select.mean) or rows[0])
@@ -131,10 +134,7 @@ def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> Ens
     results = EnsembleResults(
         kind="ensemble", how=how, objective=objective, rows=(*rows, row), categories=first.categories
     )
-    command = " ".join(["labelwise", *sys.argv[1:]])
-    about = {"schema": SCHEMA, "kind": "ensemble", "version": labelwise.__version__, "command": command}
-    write_json(out / RUN, about | {"environment": environment()})
-    write_results(out, results)
+    run.finish(results)
     return results
 
 

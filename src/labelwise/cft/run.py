@@ -15,7 +15,6 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-import labelwise
 from labelwise.cft import evaluate
 from labelwise.cft.ensemble import PREDICTIONS
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
@@ -23,26 +22,14 @@ from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers.inputs import Rows, SolverInput, Split, blank_uncertain, hold_out_rows
 from labelwise.config import CftConfig, SplitName
 from labelwise.data.dataset import sample_keys
-from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.errors import ConfigError, DataError
 from labelwise.features.file import MARKER, FeatureSet, read_features
 from labelwise.labels import strategies
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.operating import parse_rule
 from labelwise.progress import Progress
-from labelwise.results import read_results
-from labelwise.runs import (
-    CONFIG,
-    RESULTS,
-    RUN,
-    SCHEMA,
-    atomic_write,
-    environment,
-    fingerprint,
-    finite,
-    read_json,
-    write_json,
-)
-from labelwise.settings import dump_yaml
+from labelwise.results import CftResults, FeaturesResults, read_results_as
+from labelwise.runs import RESULTS, atomic_write, start_run
 
 HEAD = "head.safetensors"
 
@@ -64,13 +51,12 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
     clock = _Clock()
     with clock("read"):
         data = _with_select(read_features(Path(config.features)), config)
-        of_data = data.fingerprint()
-        mark = fingerprint({"config": config.model_dump(mode="json", exclude={"features"}), "data": of_data})
-        finished = _finished(out, mark)
-        if finished is not None:
-            return finished
+        facts = {"name": data.name, "fingerprint": data.fingerprint(), "sizes": data.sizes()}
+        identity = config.model_dump(mode="json", exclude={"features"}) | {"data": facts["fingerprint"]}
+        run = start_run(out, "cft", identity, config, facts={"data": facts})
+        if run.finished:
+            return read_results_as(out, CftResults).to_json()
         fit, select = _split(data, "fit", config), _split(data, "select", config)
-    _open_run(config, out, data, mark, of_data)
     weight, bias = _head(config, data, fit, select, clock)
     tuner = CategoryWiseFineTuner(
         config.objective,
@@ -101,8 +87,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
     atomic_write(out / HEAD, safetensors.torch.save(tensors))
     if config.predictions:
         _write_predictions(out / PREDICTIONS, data, measured)
-    results: dict[str, Any] = {
-        "schema": SCHEMA,
+    results = {
         "kind": "cft",
         "name": data.name,
         "objective": config.objective,
@@ -120,8 +105,9 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         "expected_gain": tuner.expected_gain_,
         **found,
     }
-    write_json(out / RESULTS, results)
-    return finite(results)
+    checked = CftResults.model_validate(results)
+    run.finish(checked)
+    return checked.to_json()
 
 
 def _with_select(data: FeatureSet, config: CftConfig) -> FeatureSet:
@@ -195,35 +181,7 @@ def _source(path: Path) -> dict[str, Any] | None:
     """What is known of where the features come from: the network, if labelwise extracted them."""
     if not (path / MARKER).exists() or not (path / RESULTS).exists():
         return None
-    return read_results(path).model_dump(mode="json", exclude_unset=True)
-
-
-def _finished(out: Path, mark: str) -> dict[str, Any] | None:
-    if not (out / RUN).exists():
-        if (out / RESULTS).exists():  # of a command without a run.json: a folder of features
-            raise RunError(f"{out}: holds other results already; give another --out")
-        return None
-    run, finished = read_json(out / RUN), (out / RESULTS).exists()
-    # Other settings in an unfinished CFT run: it broke off, perhaps over them, and left nothing to lose.
-    if run.get("fingerprint") != mark and (finished or run.get("kind") != "cft"):
-        raise RunError(f"{out}: holds a run with other settings or features; give another --out or delete it")
-    return read_json(out / RESULTS) if finished else None
-
-
-def _open_run(config: CftConfig, out: Path, data: FeatureSet, mark: str, of_data: str) -> None:
-    atomic_write(out / CONFIG, dump_yaml(config).encode())
-    write_json(
-        out / RUN,
-        {
-            "schema": SCHEMA,
-            "kind": "cft",
-            "version": labelwise.__version__,
-            "fingerprint": mark,
-            "data": {"name": data.name, "fingerprint": of_data, "sizes": data.sizes()},
-            "environment": environment(),
-            "command": " ".join(["labelwise", *sys.argv[1:]]),
-        },
-    )
+    return read_results_as(path, FeaturesResults).model_dump(mode="json", exclude_unset=True)
 
 
 def _peak_memory_mb() -> int | None:

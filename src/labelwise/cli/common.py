@@ -42,6 +42,9 @@ DataOption = Annotated[str, typer.Option("--data", help="Data source, or a recip
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="File with the weights of the network (.safetensors or .pt).")
 ]
+ByOrderOption = Annotated[
+    bool, typer.Option("--weights-by-order", help="Match the tensors of --weights by order and shape, not by key.")
+]
 PretrainedOption = Annotated[bool, typer.Option("--pretrained", help="Download the published weights of the network.")]
 ObjectiveOption = Annotated[Metric, typer.Option(help="Metric: average precision, or area under the ROC curve.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from labelwise.cli.common import (
+    ByOrderOption,
     DataOption,
     ObjectiveOption,
     PretrainedOption,
@@ -42,6 +43,7 @@ def features(
     out: Annotated[Path, typer.Option("--out", help="Folder to write. An interrupted command continues in it.")],
     weights: WeightsOption = None,
     pretrained: PretrainedOption = False,
+    weights_by_order: ByOrderOption = False,
     keep_head: Annotated[
         bool, typer.Option("--keep-head", help="The network's outputs are the categories of the data, in their order.")
     ] = False,
@@ -55,17 +57,10 @@ def features(
     """
     recipe = data_recipe(data, overrides)
     from labelwise.features.extract import extract_features
+    from labelwise.models.backbone import ModelSource
 
-    found = extract_features(
-        model,
-        recipe,
-        out,
-        weights=weights,
-        pretrained=pretrained,
-        keep_head=keep_head,
-        precision=precision,
-        quiet=quiet,
-    )
+    source = ModelSource(model, weights, pretrained, weights_by_order)
+    found = extract_features(source, recipe, out, keep_head=keep_head, precision=precision, quiet=quiet)
     if not int(os.environ.get("RANK", "0")):
         head = "with its head" if found["head"] else "without a head"
         size = f"{found['rows']:,} x {found['dim']:,} features ({found['precision']}) {head}"

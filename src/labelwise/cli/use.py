@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from labelwise.cli.common import (
+    ByOrderOption,
     DataOption,
     JsonOption,
     ModelArgument,
@@ -41,9 +42,13 @@ def evaluate(
     Multi-label data: mAP, AUC, and precision, recall and F1 at 0.5 and at thresholds tuned on select. Only known
     labels count.
     """
+    from labelwise.results import check_scores_file
+    from labelwise.runs import finite, write_json
+
+    if out is not None:
+        check_scores_file(out)
     recipe = data_recipe(data, overrides)
     from labelwise.inference.evaluate import evaluate_checkpoint
-    from labelwise.runs import finite, write_json
 
     scores = evaluate_checkpoint(model, recipe, split)
     if out is not None:
@@ -102,14 +107,18 @@ def export(
     ] = None,
     weights: WeightsOption = None,
     pretrained: PretrainedOption = False,
+    weights_by_order: ByOrderOption = False,
 ) -> None:
     """Write the network to a folder that timm, torch and labelwise load.
 
     The head of a CFT run becomes the head of its network.
     """
     from labelwise.export import export as write
+    from labelwise.models.backbone import ModelSource
 
-    done = write(run, out, model=model, weights=weights, pretrained=pretrained)
+    given = model or weights or pretrained or weights_by_order
+    network = ModelSource(model or "", weights, pretrained, weights_by_order) if given else None
+    done = write(run, out, network)
     console = make_console()
     console.print(f"{len(done.categories):,} categories -> {done.folder}, checked", soft_wrap=True, highlight=False)
     if done.timm:

@@ -1,14 +1,20 @@
-"""What is seen: where samples come from, how they are split, how views are drawn."""
+"""What is seen: where samples come from, and how they are split.
+
+Every format has a class of its own: the options that all formats share, and those that only its reader has. A recipe's
+``data`` becomes the class of its ``format``; ``auto`` is found out from the source.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, model_validator
 
-from labelwise.config.types import Fraction, NonNegative, PositiveFloat, PositiveInt, Rate, UnreadablePolicy
-from labelwise.errors import ConfigError
-from labelwise.settings import Section, resolve
+from labelwise.config.formats import BUILTIN, Format, find_format
+from labelwise.config.types import Fraction, PositiveFloat, PositiveInt, Rate, UnreadablePolicy
+from labelwise.errors import DataError
+from labelwise.settings import Section
 
 
 class NoiseConfig(Section):
@@ -49,41 +55,14 @@ class KnownConfig(Section):
 
 
 class DataConfig(Section):
-    """Where the samples come from and how they are split into fit / select / test."""
+    """Where the samples come from, and how they are split into fit, select and test: the options of every format.
 
-    source: str = Field("digits", description="a path, or digits | fashion_mnist | cifar10 | cifar100 | imagenette")
-    format: Literal[
-        "auto",
-        "folder",
-        "npz",
-        "table",
-        "builtin",
-        "hf",
-        "embeddings",
-        "chexpert",
-        "nih",
-        "coco",
-        "open_images",
-        "voc",
-    ] = "auto"
-    root: str | None = Field(None, description="folder of a built-in set, or of a table's relative paths")
-    download: bool = Field(True, description="let a built-in set be downloaded when it is not under root")
-    image_column: str = "path"
-    label_column: str = "label"
-    split_column: str = "split"
-    group_column: str | None = Field(None, description="rows with one value here are never parted by a split")
-    label_columns: tuple[str, ...] = Field(
-        (),
-        description='table of multi-label data: a column a category of 1, 0, blank (unknown), -1 (uncertain); "*": all',
-    )
-    label_separator: str | None = Field(
-        None, description="table of multi-label data: label_column lists the positive categories, separated by this"
-    )
-    unlisted: Literal["negative", "unknown"] = Field(
-        "negative", description="with label_separator: what categories are that a sample does not list"
-    )
+    In Python, this class is a source whose format is found out when it is read.
+    """
+
+    source: str = Field("digits", description=f"a path, hf:NAME, or {' | '.join(BUILTIN)}")
+    format: Literal["auto", Format] = "auto"
     categories: tuple[str, ...] = Field((), description="multi-label data: keep only these, in this order")
-    projection: Literal["all", "frontal", "lateral"] = Field("all", description="chexpert: which radiographs are kept")
     labels: LabelColumnConfig | None = None
     votes: VotesConfig | None = Field(None, description="single-label data: human votes, as CIFAR-10H has them")
     known: KnownConfig = KnownConfig()
@@ -101,48 +80,185 @@ class DataConfig(Section):
     memory_limit_gb: PositiveFloat = 4.0
     workers: int = Field(2, ge=0, description="processes that decode image files")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_format(cls, values: Any) -> Any:
+        """Refuse options of other formats. One that has its default value says nothing, and is left out."""
+        if not isinstance(values, dict):
+            return values
+        kept = dict(values)
+        for key in set(values) - set(cls.model_fields):
+            owners = [name for name, other in _CLASSES.items() if key in other.model_fields]
+            if not owners:
+                continue  # refused as an unknown key
+            default = _CLASSES[owners[0]].model_fields[key].default
+            if kept.pop(key) not in (default, list(default) if isinstance(default, tuple) else default):
+                name = next((name for name, own in _CLASSES.items() if own is cls), None)
+                read = (
+                    f"this source is read as {name}"
+                    if name
+                    else f"the format of {values.get('source')!r} is not known: correct data.source or set data.format"
+                )
+                raise ValueError(f"data.{key} is an option of format {' or '.join(owners)}; {read}")
+        return kept
 
-class ViewConfig(Section):
-    """How a training view of a sample is drawn, and how it is looked at for evaluation."""
 
-    number: PositiveInt | None = Field(
-        None, description="different training views of a sample, in turn; default: a new one every epoch"
+class _RootedConfig(DataConfig):
+    root: str | None = Field(None, description="folder where the images, or their relative paths, start")
+
+
+class _ColumnsConfig(DataConfig):
+    split_column: str = Field("split", description='column or key of the splits; "" leaves those of an .npz aside')
+    group_column: str | None = Field(None, description="rows with one value here are never parted by a split")
+
+
+class FolderConfig(DataConfig):
+    """A folder of class folders."""
+
+    format: Literal["auto", "folder"] = "folder"
+
+
+class NpzConfig(_ColumnsConfig):
+    """An .npz file of images or embeddings."""
+
+    format: Literal["auto", "npz"] = "npz"
+
+
+class EmbeddingsConfig(_ColumnsConfig):
+    """An .npz file whose embeddings are read, even where it has images too."""
+
+    format: Literal["embeddings"] = "embeddings"
+
+
+class TableConfig(_RootedConfig, _ColumnsConfig):
+    """A CSV or Parquet file with an image a row."""
+
+    format: Literal["auto", "table"] = "table"
+    image_column: str = "path"
+    label_column: str = "label"
+    label_columns: tuple[str, ...] = Field(
+        (), description='multi-label data: a column a category of 1, 0, blank (unknown), -1 (uncertain); "*": all'
     )
-    size: PositiveInt | None = Field(None, description="side of the student's input; default: the network's or images'")
-    scale: tuple[PositiveFloat, PositiveFloat] = Field((0.08, 1.0), description="range of the crop's share of the area")
-    ratio: tuple[PositiveFloat, PositiveFloat] = Field((3 / 4, 4 / 3), description="range of width / height")
-    flip: bool = Field(
-        True,
-        description="mirror half of the views; off where left and right differ, by default for radiographs",
+    label_separator: str | None = Field(
+        None, description="multi-label data: label_column lists the positive categories, separated by this"
     )
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    eval_crop: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="side of the centre crop / shorter side")
-    rand_augment_ops: int = Field(0, ge=0)
-    rand_augment_magnitude: float = Field(9.0, ge=0, le=30)
-    erasing: Fraction = Field(0.0, description="probability that a rectangle is erased")
-    mixup: NonNegative = Field(0.0, description="Beta parameter; 0 is off")
-    cutmix: NonNegative = Field(0.0, description="Beta parameter; 0 is off; with mixup, half of the batches each")
-    feature_dropout: Rate = Field(0.3, description="embeddings: share of the features dropped in a view")
-
-    @model_validator(mode="after")
-    def _ordered(self) -> ViewConfig:
-        for name in ("scale", "ratio"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name} must be [low, high], got [{low}, {high}]")
-        if self.scale[1] > 1:
-            raise ValueError(f"scale is a share of the image's area, at most 1, got {self.scale[1]}")
-        return self
+    unlisted: Literal["negative", "unknown"] = Field(
+        "negative", description="with lists: what a category is that a sample does not list"
+    )
 
 
-def merge_views(base: ViewConfig, changes: dict[str, Any], where: str = "views") -> ViewConfig:
-    """``base`` with some keys changed, validated again.
+class BuiltinConfig(_RootedConfig):
+    """A set that everybody knows, by its name."""
+
+    format: Literal["auto", "builtin"] = "builtin"
+    download: bool = Field(True, description="download the set where it is not under root")
+
+
+class HubConfig(DataConfig):
+    """A data set of the Hugging Face hub."""
+
+    format: Literal["auto", "hf"] = "hf"
+    image_column: str = Field("path", description="path stands for image or img")
+    label_column: str = "label"
+
+
+class ChexpertConfig(_RootedConfig):
+    """CheXpert's CSV files."""
+
+    format: Literal["auto", "chexpert"] = "chexpert"
+    projection: Literal["all", "frontal", "lateral"] = Field("all", description="which radiographs are kept")
+
+
+class NihConfig(_RootedConfig):
+    """NIH ChestX-ray14 as it is published."""
+
+    format: Literal["auto", "nih"] = "nih"
+
+
+class CocoConfig(_RootedConfig):
+    """MS-COCO's instances files."""
+
+    format: Literal["auto", "coco"] = "coco"
+
+
+class OpenImagesConfig(_RootedConfig):
+    """Open Images' human-verified labels."""
+
+    format: Literal["auto", "open_images"] = "open_images"
+
+
+class VocConfig(_RootedConfig):
+    """Pascal VOC's development kit."""
+
+    format: Literal["auto", "voc"] = "voc"
+
+
+_CLASSES: dict[str, type[DataConfig]] = {
+    "folder": FolderConfig,
+    "npz": NpzConfig,
+    "embeddings": EmbeddingsConfig,
+    "table": TableConfig,
+    "builtin": BuiltinConfig,
+    "hf": HubConfig,
+    "chexpert": ChexpertConfig,
+    "nih": NihConfig,
+    "coco": CocoConfig,
+    "open_images": OpenImagesConfig,
+    "voc": VocConfig,
+}
+
+
+def _as_values(data: Any) -> Any:
+    """A source without a class of its own, as the values that decide on its class."""
+    if type(data) is DataConfig:
+        data = data.model_dump(exclude_unset=True)
+    return {"format": "auto", **data} if isinstance(data, dict) else data
+
+
+def _format_of(data: Any) -> str:
+    """The class of a source: its format, or ``auto`` where that cannot be found out."""
+    if isinstance(data, DataConfig):
+        return next((name for name, own in _CLASSES.items() if own is type(data)), "auto")
+    if not isinstance(data, dict):
+        return "auto"
+    if data.get("format") == "auto":
+        return find_format(str(data.get("source", DataConfig.model_fields["source"].default))) or "auto"
+    return str(data["format"]) if data.get("format") in _CLASSES else "auto"
+
+
+AnyDataConfig = Annotated[
+    Annotated[FolderConfig, Tag("folder")]
+    | Annotated[NpzConfig, Tag("npz")]
+    | Annotated[EmbeddingsConfig, Tag("embeddings")]
+    | Annotated[TableConfig, Tag("table")]
+    | Annotated[BuiltinConfig, Tag("builtin")]
+    | Annotated[HubConfig, Tag("hf")]
+    | Annotated[ChexpertConfig, Tag("chexpert")]
+    | Annotated[NihConfig, Tag("nih")]
+    | Annotated[CocoConfig, Tag("coco")]
+    | Annotated[OpenImagesConfig, Tag("open_images")]
+    | Annotated[VocConfig, Tag("voc")]
+    | Annotated[DataConfig, Tag("auto")],
+    Discriminator(_format_of),
+    BeforeValidator(_as_values),
+]
+_ANY: TypeAdapter[DataConfig] = TypeAdapter(AnyDataConfig)
+
+
+def with_format(config: DataConfig) -> DataConfig:
+    """The configuration in the class of its format.
 
     Raises
     ------
-    ConfigError
-        If a key is unknown, a value is not allowed, or a key says how networks are evaluated, which is shared.
+    DataError
+        If the source is missing or not understood.
     """
-    if shared := [key for key in ("size", "eval_crop", "interpolation") if key in changes]:
-        raise ConfigError(f"{where}.{shared[0]}: all networks of a chain are evaluated alike; set views.{shared[0]}")
-    return resolve(ViewConfig, base.model_dump() | changes, prefix=where) if changes else base
+    found = _ANY.validate_python(config)
+    if type(found) is DataConfig:
+        problem = "not understood" if Path(config.source).exists() else "no such folder or file"
+        raise DataError(
+            f"data.source {config.source!r}: {problem}; understood are {', '.join(BUILTIN)}, a folder of class folders,"
+            " .npz, .csv, .parquet, hf:NAME, and the published layouts of MS-COCO, Open Images, Pascal VOC, CheXpert"
+            " and NIH"
+        )
+    return found

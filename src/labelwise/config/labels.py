@@ -74,7 +74,7 @@ class PseudoConfig(Section):
     @field_validator("share", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, int | float) else value
+        return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _ordered(self) -> PseudoConfig:

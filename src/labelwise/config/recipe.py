@@ -8,10 +8,11 @@ from pathlib import Path
 from pydantic import Field, model_validator
 
 from labelwise.config.chain import BaselineConfig, ChainConfig, merge_refined_labels
-from labelwise.config.data import DataConfig, ViewConfig, merge_views
+from labelwise.config.data import AnyDataConfig, BuiltinConfig
 from labelwise.config.labels import LabelsConfig
 from labelwise.config.train import ModelConfig, TrainConfig, merge_train
 from labelwise.config.types import PositiveInt
+from labelwise.config.views import ViewConfig, merge_views
 from labelwise.settings import Section, read_mapping, resolve
 
 
@@ -23,7 +24,7 @@ class Recipe(Section):
     seed: int = Field(0, ge=0)
     seeds: PositiveInt = Field(1, description="the chain is repeated with seed, seed + 1, ...")
     threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch. Tiny networks want 1")
-    data: DataConfig = DataConfig()
+    data: AnyDataConfig = BuiltinConfig(format="auto")
     labels: LabelsConfig = LabelsConfig()
     views: ViewConfig = ViewConfig()
     model: ModelConfig = ModelConfig()

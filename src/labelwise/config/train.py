@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,9 @@ class ModelConfig(Section):
         "package.module:function",
     )
     init: str = Field("random", description="random | pretrained | path of a checkpoint")
+    init_by_order: bool = Field(
+        False, description="match the tensors of the file of init by order and shape, not by key"
+    )
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the network's constructor")
     small_images: bool = Field(
         False, description="the network's form for images of 32 to 64 px, of paper-* and ResNets: 32 px end in 4x4"
@@ -31,6 +34,12 @@ class ModelConfig(Section):
         description="BoostLU: positive class-activation scores count so many times (5 in the paper); 1 is off",
     )
     boost_training: bool = Field(True, description="false: boost in evaluation and as a refinery, but not in training")
+
+    @model_validator(mode="after")
+    def _order_of_a_file(self) -> Self:
+        if self.init_by_order and self.init in ("random", "pretrained"):
+            raise ValueError(f"init_by_order: expected the path of a file in init, got {self.init}")
+        return self
 
 
 class TaxonomyConfig(Section):

@@ -14,19 +14,19 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import labelwise
 from labelwise.cft.run import run_cft
 from labelwise.config import CftConfig
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
-from labelwise.experiment.results import ExperimentResults
 from labelwise.experiment.row_scores import score_of
 from labelwise.experiment.table import board_of, make_table, scored_row
 from labelwise.features.extract import extract_features
+from labelwise.models.backbone import ModelSource
 from labelwise.progress import Progress
 from labelwise.refinery.chain import refine
-from labelwise.runs import CONFIG, RESULTS, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
-from labelwise.settings import dump_yaml, resolve
+from labelwise.results import ExperimentResults
+from labelwise.runs import RESULTS, fingerprint, read_json, start_run
+from labelwise.settings import resolve
 
 NETWORKS = "networks"
 """Folder of the networks that cells have in common."""
@@ -54,14 +54,9 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
         Of the first cell that fails; the others' results stay. Before anything runs, if the data of the first column
         lacks what is to be scored.
     """
-    mark = _mark(config)
-    if (out / RUN).exists() and read_json(out / RUN).get("fingerprint") != mark:
-        raise RunError(f"{out}: holds another experiment; give another --out or delete it")
     board = board_of(config, 0)
-    about = {"schema": SCHEMA, "kind": "experiment", "version": labelwise.__version__, "fingerprint": mark}
-    about |= {"environment": environment(), "command": " ".join(["labelwise", *sys.argv[1:]])}
-    write_json(out / RUN, about | {"description": config.description, "jobs": jobs})
-    atomic_write(out / CONFIG, dump_yaml(config).encode())
+    facts = {"description": config.description, "jobs": jobs}
+    run = start_run(out, "experiment", {"experiment": _mark(config)}, config, facts=facts)
     cells = list(all_cells(config))
     started = time.monotonic()
     before = {cell for cell in cells if (cell_folder(config, cell, out) / RESULTS).exists()}
@@ -74,13 +69,12 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
             _refuse_other_samples(scored_row(read_json(cell_folder(config, cell, out) / RESULTS)), cell, samples, place)
     if not quiet:
         print("all cells are finished; intervals of their differences on test ...", file=sys.stderr, flush=True)
-    results: ExperimentResults = {
-        "schema": SCHEMA,
+    content = {
         "kind": "experiment",
         "name": config.name,
         "description": config.description,
         "claim": config.claim,
-        "axis": [axis.model_dump(mode="json") for axis in config.axis],
+        "axis": [axis.model_dump() for axis in config.axis],
         "columns": [column.title for column in config.columns],
         "rows": [*config.rows, *(ensemble.name for ensemble in config.ensembles)],
         "heads": [BASE, *config.heads],
@@ -96,8 +90,9 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
         **make_table(config, out),
         "seconds": round(time.monotonic() - started, 1),
     }
-    write_json(out / RESULTS, results)
-    return dict(read_json(out / RESULTS))
+    results = ExperimentResults.model_validate(content)
+    run.finish(results)
+    return results.to_json()
 
 
 def _mark(config: ExperimentConfig) -> str:
@@ -120,7 +115,7 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
     words += [f"no {name}" for name in config.score.extra if score_of(row, name) is None]
     if config.heads:
         features = folder / "features"
-        extract_features(str(folder / row["path"]), recipe, features, quiet=True)
+        extract_features(ModelSource(str(folder / row["path"])), recipe, features, quiet=True)
         for head, options in config.heads.items():
             tuned = resolve(CftConfig, {"features": str(features), "seed": recipe.seed, **options})
             found = run_cft(tuned, folder / f"cft-{head}", quiet=True)

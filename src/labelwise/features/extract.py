@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import labelwise
 from labelwise.config import FeaturePrecision, Recipe, check_choice
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
@@ -25,8 +22,10 @@ from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.features.file import MARKER, UNFINISHED, finish_folder, write_arrays
 from labelwise.features.network import Network, open_network
 from labelwise.labels.table import LabelTable
+from labelwise.models.backbone import ModelSource
 from labelwise.progress import Progress
-from labelwise.runs import RESULTS, SCHEMA, environment, read_json, write_json
+from labelwise.results import FeaturesResults, read_results_as
+from labelwise.runs import read_json, start_run, write_json
 from labelwise.training.runtime import Runtime, start_runtime
 
 BATCH = 128
@@ -37,12 +36,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.float16), "fp32": np.dt
 
 
 def extract_features(
-    model: str,
+    source: ModelSource,
     recipe: Recipe,
     out: Path,
     *,
-    weights: Path | None = None,
-    pretrained: bool = False,
     keep_head: bool = False,
     precision: FeaturePrecision = "fp16",
     quiet: bool = False,
@@ -53,7 +50,7 @@ def extract_features(
 
     Parameters
     ----------
-    model, weights, pretrained : as in :func:`labelwise.models.backbone.open_model`
+    source : the network
     recipe : of which data, views, model.args and train.precision count
     keep_head : the outputs of a network by name are the data's categories, in this order
     precision : of the features in the file, ``fp16`` or ``fp32``
@@ -72,7 +69,7 @@ def extract_features(
         raise ConfigError(f"--out {out}: features are written to a folder, name one without .npz")
     runtime = start_runtime(recipe)
     dataset = load_dataset(recipe.data, partial=True)
-    network = open_network(model, recipe, dataset, weights, pretrained, keep_head)
+    network = open_network(source, recipe, dataset, keep_head)
     identity: dict[str, Any] = {
         "model": network.classifier.name,
         "args": network.classifier.args,
@@ -85,9 +82,10 @@ def extract_features(
         "autocast": recipe.train.precision,
         "shards": runtime.shard.world,
     }
-    identity = json.loads(json.dumps(identity))  # lists for tuples, as they will be read again
-    if _is_finished(out, identity):
-        return dict(read_json(out / RESULTS))
+    run = start_run(out, "features", identity, writes=runtime.is_main)
+    if run.finished:
+        return read_results_as(out, FeaturesResults).to_json()
+    identity = run.facts["identity"]  # as it is read again
     runtime.accelerator.wait_for_everyone()  # every rank has seen the folder as it was
     part = _Part(out, runtime.shard, len(dataset), network.dim, _DTYPES[precision], identity)
     if runtime.is_main and part.folder != out:
@@ -100,50 +98,27 @@ def extract_features(
         write_arrays(part.folder, rows)
         finish_folder(part.folder, part.state())
     lost = runtime.gather(torch.tensor([part.lost], device=runtime.device))  # and every rank has finished
-    results = {
-        "schema": SCHEMA,
-        "kind": "features",
-        "name": dataset.name,
-        **identity,
-        "splits": dataset.sizes(),
-        "rows": len(dataset),
-        "dim": network.dim,
-        "categories": len(dataset.classes),
-        "largest_logit_difference": None if network.head is None else float(lost.max()),
-        "seconds": seconds,
-        "images_per_second": part.computed / seconds * runtime.shard.world,
-        "version": labelwise.__version__,
-        "environment": environment(),
-        "command": " ".join(["labelwise", *sys.argv[1:]]),
-    }
+    results = FeaturesResults.model_validate(
+        {
+            "kind": "features",
+            "name": dataset.name,
+            **identity,
+            "splits": dataset.sizes(),
+            "rows": len(dataset),
+            "dim": network.dim,
+            "categories": len(dataset.classes),
+            "largest_logit_difference": None if network.head is None else float(lost.max()),
+            "seconds": seconds,
+            "images_per_second": part.computed / seconds * runtime.shard.world,
+        }
+    )
     if runtime.is_main:
         if part.folder != out:
             write_arrays(out, common)
-        write_json(out / RESULTS, results)
-        finish_folder(out, {**identity, "rows": len(dataset), "dim": network.dim})
+        finish_folder(out, part.state() | {"rows": len(dataset), "dim": network.dim})
+    run.finish(results)
     runtime.accelerator.wait_for_everyone()
-    return results
-
-
-def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
-    """Whether ``out`` holds just these features, all of them.
-
-    Raises
-    ------
-    RunError
-        If it holds others, finished or not.
-    """
-    note = next((file for file in (out / MARKER, out / UNFINISHED) if file.exists()), None)
-    if note is None:
-        if (out / "features.npy").exists():
-            raise RunError(f"{out}: holds features that labelwise did not write; give another --out")
-        return False
-    before = read_json(note)
-    other = next((key for key, value in identity.items() if before.get(key) != value), None)
-    if other is not None:
-        was, now = before.get(other), identity[other]
-        raise RunError(f"{out}: its features are of another {other} ({was}, now {now}); give another --out")
-    return note.name == MARKER
+    return results.to_json()
 
 
 class _Part:

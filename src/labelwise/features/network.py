@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from torch import Tensor
 
 from labelwise.config import Recipe, ViewConfig
 from labelwise.data.dataset import Dataset, Features
 from labelwise.errors import ModelError
-from labelwise.models.backbone import Backbone, open_model
+from labelwise.models.backbone import Backbone, ModelSource, open_model
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier
 from labelwise.models.head import SplitModel, split_head
@@ -37,16 +36,13 @@ class Network:
         return int(self.split.linear.in_features)
 
 
-def open_network(
-    model: str, recipe: Recipe, dataset: Dataset, weights: Path | None, pretrained: bool, keep_head: bool
-) -> Network:
-    """Open ``model`` for the images of ``dataset``.
+def open_network(source: ModelSource, recipe: Recipe, dataset: Dataset, keep_head: bool) -> Network:
+    """Open a network for the images of ``dataset``.
 
     Size, crop and interpolation are the network's own, unless the recipe's ``views`` set them.
 
     Parameters
     ----------
-    model, weights, pretrained : as in :func:`labelwise.models.backbone.open_model`
     keep_head : the outputs of a network by name are the data's categories, in this order
 
     Raises
@@ -54,11 +50,12 @@ def open_network(
     LabelwiseError
         If network and data do not fit, or the head is not one linear layer.
     """
+    model = source.model
     chosen = recipe.views.model_fields_set
     spec = measure_input_spec(dataset, recipe.views)
     if spec.kind == "image" and recipe.views.size is None:
         spec = replace(spec, size=0)
-    opened = open_model(model, recipe.model.args, weights, pretrained, spec)
+    opened = open_model(source, recipe.model.args, spec)
     _refuse_other_input(opened.classifier, dataset, model)
     seen = opened.classifier.spec
     if "interpolation" in chosen:

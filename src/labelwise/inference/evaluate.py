@@ -30,7 +30,7 @@ from labelwise.metrics.operating import ThresholdRule, threshold_for
 from labelwise.metrics.study import study_labels, study_scores
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec, check_input, class_order
-from labelwise.runs import atomic_write, finite
+from labelwise.runs import atomic_write, check_out_file, finite
 from labelwise.training.evaluate import evaluate_rows, predict_logits
 from labelwise.training.runtime import Runtime, start_runtime
 
@@ -85,6 +85,7 @@ def predict_folder(path: Path, source: Path, out: Path, top: int, *, skip_unread
     """
     if out.suffix not in (".csv", ".json"):
         raise ConfigError(f"--out {out}: the ending says the format, .csv or .json")
+    check_out_file(out, "predictions", _is_json if out.suffix == ".json" else _is_csv)
     model, card = checkpoint.load(path)
     channels = model.spec.channels
     dataset = read_unlabelled(source, model.classes, channels, skip_unreadable=skip_unreadable)
@@ -179,6 +180,15 @@ class _Reordered(Classifier):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x)[:, self.order]
+
+
+def _is_json(text: str) -> bool:
+    found = json.loads(text)
+    return isinstance(found, list) and all(isinstance(one, dict) and {"id", "top"} <= one.keys() for one in found)
+
+
+def _is_csv(text: str) -> bool:
+    return text.startswith(("id,class_1,", "id,positive,class_1,"))
 
 
 def _as_json(records: list[dict[str, Any]]) -> bytes:

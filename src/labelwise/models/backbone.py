@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from timm.data.config import resolve_model_data_config
-from torch import Tensor
 
 from labelwise.config import ModelConfig
 from labelwise.errors import ConfigError, ModelError
-from labelwise.models.checkpoint import load, load_weights, read_weights
+from labelwise.models.by_order import rename_by_order
+from labelwise.models.checkpoint import head_keys, load, load_weights, read_weights
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.head import split_head
 from labelwise.models.zoo import OWN, build
@@ -21,6 +21,25 @@ OUTPUTS = 1000
 
 SIZE = 224
 """Input side where the network has no size of its own."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which trained network to open.
+
+    Attributes
+    ----------
+    model : a checkpoint folder, one of its files, or a network's name as in a recipe
+    weights : file of a network by name: safetensors, or a state dict of ``torch.save``
+    pretrained : take the weights that its library publishes
+    weights_by_order : match the tensors of ``weights`` by their order, see
+        :func:`labelwise.models.by_order.rename_by_order`
+    """
+
+    model: str
+    weights: Path | None = None
+    pretrained: bool = False
+    weights_by_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,70 +61,67 @@ def is_timm(name: str) -> bool:
     return name not in OWN and not name.startswith("torchvision/") and (":" not in name or name.startswith("hf-hub:"))
 
 
-def open_model(model: str, args: dict[str, Any], weights: Path | None, pretrained: bool, spec: InputSpec) -> Backbone:
-    """A labelwise checkpoint, or a network by name with ``weights`` or (``pretrained``) its library's weights.
+def open_model(source: ModelSource, args: dict[str, Any], spec: InputSpec) -> Backbone:
+    """A labelwise checkpoint, or a network by name with weights of a file or its library's weights.
+
+    Size, normalisation, interpolation and crop of a network by name are those that timm knows it by. Other networks
+    see images of 224 px, normalised as ImageNet is.
 
     Parameters
     ----------
-    model : a checkpoint folder, one of its files, or a network's name as in a recipe
-    args, weights, spec : for a network by name, see :func:`open_backbone`
+    args : of the constructor of a network by name, as in a recipe's ``model``
+    spec : how the data look; a ``size`` above 0 replaces the network's own
 
     Raises
     ------
     ConfigError
         If a checkpoint is given weights, or a name none.
     ModelError
-        As :func:`open_backbone` and :func:`labelwise.models.checkpoint.load`.
+        As :func:`labelwise.models.checkpoint.load`; for a network that is unknown, weights that are another network's
+        or cannot be fetched, and a head that is not one linear layer.
     """
+    model = source.model
+    if source.weights_by_order and source.weights is None:
+        raise ConfigError("--weights-by-order: it is about the file of --weights, which is missing")
     if Path(model).exists():
-        if weights is not None or pretrained:
+        if source.weights is not None or source.pretrained:
             raise ConfigError(f"{model} is a checkpoint and has its own weights; leave --weights and --pretrained out")
         classifier, card = load(Path(model))
         return Backbone(classifier, card.get("eval_crop", 1.0), "named")
-    if (weights is None) != pretrained:
+    if (source.weights is None) != source.pretrained:
         raise ConfigError(f"{model}: no such checkpoint; a network's name needs either --weights FILE or --pretrained")
-    return open_backbone(model, args, weights, spec)
-
-
-def open_backbone(name: str, args: dict[str, Any], weights: Path | None, spec: InputSpec) -> Backbone:
-    """A network with the weights of a file, or pretrained ones of its library where ``weights`` is None.
-
-    Size, normalisation, interpolation and crop are those that timm knows the network by; other networks see images of
-    224 px, normalised as ImageNet is.
-
-    Parameters
-    ----------
-    name, args : as in a recipe's ``model``
-    weights : safetensors, or a state dict of ``torch.save``; a missing head is left random
-    spec : how the data look; a ``size`` above 0 replaces the network's own
-
-    Raises
-    ------
-    ModelError
-        If the network is unknown, the weights are another network's or cannot be fetched, or its head is not one
-        linear layer.
-    """
     image = spec.kind == "image"
     asked = replace(spec, channels=3, mean=IMAGENET_MEAN, std=IMAGENET_STD, size=0) if image else spec
-    if weights is None:
-        found = _build(name, args, "pretrained", OUTPUTS, asked)
-        has_head = False
+    if source.weights is None:
+        found, has_head = _build(model, args, "pretrained", OUTPUTS, asked), False
     else:
-        state = read_weights(weights)
-        found = _build(name, args, "random", OUTPUTS, asked)
-        head = split_head(found.net, _sized(found, spec).spec, name).paths[0]
-        outputs = len(state[f"{head}.weight"]) if f"{head}.weight" in state else OUTPUTS
-        channels = _channels(found, state) if image else asked.channels
-        if (outputs, channels) != (OUTPUTS, asked.channels):
-            mean, std = (values if channels == 3 else (sum(values) / 3,) for values in (IMAGENET_MEAN, IMAGENET_STD))
-            asked = replace(asked, channels=channels, mean=mean, std=std)
-            found = _build(name, args, "random", outputs, asked)
-        own = found.net.state_dict()
-        missing_head = {key: own[key] for key in (f"{head}.weight", f"{head}.bias") if key in own}
-        has_head = f"{head}.weight" in state
-        load_weights(found.net, state if has_head else {**state, **missing_head}, str(weights))
-    crop = _habits(found)["crop_pct"] if image and is_timm(name) else 1.0
+        found, has_head = _with_weights(source, source.weights, args, asked, spec)
+    crop = _habits(found)["crop_pct"] if image and is_timm(model) else 1.0
     return Backbone(_sized(found, spec), crop, "unnamed" if has_head else "none")
+
+
+def _with_weights(
+    source: ModelSource, file: Path, args: dict[str, Any], asked: InputSpec, spec: InputSpec
+) -> tuple[Classifier, bool]:
+    """A network with the weights of ``file``, of as many outputs and channels as these have; and whether of any head.
+
+    A head that the file lacks stays random.
+    """
+    state, name = read_weights(file), source.model
+    found = _build(name, args, "random", OUTPUTS, asked)
+    head = head_keys(split_head(found.net, _sized(found, spec).spec, name).paths[0])
+    stem = _stem(found) if asked.kind == "image" else ""
+    if source.weights_by_order:
+        state = rename_by_order(found.net.state_dict(), state, str(file), head, stem)
+    has_head = head[0] in state
+    outputs = len(state[head[0]]) if has_head else OUTPUTS
+    channels = state[stem].shape[1] if stem in state and state[stem].ndim == 4 else asked.channels
+    if (outputs, channels) != (OUTPUTS, asked.channels):
+        mean, std = (values if channels == 3 else (sum(values) / 3,) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        asked = replace(asked, channels=channels, mean=mean, std=std)
+        found = _build(name, args, "random", outputs, asked)
+    load_weights(found.net, state, str(file), head)
+    return found, has_head
 
 
 def _build(name: str, args: dict[str, Any], init: str, outputs: int, spec: InputSpec) -> Classifier:
@@ -140,7 +156,6 @@ def _sized(model: Classifier, data: InputSpec) -> Classifier:
     return Classifier(model.net, spec, model.classes, model.name, model.args)
 
 
-def _channels(model: Classifier, state: dict[str, Tensor]) -> int:
-    """Image channels that a file of weights was trained with: of the first convolution's kernels."""
-    stem = next((key for key, value in model.net.state_dict().items() if value.ndim == 4 and value.shape[1] == 3), "")
-    return state[stem].shape[1] if stem in state and state[stem].ndim == 4 else model.spec.channels
+def _stem(model: Classifier) -> str:
+    """Key of the kernels of the first convolution, whose second axis is the channels of an image; "" for none."""
+    return next((key for key, value in model.net.state_dict().items() if value.ndim == 4 and value.shape[1] == 3), "")

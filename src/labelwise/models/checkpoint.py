@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
+from labelwise.models.by_order import matches_by_order, rename_by_order
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.models.head import split_head
 from labelwise.models.zoo import build
@@ -99,8 +102,13 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
-def load_weights(net: nn.Module, state: dict[str, Tensor], source: str) -> None:
+def load_weights(net: nn.Module, state: dict[str, Tensor], source: str, head: Collection[str] = ()) -> None:
     """Load ``state`` into ``net``, every key of it.
+
+    Parameters
+    ----------
+    source : where ``state`` comes from, in messages
+    head : keys that stay as they are in ``net`` where ``state`` has none, or those of another number of outputs
 
     Raises
     ------
@@ -108,10 +116,15 @@ def load_weights(net: nn.Module, state: dict[str, Tensor], source: str) -> None:
         With the first key that does not fit.
     """
     own = net.state_dict()
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    missing, unknown = sorted(own.keys() - state.keys() - set(head)), sorted(state.keys() - own.keys())
     if missing or unknown:
         key, what = (missing[0], "lacks") if missing else (unknown[0], "has an extra")
-        raise ModelError(f"{source}: weights of another architecture ({what} {key!r})")
+        hint = ""
+        if matches_by_order(own, state, source, head):
+            hint = "; its tensors match in order and shape, --weights-by-order (model.init_by_order=true) takes them so"
+        raise ModelError(f"{source}: weights of another architecture ({what} {key!r}){hint}")
+    kept = {key for key in head if key in own and (key not in state or len(state[key]) != len(own[key]))}
+    state = state | {key: own[key] for key in kept}
     for key, value in own.items():
         if value.shape != state[key].shape:
             found, wanted = tuple(state[key].shape), tuple(value.shape)
@@ -141,10 +154,14 @@ def file_hash(init: str) -> str:
         raise ModelError(f"{file}: cannot be read ({error.strerror or error})") from None
 
 
-def initialise(model: Classifier, init: str) -> None:
+def initialise(model: Classifier, init: str, by_order: bool = False) -> None:
     """Apply ``model.init`` when it is a path: a labelwise checkpoint folder or a file of weights.
 
     A head for other classes, or none, leaves the network's own head as it is: random.
+
+    Parameters
+    ----------
+    by_order : match the tensors of the file by their order, see :func:`labelwise.models.by_order.rename_by_order`
 
     Raises
     ------
@@ -155,9 +172,15 @@ def initialise(model: Classifier, init: str) -> None:
         return
     file = _weights_file(init)
     state, own = read_weights(file), model.net.state_dict()
-    differing = {key for key in own if key not in state or state[key].shape[:1] != own[key].shape[:1]}
-    if differing and all(key.endswith(("weight", "bias")) for key in differing):
-        head = {f"{place}.{name}" for place in split_head(model.net, model.spec).paths for name in ("weight", "bias")}
-        if differing <= head:
-            state |= {key: own[key] for key in head & own.keys()}
-    load_weights(model.net, state, str(file))
+    head: set[str] = set()
+    if any(key not in state or state[key].shape[:1] != own[key].shape[:1] for key in own):
+        with suppress(ModelError):  # its head is not one linear layer, so nothing may be missing
+            head = {key for path in split_head(model.net, model.spec).paths for key in head_keys(path)}
+    if by_order:
+        state = rename_by_order(own, state, str(file), head)
+    load_weights(model.net, state, str(file), head)
+
+
+def head_keys(path: str) -> tuple[str, str]:
+    """Keys of weight and bias of the linear layer at ``path``."""
+    return (f"{path}.weight", f"{path}.bias") if path else ("weight", "bias")

@@ -18,7 +18,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.models import checkpoint, zoo
 from labelwise.refinery import controls, pretrained
-from labelwise.refinery.checks import kept_if_refused, open_run, prepare, warn_of_lonely_positives
+from labelwise.refinery.checks import prepare, run_facts, warn_of_lonely_positives
 from labelwise.refinery.context import NetworkSpec, Refinery, TrainingContext, load_refinery
 from labelwise.refinery.gallery import write_gallery
 from labelwise.refinery.generations import generation_of, without_chain
@@ -27,7 +27,8 @@ from labelwise.refinery.network import train_network
 from labelwise.refinery.regime import judge, judge_stopped
 from labelwise.refinery.single_label import SingleLabel
 from labelwise.refinery.summary import results
-from labelwise.runs import RESULTS, read_json, write_json
+from labelwise.results import RefineResults
+from labelwise.runs import Run, read_json, start_run
 from labelwise.training.input_spec import measure_input_spec
 from labelwise.training.runtime import Runtime, start_runtime
 
@@ -69,20 +70,19 @@ def refine(
     for number in range(1, recipe.chain.generations + 1):
         zoo.refuse_unknown(generation_of(recipe, number).model.name)
     first = replace(make_context(recipe, data, runtime, out, recipe.seed, quiet), network_cache=network_cache)
-    with kept_if_refused(out, runtime.is_main):
-        if runtime.is_main:
-            open_run(recipe, out, data, first.input_spec, kind)
-            if not quiet and recipe.labels.unknown == "ignore":
-                warn_of_lonely_positives(data)
-        runtime.accelerator.wait_for_everyone()
-        runtime.accelerator.init_trackers(recipe.name)
-        found = _run_seeds(first, baselines, kind)
+    facts = run_facts(recipe, data, first.input_spec)
+    run = start_run(out, kind, {"data": first.data_fingerprint}, recipe, facts=facts, writes=runtime.is_main)
+    if runtime.is_main and not quiet and recipe.labels.unknown == "ignore":
+        warn_of_lonely_positives(data)
+    runtime.accelerator.wait_for_everyone()
+    runtime.accelerator.init_trackers(recipe.name)
+    found = _run_seeds(first, baselines, kind, run)
     for tracker in runtime.accelerator.trackers:
         tracker.finish()
     return found
 
 
-def _run_seeds(first: TrainingContext, baselines: bool, kind: str) -> dict[str, Any]:
+def _run_seeds(first: TrainingContext, baselines: bool, kind: str, run: Run) -> dict[str, Any]:
     """The chain of every seed, and ``results.json`` after each."""
     recipe, data, out = first.recipe, first.dataset, first.folder
     rows: list[Row] = []
@@ -97,9 +97,9 @@ def _run_seeds(first: TrainingContext, baselines: bool, kind: str) -> dict[str, 
         if regime is None and data.table is None:
             regime = _regime(chain)
             _gallery(context, chain, out)
-        found = results(kind, data, rows, regime, out)
-        if first.runtime.is_main:
-            write_json(out / RESULTS, found)
+        checked = RefineResults.model_validate(results(kind, data, rows, regime, out))
+        run.finish(checked)
+        found = checked.to_json()
     return found
 
 

@@ -6,20 +6,15 @@ Nothing here needs torch: a mistake in a recipe or in the data is told before to
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import labelwise
 from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import load_dataset, views_of
-from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.errors import ConfigError, DataError
 from labelwise.labels.missingness import in_words, only_positives_known
 from labelwise.refinery.generations import Generation, chooses, generation_of
-from labelwise.runs import CONFIG, RUN, SCHEMA, atomic_write, environment, fingerprint, read_json, write_json
-from labelwise.settings import dump_yaml
+from labelwise.runs import fingerprint
 
 if TYPE_CHECKING:
     from labelwise.models.classifier import InputSpec
@@ -81,32 +76,12 @@ def _refuse_labels(recipe: Recipe, data: Dataset, generation: Generation) -> Non
         )
 
 
-@contextmanager
-def kept_if_refused(out: Path, is_main: bool) -> Iterator[None]:
-    """The recipe and the facts of a finished run stay where the run is refused that was to overwrite them."""
-    before = {out / name: (out / name).read_bytes() for name in (CONFIG, RUN) if is_main and (out / name).exists()}
-    try:
-        yield
-    except RunError:
-        for path, content in before.items():
-            atomic_write(path, content)
-        raise
-
-
-def open_run(recipe: Recipe, out: Path, data: Dataset, spec: InputSpec, kind: str) -> None:
-    """Save the resolved recipe and what the run depends on; refuse the folder of another data set."""
-    if (out / RUN).exists():
-        before = read_json(out / RUN)
-        if before["data"]["fingerprint"] != data.fingerprint():
-            raise RunError(f"{out}: holds a run on other data ({before['data']['name']}); give another --out")
-    atomic_write(out / CONFIG, dump_yaml(recipe).encode())
+def run_facts(recipe: Recipe, data: Dataset, spec: InputSpec) -> dict[str, Any]:
+    """What ``run.json`` says of the recipe and its data."""
     noise = recipe.data.noise
     fit = data.rows("fit")
     accuracy = None if data.true_label is None else float((data.label[fit] == data.true_label[fit]).mean())
-    values = {
-        "schema": SCHEMA,
-        "kind": kind,
-        "version": labelwise.__version__,
+    return {
         "recipe": recipe.name,
         "recipe_hash": fingerprint(recipe.model_dump(mode="json")),
         "description": recipe.description,
@@ -121,10 +96,7 @@ def open_run(recipe: Recipe, out: Path, data: Dataset, spec: InputSpec, kind: st
             "known": _known_share(data),
             "image": None if data.is_features else {"size": spec.size, "channels": spec.channels},
         },
-        "environment": environment(),
-        "command": " ".join(["labelwise", *sys.argv[1:]]),
     }
-    write_json(out / RUN, values)
 
 
 def warn_of_lonely_positives(data: Dataset) -> None:

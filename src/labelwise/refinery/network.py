@@ -61,9 +61,6 @@ def train_network(context: TrainingContext, network: NetworkSpec) -> dict[str, A
     if cached is not None and (cached / ROW).exists():
         _link_all(cached, folder)
         return dict(read_json(folder / ROW))
-    if context.runtime.is_main:
-        for stale in folder.glob(".*.tmp"):  # left by a kill in the middle of a write
-            stale.unlink()
     row = finite(_train(context, network, folder, lineage_hash))  # as it will be read
     if context.runtime.is_main:
         write_json(folder / ROW, row)
@@ -132,7 +129,10 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
     seed = derive_seed(context.seed, network.stream or network.name)
     torch.manual_seed(derive_seed(seed, "weights"))
     model = zoo.build(network.model, dataset.classes, context.input_spec)
-    checkpoint.initialise(model, network.model.init if network.start_from is None else str(network.start_from.path))
+    if network.start_from is None:
+        checkpoint.initialise(model, network.model.init, network.model.init_by_order)
+    else:
+        checkpoint.initialise(model, str(network.start_from.path))
     _try_once(model)
     rows = dataset.rows("fit")
     if network.without_fold is not None:

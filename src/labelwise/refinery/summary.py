@@ -10,7 +10,6 @@ import numpy as np
 
 from labelwise.data.dataset import Dataset
 from labelwise.refinery.compare import gain_on_test
-from labelwise.runs import SCHEMA
 
 COLUMNS = {
     "fit_top1": ("fit", "top1"),
@@ -39,7 +38,6 @@ def results(
     """The content of ``results.json`` (docs/file-formats.md)."""
     summary = summarise(rows)
     return {
-        "schema": SCHEMA,
         "kind": kind,
         "task": "single-label" if dataset.table is None else "multi-label",
         "splits": dataset.sizes(),

@@ -16,7 +16,7 @@ from labelwise.report.read import read_folder
 from labelwise.report.refine_page import refine_context
 from labelwise.report.table import Table, terminal
 from labelwise.results import CftResults, ExperimentResults, RefineResults, read_results
-from labelwise.runs import REPORT, RESULTS
+from labelwise.runs import REPORT, RESULTS, check_out_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +62,9 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
     """
     if not runs:
         raise RunError("a comparison needs at least one run folder")
+    if out.suffix != ".html":
+        raise RunError(f"--out {out}: the page is a file, whose name ends in .html")
+    check_out_file(out, "a page", lambda text: text.lstrip().lower().startswith("<!doctype html"))
     found = []
     for run in runs:
         results = _read(run)

@@ -4,7 +4,16 @@ from labelwise.results.cft import CftResults, EnsembleResults
 from labelwise.results.evaluate import EvaluateResults, MultiLabelEvaluation, SingleLabelEvaluation
 from labelwise.results.experiment import ExperimentResults
 from labelwise.results.features import FeaturesResults
-from labelwise.results.files import Results, RunFolder, open_run, parse_results, read_results, to_json, write_results
+from labelwise.results.files import (
+    Results,
+    RunFolder,
+    check_scores_file,
+    open_run,
+    parse_results,
+    read_results,
+    read_results_as,
+    write_results,
+)
 from labelwise.results.record import Record, SeedStat, Splits, Stat, best_on_select
 from labelwise.results.refine import METRICS, RefineResults, Row, Summary, summarise
 
@@ -27,10 +36,11 @@ __all__ = [
     "Stat",
     "Summary",
     "best_on_select",
+    "check_scores_file",
     "open_run",
     "parse_results",
     "read_results",
+    "read_results_as",
     "summarise",
-    "to_json",
     "write_results",
 ]

@@ -33,6 +33,3 @@ class FeaturesResults(Record):
     largest_logit_difference: Number
     seconds: Seconds
     images_per_second: Number
-    version: str
-    environment: dict[str, Any]
-    command: str

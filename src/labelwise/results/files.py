@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -15,9 +16,11 @@ from labelwise.results.experiment import ExperimentResults
 from labelwise.results.features import FeaturesResults
 from labelwise.results.record import Record
 from labelwise.results.refine import RefineResults
-from labelwise.runs import RESULTS, RUN, SCHEMA, read_json, write_json
+from labelwise.runs import RESULTS, RUN, SCHEMA, check_out_file, read_json, write_json
 
 Results = RefineResults | CftResults | EnsembleResults | ExperimentResults | FeaturesResults | EvaluateResults
+
+R = TypeVar("R", bound=Record)
 
 _ANY: TypeAdapter[Results] = TypeAdapter(Annotated[Results, Field(discriminator="kind")])
 _KINDS = ("refine", "train", "cft", "ensemble", "experiment", "features", "evaluate")
@@ -45,7 +48,7 @@ def open_run(folder: str | Path) -> RunFolder:
         In one line, if the folder is not that of a finished run, or a file of it is damaged.
     """
     path = Path(folder)
-    return RunFolder(path, read_results(path), read_json(path / RUN) if (path / RUN).exists() else {})
+    return RunFolder(path, read_results(path), read_json(path / RUN))
 
 
 def read_results(folder: Path) -> Results:
@@ -61,6 +64,20 @@ def read_results(folder: Path) -> Results:
         hint = "the run has not finished, or this is no run folder" if folder.is_dir() else "there is no such folder"
         raise RunError(f"{file}: not found ({hint})")
     return parse_results(read_json(file), file)
+
+
+def read_results_as(folder: Path, kind: type[R]) -> R:
+    """The results of a finished run of one kind, such as ``CftResults``; see :func:`read_results`.
+
+    Raises
+    ------
+    RunError
+        Also if they are of another kind.
+    """
+    found = read_results(folder)
+    if not isinstance(found, kind):
+        raise RunError(f"{folder / RESULTS}: is of a run of `labelwise {found.kind}`, expected {kind.__name__}")
+    return found
 
 
 def parse_results(content: Any, file: Path) -> Results:
@@ -79,19 +96,30 @@ def parse_results(content: Any, file: Path) -> Results:
 
 
 def write_results(folder: Path, results: Record) -> None:
-    """Write ``results.json``, which says that a run is finished.
+    """Write ``results.json``; :meth:`labelwise.runs.Run.finish` does so for a run.
 
     Raises
     ------
     RunError
         If it cannot be written.
     """
-    write_json(folder / RESULTS, to_json(results))
+    write_json(folder / RESULTS, results.to_json())
 
 
-def to_json(results: Record) -> dict[str, Any]:
-    """What is written of results: every field that was given, with the schema first."""
-    return {"schema": SCHEMA} | results.model_dump(mode="json", by_alias=True, exclude_unset=True)
+def check_scores_file(out: Path) -> None:
+    """Refuse to write scores where something else is, before anything is computed.
+
+    Raises
+    ------
+    RunError
+        If there is a folder, or a file that does not hold scores of ``labelwise evaluate``.
+    """
+    check_out_file(out, "scores of `labelwise evaluate`", _is_scores)
+
+
+def _is_scores(text: str) -> bool:
+    found = json.loads(text)
+    return isinstance(found, dict) and found.get("kind") == "evaluate"
 
 
 def _in_words(error: ValidationError) -> str:

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from labelwise.runs import SCHEMA
+
 T = TypeVar("T")
 Task = Literal["single-label", "multi-label"]
 Split = Literal["fit", "select", "test"]
@@ -22,6 +24,10 @@ class Record(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is written of a whole file of results: the schema, and every field that was given."""
+        return {"schema": SCHEMA} | self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def _finite(value: Any) -> Any:

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig
+from labelwise.config import BuiltinConfig, FolderConfig
+from labelwise.config.formats import BUILTIN
 from labelwise.data.dataset import PixelArray, Samples, sample_keys
 from labelwise.data.memory import with_channels
 from labelwise.data.readers import folder
 from labelwise.errors import DataError
-
-NAMES = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenette")
 
 _DIGITS_TRAIN = 1000
 _CLOTHES = (
@@ -35,7 +34,7 @@ _IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-
 _IMAGENETTE = {"imagenette2-320": "320px", "imagenette2-160": "160px", "imagenette2": "full"}
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: BuiltinConfig) -> Samples:
     """A built-in set with its own train and test parts, in its published order.
 
     Raises
@@ -43,8 +42,8 @@ def read(config: DataConfig) -> Samples:
     DataError
         If it is neither under the root nor can be downloaded: which files were looked for, and where.
     """
-    if config.source not in NAMES:
-        raise DataError(f"data.source {config.source!r}: no built-in set; there are {', '.join(NAMES)}")
+    if config.source not in BUILTIN:
+        raise DataError(f"data.source {config.source!r}: no built-in set; there are {', '.join(BUILTIN)}")
     root = _cache() if config.root is None else Path(config.root)
     match config.source:
         case "digits":
@@ -57,7 +56,7 @@ def read(config: DataConfig) -> Samples:
             return _cifar(root, config)
 
 
-def _digits(config: DataConfig) -> Samples:
+def _digits(config: BuiltinConfig) -> Samples:
     """1,797 grey images of 8 x 8, 0..16 scaled to 0..255. It has no split: the 1,000 with the smallest hash train."""
     from sklearn.datasets import load_digits
 
@@ -70,7 +69,7 @@ def _digits(config: DataConfig) -> Samples:
     return _in_memory(config, classes, pixels, digits.target, part)
 
 
-def _fashion_mnist(root: Path, config: DataConfig) -> Samples:
+def _fashion_mnist(root: Path, config: BuiltinConfig) -> Samples:
     """Four IDX files, plain or gzipped, in ``root`` itself or where torchvision keeps them."""
     folders = (root, root / "FashionMNIST" / "raw")
     files = _find_idx(folders)
@@ -91,7 +90,7 @@ def _fashion_mnist(root: Path, config: DataConfig) -> Samples:
     return _in_memory(config, _CLOTHES, pixels, label, part)
 
 
-def _cifar(root: Path, config: DataConfig) -> Samples:
+def _cifar(root: Path, config: BuiltinConfig) -> Samples:
     """CIFAR's archives are pickles; torchvision checks each one's published MD5 before it loads it."""
     from torchvision import datasets
 
@@ -105,20 +104,20 @@ def _cifar(root: Path, config: DataConfig) -> Samples:
     return _in_memory(config, tuple(train.classes), np.concatenate([train.data, test.data]), label, part)
 
 
-def _imagenette(root: Path, config: DataConfig) -> Samples:
+def _imagenette(root: Path, config: BuiltinConfig) -> Samples:
     """Whichever size is there; 320 px is what would be downloaded."""
     from torchvision.datasets import Imagenette
 
     name = next((name for name in _IMAGENETTE if (root / name).is_dir()), "imagenette2-320")
     looked_for = f"{' or '.join(_IMAGENETTE)} in {root}"
     found = _fetch(config, looked_for, lambda download: Imagenette(root, size=_IMAGENETTE[name], download=download))
-    samples = folder.read(config.model_copy(update={"source": str(root / name)}))
+    samples = folder.read(FolderConfig(source=str(root / name), channels=config.channels))
     names = dict(zip(found.wnids, found.classes, strict=True))  # a class is a tuple of synonyms
     return dataclasses.replace(samples, name="imagenette", classes=tuple(names[wnid][0] for wnid in samples.classes))
 
 
 def _in_memory(
-    config: DataConfig, classes: tuple[str, ...], pixels: NDArray[np.uint8], label: Any, part: NDArray[np.str_]
+    config: BuiltinConfig, classes: tuple[str, ...], pixels: NDArray[np.uint8], label: Any, part: NDArray[np.str_]
 ) -> Samples:
     return Samples(
         name=config.source,
@@ -130,7 +129,7 @@ def _in_memory(
     )
 
 
-def _fetch(config: DataConfig, looked_for: str, make: Callable[[bool], Any]) -> Any:
+def _fetch(config: BuiltinConfig, looked_for: str, make: Callable[[bool], Any]) -> Any:
     """What ``make`` finds under the root, or downloads where that is allowed and possible."""
     try:
         return make(False)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig
+from labelwise.config import ChexpertConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.files import read_table, text
 from labelwise.data.readers.folder import images_under
@@ -51,7 +51,7 @@ class _Part:
     missing: list[str]
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: ChexpertConfig) -> Samples:
     """Views as image files; ids are the paths as the CSV writes them, groups are patients. No image is decoded.
 
     Paths start at ``data.root``, otherwise at the folder of the CSVs; the first folder of a path
@@ -116,7 +116,7 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def _read_part(file: Path, name: str, root: Path, config: DataConfig) -> _Part:
+def _read_part(file: Path, name: str, root: Path, config: ChexpertConfig) -> _Part:
     frame = read_table(file)
     if len(frame) == 0:
         raise DataError(f"{file}: no rows")
@@ -150,7 +150,7 @@ def _below(root: Path, names: NDArray[np.str_]) -> list[Path]:
 
 
 def _views(
-    file: Path, studies: NDArray[np.str_], folders: list[Path], config: DataConfig
+    file: Path, studies: NDArray[np.str_], folders: list[Path], config: ChexpertConfig
 ) -> tuple[NDArray[np.str_], list[Path], NDArray[np.int64], list[str]]:
     """Ids, paths and row of every view of some studies, and what is to be said about studies without one."""
     ids: list[str] = []

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig
+from labelwise.config import CocoConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.files import refuse_repeated
 from labelwise.data.readers.table import image_files
@@ -40,7 +40,7 @@ class _Instances:
     columns: NDArray[np.int64]
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: CocoConfig) -> Samples:
     """Images with every category positive that an annotation of the image names, and negative otherwise.
 
     - ``data.source`` is the folder above, with the instances of one year: parts ``train`` and ``val``; images lie under

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelwise.config import DataConfig
+from labelwise.config import FolderConfig
 from labelwise.data.dataset import ImageFiles, Samples
 from labelwise.data.decode import DICOM_SUFFIXES
 from labelwise.data.files import PARTS
@@ -17,7 +17,7 @@ SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".
 SUFFIXES.update(DICOM_SUFFIXES)
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: FolderConfig) -> Samples:
     """Image files by class folder; ids are paths relative to the root. No image is decoded.
 
     Hidden files and files that are no images are passed over; images may lie in folders inside a class folder.

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.config import DataConfig
+from labelwise.config import HubConfig
 from labelwise.data.dataset import PackedImages, Samples
 from labelwise.data.files import PARTS, encode_labels
 from labelwise.data.memory import guess_channels
 from labelwise.errors import DataError
 
-_DEFAULT_IMAGE = DataConfig.model_fields["image_column"].default
+_DEFAULT_IMAGE = HubConfig.model_fields["image_column"].default
 _IMAGES = ("image", "img")
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: HubConfig) -> Samples:
     """The encoded images as the data set stores them, packed; ids are ``split/row``.
 
     The image column is ``data.image_column``, by default ``image`` or ``img``. Splits with names that are none of
@@ -73,7 +73,7 @@ def read(config: DataConfig) -> Samples:
     )
 
 
-def _column(config: DataConfig, rows: Any, names: tuple[str, ...]) -> str:
+def _column(config: HubConfig, rows: Any, names: tuple[str, ...]) -> str:
     for name in names:
         if name in rows.features:
             return name

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig
+from labelwise.config import NihConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.files import read_table, text
 from labelwise.data.readers.table import image_files, listed_labels, refuse_bad_ids, to_table
@@ -31,7 +31,7 @@ _IMAGE, _FINDINGS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
 _NONE = "No Finding"
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: NihConfig) -> Samples:
     """Radiographs as image files; ids are file names, groups are patients. No image is decoded.
 
     A finding that is not listed is negative; ``No Finding`` is no category, but 14 negatives. The lists make the parts

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig
+from labelwise.config import DataConfig, EmbeddingsConfig, NpzConfig
 from labelwise.data.dataset import Features, ImageSource, PackedImages, PixelArray, Samples
 from labelwise.data.files import encode_labels, encode_parts, read_arrays, text
 from labelwise.data.memory import guess_channels, with_channels
@@ -36,10 +36,10 @@ _LABELS = ("label", "labels", "y")
 _CLASSES = ("classes", "categories", "label_name", "name", "names")
 _IDS = ("ids", "image_name")
 _GROUPS = ("groups", "patient")
-_DEFAULT_SPLIT = DataConfig.model_fields["split_column"].default
+_DEFAULT_SPLIT = NpzConfig.model_fields["split_column"].default
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: NpzConfig) -> Samples:
     """Images of an .npz; its embeddings if it has ``features`` and no images.
 
     Raises
@@ -63,7 +63,7 @@ def read_source(path: Path, arrays: Arrays, config: DataConfig) -> ImageSource |
     raise _missing(path, arrays, (*_IMAGES, *_PACKED, "features"), "images")
 
 
-def read_embeddings(config: DataConfig) -> Samples:
+def read_embeddings(config: EmbeddingsConfig) -> Samples:
     """Embeddings of an .npz: ``features`` (N, D), finite. Errors as :func:`read`."""
     path = Path(config.source)
     arrays = read_arrays(path)
@@ -72,7 +72,9 @@ def read_embeddings(config: DataConfig) -> Samples:
     return _samples(path, arrays, _features(path, arrays), config)
 
 
-def _samples(path: Path, arrays: Arrays, source: ImageSource | Features, config: DataConfig) -> Samples:
+def _samples(
+    path: Path, arrays: Arrays, source: ImageSource | Features, config: NpzConfig | EmbeddingsConfig
+) -> Samples:
     label_key = _key(arrays, _LABELS)
     if label_key is None:
         raise _missing(path, arrays, _LABELS, "labels")

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig
+from labelwise.config import OpenImagesConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.files import refuse_repeated
 from labelwise.data.readers.table import image_files
@@ -67,7 +67,7 @@ class _Verified:
         return chosen.of_images(np.bincount(chosen.image, minlength=len(self.ids)) > 0)
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: OpenImagesConfig) -> Samples:
     """Images with the verified labels of the trainable classes; everything that nobody verified is unknown.
 
     - ``data.source`` is the folder above, images lie under ``data.root`` or else the same folder, in ``train``,

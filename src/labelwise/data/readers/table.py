@@ -20,18 +20,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig
+from labelwise.config import DataConfig, TableConfig
 from labelwise.data.dataset import ImageFiles, Samples
 from labelwise.data.files import encode_labels, encode_parts, read_table, refuse_repeated, text
 from labelwise.data.memory import guess_channels
 from labelwise.errors import ConfigError, DataError
 from labelwise.labels.table import UNKNOWN, LabelTable
 
-_DEFAULT_SPLIT = DataConfig.model_fields["split_column"].default
+_DEFAULT_SPLIT = TableConfig.model_fields["split_column"].default
 _WORDS = {"": math.nan, "true": 1.0, "false": 0.0}
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: TableConfig) -> Samples:
     """Image files that a manifest lists; ids are the paths as it writes them. No image is decoded.
 
     Relative paths start at ``config.root``, otherwise at the manifest's folder. Labels of single-label data are class
@@ -167,7 +167,7 @@ def image_files(path: Path, paths: Sequence[Path], config: DataConfig) -> ImageF
     return ImageFiles(files.paths, guess_channels(files) if config.channels == "auto" else config.channels)
 
 
-def _label_table(path: Path, frame: pd.DataFrame, config: DataConfig) -> LabelTable | None:
+def _label_table(path: Path, frame: pd.DataFrame, config: TableConfig) -> LabelTable | None:
     """Multi-label data; None where the label column holds one class a row."""
     separator = config.label_separator
     if config.label_columns:
@@ -195,7 +195,7 @@ def _label_table(path: Path, frame: pd.DataFrame, config: DataConfig) -> LabelTa
     return to_table(path, listed_labels(lists, categories, unlisted), categories)
 
 
-def _category_columns(path: Path, frame: pd.DataFrame, config: DataConfig) -> tuple[str, ...]:
+def _category_columns(path: Path, frame: pd.DataFrame, config: TableConfig) -> tuple[str, ...]:
     named = config.label_columns
     if path.suffix.lower() == ".csv":  # pandas would call a second "cat" "cat.1"
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig")

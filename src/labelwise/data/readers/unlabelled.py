@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labelwise.config import DataConfig
+from labelwise.config import NpzConfig
 from labelwise.data.dataset import Dataset, Features, ImageFiles, ImageSource
 from labelwise.data.files import read_arrays
 from labelwise.data.memory import survey
@@ -31,7 +31,7 @@ def read_unlabelled(source: Path, classes: tuple[str, ...], channels: int, *, sk
     """
     pixels: ImageSource | Features
     if source.suffix.lower() == ".npz":
-        config = DataConfig(source=str(source), channels=3 if channels == 3 else 1)
+        config = NpzConfig(source=str(source), channels=3 if channels == 3 else 1)
         pixels = npz.read_source(source, read_arrays(source), config)
         ids = np.arange(len(pixels)).astype(str)
     else:

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig
+from labelwise.config import VocConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.files import refuse_repeated
 from labelwise.data.readers.table import image_files
@@ -34,7 +34,7 @@ _PARTS = {"train": "train", "trainval": "train", "val": "val", "test": "test"}
 _CODES = {"1": 1.0, "-1": 0.0, "0": -1.0}  # of the lists of a category: as LabelTable.from_wire reads them
 
 
-def read(config: DataConfig) -> Samples:
+def read(config: VocConfig) -> Samples:
     """Images with the labels of the classification task, by image set: ``train``, ``val`` and, where it is, ``test``.
 
     - ``data.source`` is ``VOCdevkit``, a folder that holds it, or the folder of one year. Without ``train.txt``, all of

@@ -1,0 +1,57 @@
+"""How views of an image are drawn."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from labelwise.config.types import Fraction, NonNegative, PositiveFloat, PositiveInt, Rate
+from labelwise.errors import ConfigError
+from labelwise.settings import Section, resolve
+
+
+class ViewConfig(Section):
+    """How a training view of a sample is drawn, and how it is looked at for evaluation."""
+
+    number: PositiveInt | None = Field(
+        None, description="different training views of a sample, in turn; default: a new one every epoch"
+    )
+    size: PositiveInt | None = Field(None, description="side of the student's input; default: the network's or images'")
+    scale: tuple[PositiveFloat, PositiveFloat] = Field((0.08, 1.0), description="range of the crop's share of the area")
+    ratio: tuple[PositiveFloat, PositiveFloat] = Field((3 / 4, 4 / 3), description="range of width / height")
+    flip: bool = Field(
+        True,
+        description="mirror half of the views; off where left and right differ, by default for radiographs",
+    )
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    eval_crop: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="side of the centre crop / shorter side")
+    rand_augment_ops: int = Field(0, ge=0)
+    rand_augment_magnitude: float = Field(9.0, ge=0, le=30)
+    erasing: Fraction = Field(0.0, description="probability that a rectangle is erased")
+    mixup: NonNegative = Field(0.0, description="Beta parameter; 0 is off")
+    cutmix: NonNegative = Field(0.0, description="Beta parameter; 0 is off; with mixup, half of the batches each")
+    feature_dropout: Rate = Field(0.3, description="embeddings: share of the features dropped in a view")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ViewConfig:
+        for name in ("scale", "ratio"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must be [low, high], got [{low}, {high}]")
+        if self.scale[1] > 1:
+            raise ValueError(f"scale is a share of the image's area, at most 1, got {self.scale[1]}")
+        return self
+
+
+def merge_views(base: ViewConfig, changes: dict[str, Any], where: str = "views") -> ViewConfig:
+    """``base`` with some keys changed, validated again.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, a value is not allowed, or a key says how networks are evaluated, which is shared.
+    """
+    if shared := [key for key in ("size", "eval_crop", "interpolation") if key in changes]:
+        raise ConfigError(f"{where}.{shared[0]}: all networks of a chain are evaluated alike; set views.{shared[0]}")
+    return resolve(ViewConfig, base.model_dump() | changes, prefix=where) if changes else base

@@ -1,0 +1,75 @@
+"""The controls: shorter and longer schedules of the same regime, and which candidate is chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from labelwise.config import TrainConfig
+from labelwise.config.train import parse_lr_steps
+from labelwise.refinery import controls
+
+STEPS = {"1-140": 0.01, "141-170": 0.001, "171-200": 0.0001}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps"),
+    [
+        (200, STEPS),
+        (100, {"1-70": 0.01, "71-85": 0.001, "86-100": 0.0001}),
+        (600, {"1-420": 0.01, "421-510": 0.001, "511-600": 0.0001}),
+        (2, {"1-1": 0.01, "2-2": 0.001}),
+        (1, {"1-1": 0.01}),
+    ],
+)
+def test_another_number_of_epochs_has_the_same_step_regime(epochs: int, steps: dict[str, float]) -> None:
+    train = TrainConfig(epochs=200, schedule="step", lr_steps=STEPS)
+    assert controls.shortened(train, epochs).lr_steps == steps
+
+
+def test_every_epoch_of_a_shorter_step_regime_has_one_rate() -> None:
+    train = TrainConfig(epochs=200, schedule="step", lr_steps=STEPS)
+    for epochs in range(1, 201):
+        rates = parse_lr_steps(controls.shortened(train, epochs).lr_steps, epochs)
+        assert len(rates) == epochs and rates == sorted(rates, reverse=True)
+
+
+def test_a_shorter_schedule_warms_up_in_proportion_and_keeps_its_best_epoch() -> None:
+    short = controls.shortened(TrainConfig(epochs=40, warmup_epochs=4), 10)
+    assert (short.epochs, short.warmup_epochs, short.keep) == (10, 1.0, "best")
+
+
+def candidate(name: str, top1: float | None, nll: float | None = 1.0) -> dict[str, Any]:
+    return {"name": name, "seconds": 2.0, "select": {"top1": top1, "nll": nll}}
+
+
+def chosen(*candidates: dict[str, Any]) -> str:
+    rows = iter(candidates)
+
+    class Context:
+        class recipe:
+            class baselines:
+                smoothing = tuple(range(len(candidates)))
+
+        class problem:
+            metric = "top1"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(controls, "train_network", lambda *_: next(rows))
+        patch.setattr(controls, "merge_train", lambda train, _: train)
+        best = controls.smoothing(Context, None, None)  # type: ignore[arg-type]
+    assert (best["name"], best["role"], best["seconds"]) == ("smoothing", "control", 2.0 * len(candidates))
+    return str(best["chosen"])
+
+
+def test_the_candidate_that_is_best_on_select_is_chosen() -> None:
+    assert chosen(candidate("a", 0.5), candidate("b", 0.7), candidate("c", 0.6)) == "b"
+    assert chosen(candidate("a", 0.5, 0.9), candidate("b", 0.5, 0.8), candidate("c", 0.5, None)) == "b"
+    assert chosen(candidate("a", None, 0.1), candidate("b", 0.1)) == "b"
+
+
+def test_without_a_select_split_the_last_candidate_is_taken() -> None:
+    first, last = candidate("a", 0.9), candidate("b", 0.1)
+    del first["select"], last["select"]
+    assert chosen(first, last) == "b"
