@@ -332,8 +332,8 @@ def test_the_command_prints_and_writes_a_report(
     ("arguments", "changes", "words"),
     [
         (("--set", "strength=3"), {}, ("unknown key 'strength'", "Allowed:")),
-        (("--method", "sgd"), {}, ("method", "sgd")),
-        (("--objective", "map"), {}, ("objective", "map")),
+        (("--set", "method=sgd"), {}, ("method", "sgd")),
+        (("--set", "objective=map"), {}, ("objective", "map")),
         (("--set", "select_share=1.5"), {}, ("select_share", "1.5")),
         (("--set", "uncertain=maybe"), {}, ("uncertain", "maybe")),
         (("--threshold", "f1"), {}, ("--threshold f1", "max-f1")),

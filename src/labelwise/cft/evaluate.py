@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,22 @@ from numpy.typing import NDArray
 from labelwise.cft.evidence import CategoryReport
 from labelwise.cft.solvers.coordinates import linear_logits
 from labelwise.cft.solvers.inputs import Rows
-from labelwise.config import Metric, SplitName
+from labelwise.config import CftConfig, Metric, SplitName
 from labelwise.data.dataset import SPLITS
 from labelwise.features.file import FeatureSet
 from labelwise.features.shards import LABEL_BYTES, chunks
 from labelwise.metrics.bootstrap import RankingGains, ranking_gain_intervals
-from labelwise.metrics.calibration import Reliability, binary_calibration_error, reliability
-from labelwise.metrics.operating import ThresholdRule, threshold_for
+from labelwise.metrics.calibration import binary_calibration_error, reliability
+from labelwise.metrics.operating import parse_rule, threshold_for
 from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
+from labelwise.results import Splits
+from labelwise.results import cft as record
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Head:
+class LinearHead:
     """``weight`` (C, D) and ``bias`` (C,)."""
 
     weight: Floats
@@ -40,81 +42,76 @@ class Head:
 
 @dataclass(frozen=True)
 class Measured:
-    """One split: labels with NaN for unknown, logits and ranks before and after."""
+    """One split: labels (N, C) with NaN for unknown; logits (N, C) and ranks of the old head, then of the new one."""
 
     labels: Floats
-    before: Floats
-    after: Floats
+    logits: tuple[Floats, Floats]
     ranks: tuple[Ranking, Ranking]
 
-    def values(self, metric: Metric) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        first, second = (r.of(metric).numpy() for r in self.ranks)
-        return first, second
+    def mean(self, metric: Metric) -> record.MeanScore:
+        """Means over the categories that can be scored."""
+        (before, scored), (after, _) = (mean_over_categories(ranks.of(metric)) for ranks in self.ranks)
+        return record.MeanScore(before=float(before), after=float(after), scored=int(scored))
 
-    def means(self, metric: Metric) -> dict[str, Any]:
-        first, second = self.values(metric)
-        before, scored = mean_over_categories(first)
-        after, _ = mean_over_categories(second)
-        return {"before": float(before), "after": float(after), "scored": int(scored)}
+    def categories(self, metric: Metric) -> list[dict[str, Any]]:
+        """Fields of `labelwise.results.cft.CategoryScores` of each category."""
+        names = ("before", "after", "positives", "negatives")
+        columns = [ranks.of(metric).tolist() for ranks in self.ranks]
+        columns += [self.ranks[0].positives.tolist(), self.ranks[0].negatives.tolist()]
+        return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def measure(data: FeatureSet, old: Head, new: Head) -> dict[str, Measured]:
-    """What both heads do on ``select`` and on ``test``, where the data have one.
+def measure(data: FeatureSet, old: LinearHead, new: LinearHead) -> dict[SplitName, Measured]:
+    """What both heads do on ``select`` and, where the data have one, on ``test``.
 
     Labels that are uncertain or soft count as unknown.
     """
-    return {split: _measure(data, split, old, new) for split in ("select", "test") if len(data.rows(split))}
+    splits: tuple[SplitName, ...] = ("select", "test")
+    return {split: _measure(data, split, old, new) for split in splits if len(data.rows(split))}
 
 
-def summarise(
-    data: FeatureSet,
-    measured: Mapping[str, Measured],
-    reports: list[CategoryReport],
-    objective: Metric,
-    rule: ThresholdRule | None,
-    draws: int,
-    seed: int,
+def measured_fields(
+    data: FeatureSet, measured: Mapping[SplitName, Measured], reports: Sequence[CategoryReport], config: CftConfig
 ) -> dict[str, Any]:
-    """The part of ``results.json`` that is measured: splits, labels, means, calibration, categories.
-
-    Thresholds are found on ``select``.
-    """
-    select, test = measured["select"], measured.get("test")
-    gains = None
-    if test is not None and test.ranks[0].scored:
-        groups = data.groups[data.rows("test")]
-        gains = ranking_gain_intervals(
-            test.before, test.after, test.labels, metric=objective, groups=groups, draws=draws, seed=seed
-        )
-    other: Metric = "auc" if objective == "ap" else "ap"
+    """The fields of `labelwise.results.CftResults` that are measured. Thresholds are found on ``select``."""
+    metric: Metric = config.objective
+    other: Metric = "auc" if metric == "ap" else "ap"
+    mean = {split: part.mean(metric) for split, part in measured.items()}
     counts = {split: _counts(data, split) for split in SPLITS}
-    found: dict[str, Any] = {
-        "splits": data.sizes(),
-        "labels": {split: _label_counts(of_kinds) for split, of_kinds in counts.items()},
-        "mean": {"select": select.means(objective)},
-        "other": {"metric": other, "select": select.means(other)},
-        "counts": {
-            status: sum(r.status == status for r in reports) for status in ("improved", "unchanged", "not_fitted")
-        },
-    }
-    if test is not None:
-        interval = list(gains.mean_interval) if gains is not None else None
-        found["mean"]["test"] = test.means(objective) | {"gain_interval": interval}
-        found["other"]["test"] = test.means(other)
-        calibration, errors = _calibration(test)
-        found |= calibration
-    blanks = [{kind: int(counts["fit"][kind][c]) for kind in ("unknown", "uncertain")} for c in range(len(reports))]
-    found["categories"] = [
-        {"name": data.categories[c]} | _category(c, report, blanks[c], select, test, gains, objective)
-        for c, report in enumerate(reports)
+    more: list[dict[str, Any]] = [
+        {"unknown": unknown, "uncertain": uncertain, "select": scores}
+        for unknown, uncertain, scores in zip(
+            counts["fit"]["unknown"].tolist(),
+            counts["fit"]["uncertain"].tolist(),
+            measured["select"].categories(metric),
+            strict=True,
+        )
     ]
-    if rule is not None:
-        for entry, threshold in zip(found["categories"], _thresholds(select, rule), strict=True):
-            entry["threshold"] = threshold
-    if test is not None:
-        for entry, before, after in zip(found["categories"], *errors, strict=True):
-            entry["ece"] = {"before": before, "after": after}
-    return found
+    found: dict[str, Any] = {}
+    if (test := measured.get("test")) is not None:
+        gains = _gains(data, test, config)
+        mean["test"] = mean["test"].model_copy(update={"gain_interval": None if gains is None else gains.mean_interval})
+        errors = [binary_calibration_error(_sigmoid(logits), test.labels) for logits in test.logits]
+        found = _calibration(test, errors)
+        for fields, scores, interval, before, after in zip(
+            more, test.categories(metric), _intervals(gains, len(reports)), *(e.tolist() for e in errors), strict=True
+        ):
+            fields["test"] = scores | {"gain_interval": interval}
+            fields["ece"] = record.CategoryCalibration(before=before, after=after)
+    if config.threshold is not None:
+        for fields, threshold in zip(more, _thresholds(measured["select"], config.threshold), strict=True):
+            fields["threshold"] = threshold
+    statuses: list[str] = [report.status for report in reports]
+    return found | {
+        "splits": Splits(**data.sizes()),
+        "labels": {split: _label_counts(of_kinds) for split, of_kinds in counts.items()},
+        "mean": record.SplitMeans(**mean),
+        "other": record.OtherMeans(metric=other, **{split: part.mean(other) for split, part in measured.items()}),
+        "counts": record.Counts(**{name: statuses.count(name) for name in record.Counts.model_fields}),
+        "categories": [
+            _category(name, report, fields) for name, report, fields in zip(data.categories, reports, more, strict=True)
+        ],
+    }
 
 
 def hard_labels(labels: Floats) -> Floats:
@@ -122,13 +119,27 @@ def hard_labels(labels: Floats) -> Floats:
     return np.where((labels == 0) | (labels == 1), labels, np.float32(np.nan))
 
 
-def _measure(data: FeatureSet, split: SplitName, old: Head, new: Head) -> Measured:
+def _measure(data: FeatureSet, split: SplitName, old: LinearHead, new: LinearHead) -> Measured:
     rows = data.rows(split)
     labels = hard_labels(data.labels[rows])
     before, after = old.logits(data, rows), new.logits(data, rows)
     columns = torch.from_numpy(np.ascontiguousarray(labels.T))
     first, second = (ranking(np.ascontiguousarray(logits.T), columns) for logits in (before, after))
-    return Measured(labels, before, after, (first, second))
+    return Measured(labels, (before, after), (first, second))
+
+
+def _gains(data: FeatureSet, test: Measured, config: CftConfig) -> RankingGains | None:
+    """Gains on test with intervals over its groups; None where no category can be scored."""
+    if not test.ranks[0].scored:
+        return None
+    return ranking_gain_intervals(
+        *test.logits,
+        test.labels,
+        metric=config.objective,
+        groups=data.groups[data.rows("test")],
+        draws=config.draws,
+        seed=config.seed,
+    )
 
 
 def _counts(data: FeatureSet, split: SplitName) -> dict[str, NDArray[np.int64]]:
@@ -148,104 +159,77 @@ def _counts(data: FeatureSet, split: SplitName) -> dict[str, NDArray[np.int64]]:
     return found
 
 
-def _label_counts(of_kinds: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
+def _label_counts(of_kinds: Mapping[str, NDArray[np.int64]]) -> record.LabelCounts:
     total = {kind: int(count.sum()) for kind, count in of_kinds.items()}
     size = sum(total.values())
-    return {"known": (total["positive"] + total["negative"]) / size if size else None, **total}
+    return record.LabelCounts(known=(total["positive"] + total["negative"]) / size if size else None, **total)
 
 
-def _category(
-    c: int,
-    report: CategoryReport,
-    blanks: dict[str, int],
-    select: Measured,
-    test: Measured | None,
-    gains: RankingGains | None,
-    objective: Metric,
-) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "status": report.status,
-        "reason": report.reason,
-        "method": report.method,
-        "known_positive": report.positives,
-        "known_negative": report.negatives,
-        **blanks,
-        "select": _scores(select, c, objective),
-        "evidence": [{"candidate": name, "select": score, "share": share} for name, score, share in report.evidence],
-    }
-    if test is not None:
-        interval = None if gains is None or np.isnan(gains.gain[c]) else gains.interval[c].tolist()
-        entry["test"] = _scores(test, c, objective) | {"gain_interval": interval}
-    return entry
+def _intervals(gains: RankingGains | None, categories: int) -> list[tuple[float, float] | None]:
+    """The interval of each category's gain; None where the category cannot be scored."""
+    if gains is None:
+        return [None] * categories
+    pairs = zip(gains.gain, gains.interval.tolist(), strict=True)
+    return [None if np.isnan(gain) else (low, high) for gain, (low, high) in pairs]
 
 
-def _scores(measured: Measured, c: int, objective: Metric) -> dict[str, Any]:
-    before, after = measured.values(objective)
-    ranks = measured.ranks[0]
-    return {
-        "before": float(before[c]),
-        "after": float(after[c]),
-        "positives": int(ranks.positives[c]),
-        "negatives": int(ranks.negatives[c]),
-    }
+def _category(name: str, report: CategoryReport, measured: Mapping[str, Any]) -> record.Category:
+    return record.Category(
+        name=name,
+        status=report.status,
+        reason=report.reason,
+        method=report.method,
+        known_positive=report.positives,
+        known_negative=report.negatives,
+        evidence=tuple(
+            record.Candidate(candidate=of, select=score, share=share) for of, score, share in report.evidence
+        ),
+        **measured,
+    )
 
 
-def _thresholds(select: Measured, rule: ThresholdRule) -> list[dict[str, Any] | None]:
+def _thresholds(select: Measured, rule: str) -> list[record.Threshold | None]:
     """The threshold of every category on its logit, and what it gives; None where the rule has none."""
-    points = threshold_for(select.after, select.labels, rule)
+    parsed = parse_rule(rule)
+    points = threshold_for(select.logits[1], select.labels, parsed)
     probability, positives = _sigmoid(points.threshold), select.ranks[0].positives
     return [
-        {
-            "rule": str(rule),
-            "probability": float(probability[c]),
-            "split": "select",
-            "value": float(value),
-            "precision": float(points.precision[c]),
-            "recall": float(points.recall[c]),
-            "specificity": float(points.specificity[c]),
-            "f1": float(points.f1[c]),
-            "positives": int(positives[c]),
-        }
-        if not np.isnan(value)
-        else None
+        None
+        if np.isnan(value)
+        else record.Threshold(
+            rule=str(parsed),
+            split="select",
+            value=float(value),
+            probability=float(probability[c]),
+            precision=float(points.precision[c]),
+            recall=float(points.recall[c]),
+            specificity=float(points.specificity[c]),
+            f1=float(points.f1[c]),
+            positives=int(positives[c]),
+        )
         for c, value in enumerate(points.threshold)
     ]
 
 
-def _calibration(test: Measured) -> tuple[dict[str, Any], tuple[list[float], list[float]]]:
-    """Calibration and reliability as ``results.json`` has them, and the errors of the categories before and after."""
-    (before, first), (after, second) = (_reliability(logits, test.labels) for logits in (test.before, test.after))
-    found = {
-        "calibration": {
-            "test": {
-                "ece_before": float(np.nanmean(before)) if np.isfinite(before).any() else None,
-                "ece_after": float(np.nanmean(after)) if np.isfinite(after).any() else None,
-                "log_loss_before": _log_loss(test.before, test.labels),
-                "log_loss_after": _log_loss(test.after, test.labels),
-            }
-        },
-        "reliability": {"split": "test", "before": _bins(first), "after": _bins(second)},
-    }
-    return found, (before, after)
+def _calibration(test: Measured, errors: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
+    """The fields ``calibration`` and ``reliability`` of the results; ``errors`` (C,) with the old and the new head."""
+    losses = [_log_loss(logits, test.labels) for logits in test.logits]
+    means = [float(np.nanmean(values)) if np.isfinite(values).any() else None for values in errors]
+    found = record.CalibrationErrors(
+        ece_before=means[0], ece_after=means[1], log_loss_before=losses[0], log_loss_after=losses[1]
+    )
+    before, after = (_bins(logits, test.labels) for logits in test.logits)
+    diagrams = record.Reliability(split="test", before=before, after=after)
+    return {"calibration": record.Calibration(test=found), "reliability": diagrams}
 
 
-def _reliability(logits: Floats, labels: Floats) -> tuple[list[float], Reliability]:
-    """Calibration error of each category, and the diagram of all of them."""
-    probability = _sigmoid(logits)
-    return binary_calibration_error(probability, labels).tolist(), reliability(probability, labels)
-
-
-def _bins(diagram: Reliability) -> list[dict[str, Any]]:
-    return [
-        {
-            "low": float(diagram.edges[i]),
-            "high": float(diagram.edges[i + 1]),
-            "count": int(diagram.count[i]),
-            "probability": float(diagram.probability[i]),
-            "positive": float(diagram.positive[i]),
-        }
-        for i in range(len(diagram.count))
-    ]
+def _bins(logits: Floats, labels: Floats) -> tuple[record.Bin, ...]:
+    """The reliability diagram of all categories together."""
+    found = reliability(_sigmoid(logits), labels)
+    names = ("low", "high", "count", "probability", "positive")
+    columns = (found.edges[:-1], found.edges[1:], found.count, found.probability, found.positive)
+    values = zip(*(column.tolist() for column in columns), strict=True)
+    return tuple(record.Bin(**dict(zip(names, bin_values, strict=True))) for bin_values in values)
 
 
 def _log_loss(logits: Floats, labels: Floats) -> float | None:

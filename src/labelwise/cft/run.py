@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from labelwise.cft import evaluate
 from labelwise.cft.ensemble import PREDICTIONS
+from labelwise.cft.evaluate import LinearHead, Measured, measure, measured_fields
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
 from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers.inputs import Rows, SolverInput, Split, blank_uncertain, hold_out_rows
@@ -47,7 +47,8 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         In one line.
     """
     started = time.monotonic()
-    rule = None if config.threshold is None else parse_rule(config.threshold)
+    if config.threshold is not None:
+        parse_rule(config.threshold)  # refuses a bad rule now, before the work
     clock = _Clock()
     with clock("read"):
         data = _with_select(read_features(Path(config.features)), config)
@@ -80,34 +81,32 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         )
     del fit, select  # their labels are copies, and large where there are many categories
     with clock("evaluate"):
-        old, new = evaluate.Head(weight, bias), evaluate.Head(tuner.weight_, tuner.bias_)
-        measured = evaluate.measure(data, old, new)
-        found = evaluate.summarise(data, measured, tuner.report_, config.objective, rule, config.draws, config.seed)
+        measured = measure(data, LinearHead(weight, bias), LinearHead(tuner.weight_, tuner.bias_))
+        found = measured_fields(data, measured, tuner.report_, config)
     tensors = {"weight": torch.from_numpy(tuner.weight_), "bias": torch.from_numpy(tuner.bias_)}
     atomic_write(out / HEAD, safetensors.torch.save(tensors))
     if config.predictions:
         _write_predictions(out / PREDICTIONS, data, measured)
-    results = {
-        "kind": "cft",
-        "name": data.name,
-        "objective": config.objective,
-        "method": config.method,
-        "preset": config.preset,
-        "base": config.base if data.head_weight is None else "given",
-        "uncertain": config.uncertain,
-        "seed": config.seed,
-        "seconds": round(time.monotonic() - started, 3),
-        "stages": clock.seconds,
-        "peak_memory_mb": _peak_memory_mb(),
-        "dim": data.dim,
-        "features": _source(Path(config.features)),
-        "warnings": tuner.warnings_,
-        "expected_gain": tuner.expected_gain_,
+    results = CftResults(
+        kind="cft",
+        name=data.name,
+        objective=config.objective,
+        method=config.method,
+        preset=config.preset,
+        base="given" if config.base is None else config.base,
+        uncertain=config.uncertain,
+        seed=config.seed,
+        seconds=round(time.monotonic() - started, 3),
+        stages=clock.seconds,
+        peak_memory_mb=_peak_memory_mb(),
+        dim=data.dim,
+        features=_source(Path(config.features)),
+        warnings=tuple(tuner.warnings_),
+        expected_gain=tuner.expected_gain_,
         **found,
-    }
-    checked = CftResults.model_validate(results)
-    run.finish(checked)
-    return checked.to_json()
+    )
+    run.finish(results)
+    return results.to_json()
 
 
 def _with_select(data: FeatureSet, config: CftConfig) -> FeatureSet:
@@ -159,13 +158,13 @@ def _head(
     return weight.cpu().numpy(), bias.cpu().numpy()
 
 
-def _write_predictions(path: Path, data: FeatureSet, measured: Mapping[str, evaluate.Measured]) -> None:
+def _write_predictions(path: Path, data: FeatureSet, measured: Mapping[SplitName, Measured]) -> None:
     """Logits of the new head on ``select`` and ``test``, in the order of the rows."""
     rows = np.flatnonzero(data.split != "fit").astype(np.int64)
     logits, labels = (np.empty((len(rows), len(data.categories)), np.float32) for _ in range(2))
     for split, found in measured.items():
         own = data.split[rows] == split
-        logits[own], labels[own] = found.after, found.labels
+        logits[own], labels[own] = found.logits[1], found.labels
     arrays: dict[str, Any] = {
         "logits": logits,
         "labels": labels,
@@ -177,11 +176,11 @@ def _write_predictions(path: Path, data: FeatureSet, measured: Mapping[str, eval
     atomic_write(path, lambda file: np.savez(file, **arrays))
 
 
-def _source(path: Path) -> dict[str, Any] | None:
+def _source(path: Path) -> FeaturesResults | None:
     """What is known of where the features come from: the network, if labelwise extracted them."""
     if not (path / MARKER).exists() or not (path / RESULTS).exists():
         return None
-    return read_results_as(path, FeaturesResults).model_dump(mode="json", exclude_unset=True)
+    return read_results_as(path, FeaturesResults)
 
 
 def _peak_memory_mb() -> int | None:
