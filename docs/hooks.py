@@ -99,17 +99,37 @@ def _sections(prefix: str, schema: Schema, definitions: dict[str, Schema]) -> li
         if not below:
             text = _cell(value.get("description", ""))
             rows.append(f"| `{key}` | {_type(value, definitions)} | {_value(value)} | {text} |")
-            continue
-        if value.get("type") == "array":
-            rows.append(f"| `{key}` | list | `[]` | {_cell(value.get('description', ''))} Each: below. |")
-        for section in below:
-            inner += _sections(f"{full}[]" if value.get("type") == "array" else full, section, definitions)
-    title = f"## `{prefix}`" if prefix else "## Top level"
-    about = schema.get("description", "")
-    head = [title, "", about, ""]
-    if rows:
-        head += ["| key | value | default | |", "|---|---|---|---|", *rows, ""]
-    return ["\n".join(head), *inner]
+        elif value.get("type") == "array":
+            rows.append(f"| `{key}` | list | `[]` | {_cell(value.get('description', ''))} (each: below) |")
+            inner += _sections(f"{full}[]", below[0], definitions)
+        else:
+            inner += _alternatives(full, below, definitions)
+    head = [
+        f"## `{prefix}`" if prefix else "## Top level",
+        "",
+        _cell(schema.get("description", "").partition("\n\n")[0]),
+        "",
+    ]
+    return ["\n".join([*head, *_table(rows)]), *inner]
+
+
+def _alternatives(prefix: str, sections: list[Schema], definitions: dict[str, Schema]) -> list[str]:
+    """A section that is one of several, such as data by format: what all have, then what each has besides."""
+    if len(sections) == 1:
+        return _sections(prefix, sections[0], definitions)
+    shared = min(sections, key=lambda section: (len(section["properties"]), section["properties"]["format"]["default"]))
+    parts = _sections(prefix, shared, definitions)
+    for section in sections:
+        own = {key: value for key, value in section["properties"].items() if key not in shared["properties"]}
+        if own:
+            [table] = _sections(prefix, {**section, "properties": own}, definitions)
+            name = section["properties"]["format"]["default"]
+            parts.append(table.replace(f"## `{prefix}`", f"## `{prefix}`, `format: {name}`", 1))
+    return parts
+
+
+def _table(rows: list[str]) -> list[str]:
+    return ["| key | value | default | |", "|---|---|---|---|", *rows, ""] if rows else []
 
 
 def _sections_in(value: Schema, definitions: dict[str, Schema]) -> list[Schema]:
@@ -128,19 +148,22 @@ def _type(value: Schema, definitions: dict[str, Schema]) -> str:
         return " or ".join(dict.fromkeys(_type(o, definitions) for o in options if o.get("type") != "null"))
     kind = value.get("type", "any")
     if kind == "array":
-        items = value.get("prefixItems")
-        if items:
-            return f"[{', '.join(_type(item, definitions) for item in items)}]"
-        return f"list of {_type(value.get('items', {}), definitions)}"
+        items = [_type(item, definitions) for item in value.get("prefixItems", [])]
+        return f"[low, high], each a {items[0]}" if items else f"list of {_type(value.get('items', {}), definitions)}"
     names = {"boolean": "true or false", "string": "text", "integer": "whole number", "object": "mapping"}
-    limits = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
-    bounds = [f"{sign} {value[key]:g}" for key, sign in limits if key in value]
-    return names.get(kind, kind) + (f" {', '.join(bounds)}" if bounds else "")
+    limits = (
+        ("minimum", "at least"),
+        ("exclusiveMinimum", "above"),
+        ("maximum", "at most"),
+        ("exclusiveMaximum", "below"),
+    )
+    bounds = [f"{word} {value[key]:g}" for key, word in limits if key in value]
+    return " ".join([names.get(kind, kind), " and ".join(bounds)]).strip()
 
 
 def _value(value: Schema) -> str:
     if "default" not in value:
-        return "required"
+        return "`{}`" if value.get("type") == "object" else "required"
     default = value["default"]
     if default is None or default == "":
         return ""
@@ -149,8 +172,7 @@ def _value(value: Schema) -> str:
 
 def _cell(text: str) -> str:
     """Text for one cell of a Markdown table."""
-    text = re.sub(r"\s+", " ", text).replace("|", "\\|")
-    return text[:1].upper() + text[1:]
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("``", "`")
 
 
 def changelog() -> str:

@@ -189,5 +189,6 @@ def test_the_reference_of_recipes_names_every_key_with_its_default():
     told = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
     inner = set(re.findall(r"^## `[\w.\[\]]*?(\w+)(?:\[\])?`", page, re.MULTILINE))
     assert keys(Recipe) <= told | inner
-    assert "| `lr` | number > 0 | `0.05` |" in page
+    assert "| `lr` | number above 0 | `0.05` |" in page
+    assert "## `data`, `format: table`" in page and page.count("| `label_columns` |") == 1
     assert "## `chain.refined.jitter`" in page and "## `chain.networks[]`" in page
