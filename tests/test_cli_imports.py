@@ -108,6 +108,8 @@ MISTAKES = [
     ("refine --baselines --set data.select_share=0", "nothing is held out"),
     ("evaluate nowhere --data nowhere.yaml", "nowhere.yaml: no such recipe"),
     ("features nowhere --data unknown_key.yaml --out out", "unknown key 'train.epoch'"),
+    ("evaluate nowhere --data nowhere.npz", "'nowhere.npz': no such folder or file"),
+    ("features nowhere --data nowhere --out out", "'nowhere': no such folder or file"),
     ("cft nowhere.npz --set draw=3", "unknown key 'draw'"),
     ("experiment nowhere.yaml", "nowhere.yaml: no such recipe"),
     ("experiment table.yaml", "train.epoch"),

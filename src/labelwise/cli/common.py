@@ -13,7 +13,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 from rich.console import Console
 
-from labelwise.config import Metric, Recipe, load_recipe
+from labelwise.config import Metric, Recipe, load_recipe, refuse_missing
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,9 +60,10 @@ def read_recipe(path: Path | None, overrides: list[str] | None, seed: int | None
 
 def data_recipe(data: str, overrides: list[str] | None) -> Recipe:
     """A recipe whose data section is that of a recipe file, or has ``data`` as its source."""
-    if data.endswith((".yaml", ".yml")):
-        return load_recipe(Path(data), overrides or [])
-    return load_recipe(None, [f"data.source={json.dumps(data)}", *(overrides or [])])
+    source = [] if data.endswith((".yaml", ".yml")) else [f"data.source={json.dumps(data)}"]
+    recipe = load_recipe(None if source else Path(data), [*source, *(overrides or [])])
+    refuse_missing(recipe.data)  # before torch is loaded
+    return recipe
 
 
 def make_console() -> Console:

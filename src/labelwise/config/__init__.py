@@ -27,6 +27,7 @@ from labelwise.config.data import (
     TableConfig,
     VocConfig,
     VotesConfig,
+    refuse_missing,
     with_format,
 )
 from labelwise.config.labels import (
@@ -111,5 +112,6 @@ __all__ = [
     "merge_train",
     "merge_views",
     "parse_lr_steps",
+    "refuse_missing",
     "with_format",
 ]

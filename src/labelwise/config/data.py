@@ -6,6 +6,7 @@ Every format has a class of its own: the options that all formats share, and tho
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -242,7 +243,11 @@ AnyDataConfig = Annotated[
     Discriminator(_format_of),
     BeforeValidator(_as_values),
 ]
-_ANY: TypeAdapter[DataConfig] = TypeAdapter(AnyDataConfig)
+
+
+@cache
+def _adapter() -> TypeAdapter[DataConfig]:
+    return TypeAdapter(AnyDataConfig)
 
 
 def with_format(config: DataConfig) -> DataConfig:
@@ -253,7 +258,7 @@ def with_format(config: DataConfig) -> DataConfig:
     DataError
         If the source is missing or not understood.
     """
-    found = _ANY.validate_python(config)
+    found = _adapter().validate_python(config)
     if type(found) is DataConfig:
         problem = "not understood" if Path(config.source).exists() else "no such folder or file"
         raise DataError(
@@ -262,3 +267,16 @@ def with_format(config: DataConfig) -> DataConfig:
             " and NIH"
         )
     return found
+
+
+def refuse_missing(config: DataConfig) -> None:
+    """Refuse a source that is not there, without reading it.
+
+    Raises
+    ------
+    DataError
+        If the file or folder is missing, or the source is not understood.
+    """
+    found = with_format(config)
+    if not isinstance(found, BuiltinConfig | HubConfig) and not Path(found.source).exists():
+        raise DataError(f"data.source {found.source!r}: no such folder or file")

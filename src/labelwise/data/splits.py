@@ -45,46 +45,24 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     """
     split = _split_of_parts(samples)
     refuse_repeated(samples.ids.tolist(), f"{samples.name}: id")
-    if samples.table is not None:
-        partial = True
-        _refuse_single_label_options(samples.name, config)
-        samples = _keep_categories(samples, samples.table, config.categories)
-    elif config.categories or config.known.protocol != "all":
-        option = "categories" if config.categories else "known"
-        raise DataError(f"{samples.name}: one class per sample; data.{option} is for multi-label data, leave it out")
-    if config.labels is not None:
-        samples = replace_labels(samples, config.labels, np.flatnonzero(split != "test"))
+    samples = _with_options(samples, config, split)
+    partial = partial or samples.table is not None
     if not partial:
         _refuse_unlabelled(samples)
-    rows = _rows_of_classes(samples, config.classes)
-    unreadable: tuple[str, ...] = ()
-    if config.unreadable == "skip":
-        broken = find_unreadable(samples.take(rows), config.workers)
-        unreadable = tuple(f"{samples.ids[rows[row]]}: {message}" for row, message in broken)
-        rows = np.delete(rows, [row for row, _ in broken])
+    rows, unreadable = _readable(samples, config)
     groups = samples.ids if samples.groups is None else samples.groups
     _refuse_parted_groups(samples.name, groups[rows], split[rows])
-
-    fit, select, test = (rows[split[rows] == name] for name in SPLITS)
-    training = fit
-    if len(fit) == 0:
+    training = rows[split[rows] == "fit"]
+    if len(training) == 0:
         raise DataError(f"{samples.name}: no training samples")
-    seed, label = config.split_seed, samples.label
-    strata = label if samples.table is None else rarest_positive(samples.table)
-    if len(test) == 0:
-        test, fit = _hold_out(fit, strata, groups, config.test_share, seed, "test")
-    fit = _limit(fit, strata, groups, config.train_limit, seed, "train")
-    test = _limit(test, strata, groups, config.test_limit, seed, "test")
-    if len(select) == 0:
-        select, fit = _hold_out(fit, strata, groups, config.select_share, seed, "select")
-    select = _limit(select, strata, groups, config.select_limit, seed, "select")
+    parts = _split(samples, groups, [rows[split[rows] == name] for name in SPLITS], config)
 
-    classes = samples.classes[: config.classes]
+    classes, label = samples.classes[: config.classes], samples.label
     if not partial:
-        _refuse_empty_classes(samples.name, classes, label[fit])
-    kept = np.sort(np.concatenate([fit, select, test]))
+        _refuse_empty_classes(samples.name, classes, label[parts[0]])
+    kept = np.sort(np.concatenate(parts))
     final = np.full(len(samples), "", dtype="<U6")
-    for name, chosen in zip(SPLITS, (fit, select, test), strict=True):
+    for name, chosen in zip(SPLITS, parts, strict=True):
         final[chosen] = name
     true_label = samples.true_label
     if true_label is not None:  # replaced labels reach held-out test samples of data without a split of its own
@@ -93,7 +71,7 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     table = true_table
     if samples.table is not None and table is not None and config.known.protocol != "all":
         keep = np.ones(table.values.shape, dtype=bool)
-        keep[np.searchsorted(kept, fit)] = _known_labels(samples.table, training, fit, config.known)
+        keep[np.searchsorted(kept, parts[0])] = _known_labels(samples.table, training, parts[0], config.known)
         table = table.hide(keep)
     dataset = Dataset(
         name=samples.name,
@@ -109,6 +87,43 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
         true_table=None if table is true_table else true_table,
     )
     return _add_noise(dataset, config.noise) if config.noise.rate > 0 else dataset
+
+
+def _with_options(samples: Samples, config: DataConfig, split: NDArray[np.str_]) -> Samples:
+    """The samples with the categories and labels that the options ask for. Options of other data are refused."""
+    if samples.table is not None:
+        _refuse_single_label_options(samples.name, config)
+        return _keep_categories(samples, samples.table, config.categories)
+    if config.categories or config.known.protocol != "all":
+        option = "categories" if config.categories else "known"
+        raise DataError(f"{samples.name}: one class per sample; data.{option} is for multi-label data, leave it out")
+    if config.labels is None:
+        return samples
+    return replace_labels(samples, config.labels, np.flatnonzero(split != "test"))
+
+
+def _readable(samples: Samples, config: DataConfig) -> tuple[Rows, list[str]]:
+    """Rows of the classes that are kept, and messages about unreadable images that are left out."""
+    rows = _rows_of_classes(samples, config.classes)
+    if config.unreadable == "fail":
+        return rows, []
+    broken = find_unreadable(samples.take(rows), config.workers)
+    messages = [f"{samples.ids[rows[row]]}: {message}" for row, message in broken]
+    return np.delete(rows, [row for row, _ in broken]), messages
+
+
+def _split(samples: Samples, groups: NDArray[np.str_], parts: list[Rows], config: DataConfig) -> list[Rows]:
+    """Rows of fit, select and test, from those that the data itself has. What is missing is held out of fit."""
+    fit, select, test = parts
+    seed = config.split_seed
+    strata = samples.label if samples.table is None else rarest_positive(samples.table)
+    if len(test) == 0:
+        test, fit = _hold_out(fit, strata, groups, config.test_share, seed, "test")
+    fit = _limit(fit, strata, groups, config.train_limit, seed, "train")
+    test = _limit(test, strata, groups, config.test_limit, seed, "test")
+    if len(select) == 0:
+        select, fit = _hold_out(fit, strata, groups, config.select_share, seed, "select")
+    return [fit, _limit(select, strata, groups, config.select_limit, seed, "select"), test]
 
 
 def stratified_order(label: NDArray[np.int64], groups: NDArray[np.str_], seed: int, purpose: str) -> list[Rows]:
