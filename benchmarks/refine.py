@@ -100,7 +100,7 @@ def trainer(dataset: Dataset, loader: ViewLoader, refinery: str | None, device: 
     if refinery is not None:
         teacher = classifier(dataset, refinery, device)
         cost = multiply_adds(teacher.net.cpu())
-        labeller = RefineryLabels([teacher], dataset.classes, ["refinery"], device)
+        labeller = RefineryLabels(teacher.to(device), dataset.classes)
     task = SoftLabelTask(labeller, 32)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
     jobs = plan_training(dataset.rows("fit"), BATCH, VIEWS, 0, 0, Shard())

@@ -18,7 +18,8 @@ from labelwise.errors import DataError, RunError
 from labelwise.features.file import read_features
 from labelwise.models import checkpoint
 from labelwise.refinery import network as network_module
-from labelwise.refinery.context import NetworkSpec, TrainingContext
+from labelwise.refinery.context import TrainingContext
+from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.network import NETWORK
 from labelwise.report.write import write_report
 

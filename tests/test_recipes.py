@@ -21,11 +21,12 @@ from labelwise.data.dataset import Dataset, Features, PixelArray
 from labelwise.data.sampling import plan_training
 from labelwise.experiment.config import Cell, ExperimentConfig, cell_recipe
 from labelwise.labels.table import GIVEN, UNKNOWN, LabelTable
-from labelwise.models import zoo
 from labelwise.refinery.chain import make_context
-from labelwise.refinery.context import NetworkSpec, Refinery, TrainingContext, changed
-from labelwise.refinery.generations import generation_of
-from labelwise.settings import read_mapping, resolve
+from labelwise.refinery.context import TrainingContext
+from labelwise.refinery.generations import NetworkSpec, Refinery, generation_of, only_unseen
+from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
+from labelwise.refinery.network import build_model, with_prior
+from labelwise.settings import changed, read_mapping, resolve
 from labelwise.training.runtime import start_runtime
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -105,8 +106,7 @@ def tree_at_hand(recipe: Recipe, folder: Path) -> Recipe:
 def one_step(context: TrainingContext, generation: int, tried: set[str]) -> None:
     """Build the network of a generation and those that label it, and train it on one batch."""
     recipe, step = context.recipe, generation_of(context.recipe, generation)
-    by = generation - 1 if step.labelled_by is None else step.labelled_by
-    count = 0 if by == 0 and not recipe.chain.refinery else max(recipe.chain.folds, recipe.chain.members)
+    count = 0 if step.labelled_by == 0 and not recipe.chain.refinery else max(recipe.chain.folds, recipe.chain.members)
     train = step.train.model_copy(update={"epochs": 1})
     fold = recipe.chain.folds > 1
     refineries = tuple(Refinery(f"r{i}", Path("nowhere"), "", i if fold else None) for i in range(min(count, 2)))
@@ -119,16 +119,21 @@ def one_step(context: TrainingContext, generation: int, tried: set[str]) -> None
         return
     tried.add(kind)
     small = ModelConfig(name="mlp" if step.model.name == "mlp" else "small-narrow")
-    models = [zoo.build(m, context.dataset.classes, context.input_spec) for m in (own, *[small] * len(refineries))]
-    plan = context.problem.plan(context, network, models[0], models[1:])
+    model, *others = [build_model(context, m) for m in (own, *[small] * len(refineries))]
+    unseen = context.folds if only_unseen(context.recipe, network) else None
+    multi_label = context.dataset.table is not None
+    by_batch = step.refined_labels.norm == "batch"
+    frozen = [FrozenNetwork(other, batch_statistics=by_batch) for other in others]
+    labels = RefineryLabels(frozen, multi_label=multi_label, unseen=unseen) if frozen else None
+    plan = context.problem.plan(context, with_prior(context, network), model, labels)
     plans = plan_training(context.dataset.rows("fit"), 8, recipe.views, 0, 0, context.runtime.shard)
     batch = next(iter(context.loader.stream(plans, plan.task.sizes, 0)))
     if train.only and own is step.model:
-        models[0].train_only(train.only)
-    output = plan.task(models[0].train(), batch)
+        model.train_only(train.only)
+    output = plan.task(model.train(), batch)
     output.loss.backward()
-    plan.check()
-    grads = [p.grad for p in models[0].parameters() if p.grad is not None]
+    plan.assert_unchanged()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
     assert torch.isfinite(output.loss) and len(output.sums) == len(plan.task.names)
     assert grads and all(torch.isfinite(g).all() for g in grads) and any(g.abs().max() > 0 for g in grads)
 

@@ -20,8 +20,9 @@ from labelwise.labels.protocols import keep_uniform
 from labelwise.labels.table import LabelTable
 from labelwise.models.backbone import ModelSource
 from labelwise.refinery.chain import make_context
-from labelwise.refinery.context import NetworkSpec
-from labelwise.refinery.network import train_network
+from labelwise.refinery.checks import check_learning
+from labelwise.refinery.generations import NetworkSpec
+from labelwise.refinery.network import check_networks, train_network
 from labelwise.runs import atomic_write, start_run
 from labelwise.training.runtime import start_runtime
 
@@ -55,17 +56,19 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> di
     dataset = load_dataset(recipe.data)
     if dataset.table is None:
         raise DataError(f"{dataset.name}: one class per sample; use `labelwise refine`")
-    start_run(out, "cft", {})  # what makes two such runs the same, run_cft says when there are features
     recipe = recipe.model_copy(update={"views": views_of(recipe.data, recipe.views)})
     context = make_context(recipe, dataset, runtime, out, recipe.seed, quiet)
     policies: dict[str, UnknownPolicy] = {BASE: "negative", CONTROL: "ignore"}
-    networks = {}
+    specs = []
     for name, unknown in policies.items():
         labels = recipe.labels.model_copy(update={"unknown": unknown})
         # One stream of randomness for both, so that only the labels differ.
-        networks[name] = train_network(
-            context, NetworkSpec(name, "network", recipe.model, recipe.train, labels=labels, stream=STREAM)
-        )
+        specs.append(NetworkSpec(name, "network", recipe.model, recipe.train, labels=labels, stream=STREAM))
+    for spec in specs:
+        check_learning(recipe, dataset, spec)
+    check_networks(context, specs)
+    start_run(out, "cft", {})  # what makes two such runs the same, run_cft says when there are features
+    networks = {spec.name: train_network(context, spec) for spec in specs}
     features = out / dataset.name
     extract_features(ModelSource(str(out / BASE)), recipe, features, quiet=quiet)
     results = run_cft(CftConfig(features=str(features), seed=recipe.seed), out, quiet=quiet)

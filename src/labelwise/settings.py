@@ -90,6 +90,12 @@ def dump_yaml(settings: Section) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def changed(options: Section, without: set[str] | None = None) -> dict[str, Any]:
+    """The options that are not at their default: what is said about a run does not change when a later version has one
+    option more."""
+    return options.model_dump(mode="json", exclude=without, exclude_defaults=True)
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key may stand once, and only true and false are booleans (as in YAML 1.2).
 

@@ -16,7 +16,7 @@ from labelwise.export import export
 from labelwise.models import checkpoint, zoo
 from labelwise.models.boost import feature_map
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.refinery.context import changed
+from labelwise.settings import changed
 
 CLASSES = ("a", "b", "c")
 NARROW = {"layers": [1, 1, 1, 1], "channels": [8, 16, 16, 32]}

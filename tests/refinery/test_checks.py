@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from labelwise.config import load_recipe
-from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
+from labelwise.data.readers import load_dataset
+from labelwise.data.sampling import Shard
+from labelwise.errors import ConfigError, DataError, LabelwiseError, ModelError, RunError
 from labelwise.inference.evaluate import evaluate_checkpoint
 from labelwise.models import checkpoint, zoo
+from labelwise.models.classifier import InputSpec
 from labelwise.refinery import network as network_module
-from labelwise.refinery.chain import refine, train
-from labelwise.refinery.pretrained import open_refinery
+from labelwise.refinery.chain import make_context, refine, train
+from labelwise.refinery.generations import NetworkSpec
+from labelwise.refinery.network import check_networks
+from labelwise.refinery.pretrained import check_refinery
+from labelwise.training.runtime import start_runtime
 
 BASE = (
     "data={source: digits, train_limit: 90, test_limit: 40}",
@@ -22,6 +31,9 @@ BASE = (
     "train={epochs: 1, batch_size: 32, channels_last: false}",
     "chain={generations: 2}",
 )
+
+
+IMAGES = InputSpec("image", 32, 3, (0.5,) * 3, (0.25,) * 3)
 
 
 def run(out: Path, *changes: str, **options: Any) -> dict[str, Any]:
@@ -46,6 +58,17 @@ REFUSED = {
     "chain.networks=[{},{model:{name:torchvision/resnet81}}]": "torchvision has no model 'resnet81'; did you mean",
     "chain.networks=[{},{train:{precision:bf16}}]": "all networks of a run have the same; set train.precision",
     "chain.networks=[{},{views:{interpolation:bicubic}}]": "evaluated alike; set views.interpolation",
+    "chain.networks=[{},{},{}]": "chain: networks has 3 entries for 2 generations",
+    "chain.networks=[{},{model:{name:small-narrow,args:{depht:3}}}]": "model.args of small-narrow",
+    "chain.networks=[{},{model:{name:paper-vgg16,args:{width:0.01}}}]": "paper-vgg16 cannot take 8 px",
+    "chain.networks=[{},{model:{name:mlp}}]": "mlp takes embeddings, the data are images",
+    "chain.networks=[{},{model:{name:small-narrow,init:nowhere.safetensors}}]": "no such file of weights",
+    "chain.networks=[{},{model:{name:paper-alexnet,boost:5,small_images:true}}]": "boost",
+    "chain.networks=[{},{train:{only:[blocks.77]}}]": "small-narrow has no layer 'blocks.77'",
+    "chain.networks=[{},{train:{taxonomy:{file:nowhere.csv}}}]": "nowhere.csv",
+    "chain={generations:2,folds:99}": "99 folds of 81 groups of fit samples",
+    "chain.refinery=[nowhere]": "nowhere: no checkpoint there",
+    "baselines.smoothing=[0.1,0.1000001]": "two different networks of the run would be called smoothing-0.1",
 }
 
 
@@ -54,8 +77,69 @@ def test_refused_before_anything_is_trained(changes: str, message: str, tmp_path
     monkeypatch.setattr(network_module, "_train", lambda *_: pytest.fail("trained"))
     spaced = [change.replace(":", ": ") for change in changes.split()]
     with pytest.raises(LabelwiseError) as error:
-        run(tmp_path / "run", *spaced)
+        run(tmp_path / "run", *spaced, baselines="baselines" in changes)
     assert message in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+UNKNOWN_NEGATIVE = "labels={unknown: negative, scheme: ll-r}"
+REFUSED_OF_SEVERAL_LABELS = {
+    "chain.networks=[{}, {train: {balance: sampler}}]": "train.balance sampler: not for multi-label data",
+    "chain.networks=[{}, {refined: {kind: hard}}]": "chain.refined: for one class per sample",
+    "chain.networks=[{}, {train: {taxonomy: {file: x.csv}}}]": "train.taxonomy: it spreads the one label of a sample",
+    f"{UNKNOWN_NEGATIVE} chain.networks=[{{}}, {{labelled_by: 0, views: {{mixup: 0.2}}}}]": "has the labels of two",
+    "chain={generations: 2, folds: 2, fold_labels: unseen, networks: [{}, {views: {mixup: 0.2}}]}": "a mixed view is",
+    "labels.unknown={zebra: negative}": "'zebra' is not a category of the data",
+    "data.train_limit=2 chain={generations: 2, folds: 2}": "the fit split without fold 1 has 1 samples",
+    "labels.uncertain={zebra: negative}": "'zebra' is not a category of the data",
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED_OF_SEVERAL_LABELS.items())
+def test_refused_of_multi_label_data(changes: str, message: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(network_module, "_train", lambda *_: pytest.fail("trained"))
+    own = re.split(r" (?=chain)", changes)
+    with pytest.raises(LabelwiseError) as error:
+        run(tmp_path / "run", "model={name: mlp}", features(tmp_path, labels=3), *own)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_of_which_none_is_known(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(network_module, "_train", lambda *_: pytest.fail("trained"))
+    known = "data.known={protocol: uniform, share: 0}"
+    with pytest.raises(DataError, match="no label of the fit split is known"):
+        run(tmp_path / "run", "model={name: mlp}", features(tmp_path, labels=3), known)
+    assert not (tmp_path / "run").exists()
+
+
+def test_lasting_corrections_need_one_process(tmp_path: Path) -> None:
+    changes = ["model={name: mlp}", features(tmp_path, labels=3), "labels={unknown: negative, scheme: ll-cp}"]
+    recipe = load_recipe(None, [*BASE, *changes])
+    context = make_context(recipe, load_dataset(recipe.data), start_runtime(recipe), tmp_path / "run", 0)
+    network = NetworkSpec("x", "generation", recipe.model, recipe.train)
+    check_networks(context, [network])
+    two = SimpleNamespace(shard=Shard(0, 2))
+    with pytest.raises(ConfigError, match="remembers labels in one process; run it without torchrun"):
+        check_networks(replace(context, runtime=two), [network])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("damage", ["classes", "inputs", "weights"])
+def test_a_refinery_that_cannot_label_the_data(damage: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """It labels generation 2 alone, as generation 1 does with ``labelled_by: 0``."""
+    own = {"classes": "data.classes=3", "inputs": "train.epochs=1", "weights": "train.epochs=1"}[damage]
+    run(tmp_path / "first", "chain.generations=1", own)
+    refinery = tmp_path / "first" / "seed-0" / "generation-1"
+    changes, message = [], "has other classes than the data (3 against 10"
+    if damage == "inputs":
+        changes, message = ["model={name: mlp}", features(tmp_path)], "other classes"
+    if damage == "weights":
+        (refinery / "model.safetensors").write_bytes(b"x")
+        message = "cannot be read as weights"
+    monkeypatch.setattr(network_module, "_train", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ModelError) as error:
+        run(tmp_path / "run", f"chain.refinery=[{refinery}]", *changes)
+    assert message in str(error.value) and not (tmp_path / "run").exists()
 
 
 def test_what_embeddings_and_several_labels_do_not_have(tmp_path: Path, monkeypatch: Any) -> None:
@@ -128,12 +212,12 @@ def test_weights_to_start_from_that_are_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["timm:resnet10t", "torchvision:resnet18"])
-def test_published_weights_of_other_classes_are_no_refinery(source: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_published_weights_of_other_classes_are_no_refinery(source: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(zoo, "build", lambda *_: pytest.fail("a new head would be random"))
     with pytest.raises(ModelError, match=r"has other classes than the data \(1000 against 2\)"):
-        open_refinery(source, tmp_path, ("cat", "dog"))
+        check_refinery(source, ("cat", "dog"), IMAGES)
 
 
-def test_networks_without_published_weights(tmp_path: Path) -> None:
+def test_networks_without_published_weights() -> None:
     with pytest.raises(ModelError, match="no pretrained weights"):
-        open_refinery("timm:efficientnet_b8", tmp_path, ("cat", "dog"))
+        check_refinery("timm:efficientnet_b8", ("cat", "dog"), IMAGES)

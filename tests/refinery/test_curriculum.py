@@ -18,7 +18,7 @@ from labelwise.errors import ConfigError
 from labelwise.labels.table import GIVEN, INFERRED, UNKNOWN, LabelTable
 from labelwise.refinery import multi_label
 from labelwise.refinery.chain import make_context, refine
-from labelwise.refinery.context import NetworkSpec, Refinery
+from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.multi_label import MultiLabel, fill_in
 from labelwise.runs import read_json
 from labelwise.training.multilabel import pseudo_labels

@@ -18,7 +18,7 @@ from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refinery.jitter import AdversarialJitter, move
-from labelwise.refinery.labellers import RefineryLabels
+from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
 from labelwise.training.labeller import Tempered
 from labelwise.training.task import Jitter, SoftLabelTask
 
@@ -47,7 +47,7 @@ def views(sizes: tuple[int, ...] = (SIZE,), n: int = N) -> Batch:
 
 
 def labeller(*models: Classifier) -> RefineryLabels:
-    return RefineryLabels(models, CLASSES, [f"r{i}" for i in range(len(models))], CPU)
+    return RefineryLabels(models, CLASSES)
 
 
 class Counting:
@@ -211,7 +211,7 @@ def test_one_answer_at_the_moved_view_is_label_and_divergence(policy: str, share
 
 
 def test_an_answer_that_depends_on_the_batch_is_asked_for_among_the_same_views() -> None:
-    refinery = RefineryLabels([build(0)], CLASSES, ["r"], CPU, batch_statistics=True)
+    refinery = RefineryLabels(FrozenNetwork(build(0), batch_statistics=True), CLASSES)
     student, batch = build(1).train(), views()
     step = jitter(student, refinery)
     moved, before = step(batch.first(N // 2))

@@ -45,7 +45,7 @@ def views(numbers: int = 0, sizes: tuple[int, ...] = (8,), config: ViewConfig | 
 
 
 def labels(*models: Classifier, classes: tuple[str, ...] = CLASSES) -> RefineryLabels:
-    return RefineryLabels(models, classes, [f"r{i}" for i in range(len(models))], CPU)
+    return RefineryLabels([FrozenNetwork(model, f"r{i}") for i, model in enumerate(models)], classes)
 
 
 def test_labels_are_probabilities_without_graph():
@@ -168,7 +168,7 @@ def test_the_refinery_labels_the_augmented_and_mixed_pixels():
 
 def test_mixed_precision_gives_float32_labels():
     model = build(0)
-    labeller = RefineryLabels([model], CLASSES, ["r"], CPU, lambda: torch.autocast("cpu", torch.bfloat16))
+    labeller = RefineryLabels(FrozenNetwork(model, autocast=lambda: torch.autocast("cpu", torch.bfloat16)), CLASSES)
     q = labeller(views())
     assert q.dtype == torch.float32
     torch.testing.assert_close(q.sum(1), torch.ones(N))

@@ -15,8 +15,8 @@ from labelwise.data.folds import folds_of
 from labelwise.errors import ConfigError
 from labelwise.refinery import context as context_module
 from labelwise.refinery import network as network_module
-from labelwise.refinery.chain import _generations_with_members, refine
-from labelwise.refinery.generations import generation_of
+from labelwise.refinery.chain import refine
+from labelwise.refinery.generations import generation_of, generations_with_members
 
 BASE = ("model.name=mlp", "train={epochs: 1, batch_size: 32, warmup_epochs: 0}")
 N = 90
@@ -65,7 +65,7 @@ def labellers(row: dict[str, Any]) -> list[str]:
     ],
 )
 def test_generations_whose_members_are_needed(generations: int, networks: str, asked: set[int]) -> None:
-    found = _generations_with_members(recipe(f"chain={{generations: {generations}, networks: {networks}, members: 2}}"))
+    found = generations_with_members(recipe(f"chain={{generations: {generations}, networks: {networks}, members: 2}}"))
     assert found - {0} == asked
 
 
@@ -128,7 +128,7 @@ def test_folds_are_drawn_once_for_all_networks_of_a_seed(tmp_path: Path, monkeyp
     plain = context_module.folds_of
     monkeypatch.setattr(context_module, "folds_of", lambda *given: drawn.append(given[1:]) or plain(*given))
     run(tmp_path / "run", "{generations: 2, folds: 3, fold_labels: unseen}")
-    assert drawn == [(3, 0)]
+    assert drawn == [(3, 0)] * 2  # once for all checks of networks, once for training
 
 
 # the network itself

@@ -20,7 +20,7 @@ from labelwise.labels.table import GIVEN, INFERRED, UNKNOWN, LabelTable
 from labelwise.metrics.ranking import ranking
 from labelwise.models import checkpoint
 from labelwise.refinery.chain import make_context, refine
-from labelwise.refinery.context import NetworkSpec
+from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.refinery.multi_label import MultiLabel, fill_in
 from labelwise.report.write import markdown_report, write_report
@@ -179,7 +179,7 @@ def test_given_labels_stay_and_unknown_ones_are_the_refinery_s(kind: str, expect
         return torch.zeros_like(logits, requires_grad=True)
 
     rows = np.array([0, 1])
-    task = MultiLabelTask(table, rows, 3, CPU, partial_loss=partial_loss, refined=PseudoLabeller(says, options))
+    task = MultiLabelTask(table, rows, 3, CPU, partial_loss=partial_loss, pseudo_labeller=PseudoLabeller(says, options))
     task(torch.nn.Identity(), batch_of(rows, torch.zeros(2, 3)))
     np.testing.assert_allclose(seen["target"].numpy(), expected, rtol=1e-6)
     np.testing.assert_allclose(seen["weight"].numpy(), [[1, 0.5, 1], [0.5, 1, 0.5]])
@@ -205,10 +205,10 @@ def test_static_labels_are_those_of_the_centre_view(data: Path, tmp_path: Path) 
     context = make_context(options, dataset, start_runtime(options), tmp_path / "x", 0, True)
     model, _ = checkpoint.load(tmp_path / "run" / results["rows"][0]["path"])
     network = NetworkSpec("g", "generation", options.model, options.train, 2)
-    plan = MultiLabel().plan(context, network, model, [])
+    plan = MultiLabel().plan(context, network, model, None)
     assert plan.labels == "given"
     with torch.no_grad():
-        refinery = RefineryLabels([model], dataset.classes, ["p"], CPU, probability=torch.sigmoid)
+        refinery = RefineryLabels(model, dataset.classes, multi_label=True)
         rows = dataset.rows("fit")[:4]
         [batch] = context.loader.stream([BatchPlan(rows)], refinery.sizes, 0)
         torch.testing.assert_close(refinery(batch), torch.sigmoid(model(batch.inputs[8]).float()))

@@ -20,9 +20,11 @@ from labelwise.errors import ConfigError, LabelwiseError
 from labelwise.models import checkpoint
 from labelwise.models.checkpoint import weights_hash
 from labelwise.refinery.chain import make_context, refine
-from labelwise.refinery.context import NetworkSpec, TrainingContext, load_refinery
+from labelwise.refinery.context import TrainingContext, load_refinery
+from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.labellers import FrozenNetwork
-from labelwise.refinery.refined_labels import described, labeller_of, refinery_labels
+from labelwise.refinery.network import refinery_labels
+from labelwise.refinery.single_label import category_means, described, refined_labels
 from labelwise.training.labeller import hardened
 from labelwise.training.runtime import start_runtime
 
@@ -63,9 +65,8 @@ def network_of(out: Path, *names: str, unseen: bool = False) -> NetworkSpec:
     return NetworkSpec("x", "generation", recipe.model, recipe.train, 2, refineries)
 
 
-def refinery_of(context: TrainingContext, network: NetworkSpec, **options: bool) -> Any:
-    models = [checkpoint.load(refinery.path)[0] for refinery in network.refineries]
-    return refinery_labels(context, network, models, **options)
+def refinery_of(context: TrainingContext, network: NetworkSpec) -> Any:
+    return refinery_labels(context, network)
 
 
 def batch_of(context: TrainingContext, number: int, count: int = 32) -> Any:
@@ -130,16 +131,16 @@ def test_what_the_answer_becomes(folded: Path) -> None:
     one, two = batch_of(context, 0), batch_of(context, 1)
     q = refinery(one)
 
-    hard = hardened(labeller_of(context, refinery, RefinedLabelsConfig(kind="hard"))(one))
+    hard = hardened(refined_labels(context, refinery, RefinedLabelsConfig(kind="hard"))(one))
     assert torch.equal(hard.argmax(1), q.argmax(1)) and set(hard.unique().tolist()) == {0.0, 1.0}
     torch.testing.assert_close(hard.sum(1), torch.ones(len(hard)))
 
-    image = labeller_of(context, refinery, RefinedLabelsConfig(per="image"))
+    image = refined_labels(context, refinery, RefinedLabelsConfig(per="image"))
     assert torch.equal(image(one), image(two)) and not torch.allclose(q, refinery(two), atol=1e-3)
     centre = next(context.loader.stream([BatchPlan(one.rows)], (8,), 0))
     torch.testing.assert_close(image(one), refinery(centre), atol=1e-6, rtol=1e-5)
 
-    category = labeller_of(context, refinery, RefinedLabelsConfig(per="category", crops=2))(one)
+    category = refined_labels(context, refinery, RefinedLabelsConfig(per="category", crops=2))(one)
     torch.testing.assert_close(category.sum(1), torch.ones(len(category)))
     same = one.given[:, None] == one.given[None]
     gaps = (category[:, None] - category[None]).abs().amax(-1)
@@ -147,21 +148,20 @@ def test_what_the_answer_becomes(folded: Path) -> None:
 
     mixed = replace(one, mix=Mix(torch.arange(len(one)).flip(0), torch.full((len(one),), 0.6)))
     for per in ("image", "category"):  # each sample's own label is hard, that of a mixed view is of both
-        own = labeller_of(context, refinery, RefinedLabelsConfig(kind="hard", per=per))(one)
+        own = refined_labels(context, refinery, RefinedLabelsConfig(kind="hard", per=per))(one)
         assert set(own.unique().tolist()) == {0.0, 1.0}
-        both = labeller_of(context, refinery, RefinedLabelsConfig(kind="hard", per=per))(mixed)
+        both = refined_labels(context, refinery, RefinedLabelsConfig(kind="hard", per=per))(mixed)
         torch.testing.assert_close(both, 0.6 * own + 0.4 * own.flip(0))
 
-    soft = labeller_of(context, refinery, RefinedLabelsConfig(temperature=3))(one)
+    soft = refined_labels(context, refinery, RefinedLabelsConfig(temperature=3))(one)
     torch.testing.assert_close(soft, torch.softmax(q.log() / 3, 1), atol=1e-6, rtol=1e-4)
-    flat = labeller_of(context, refinery, RefinedLabelsConfig(temperature=3, per="image"))(one)
+    flat = refined_labels(context, refinery, RefinedLabelsConfig(temperature=3, per="image"))(one)
     torch.testing.assert_close(flat, torch.softmax(image(one).log() / 3, 1), atol=1e-6, rtol=1e-4)
 
 
 def test_category_rows_are_means_over_the_class(folded: Path) -> None:
     """By brute force over the same views."""
     from labelwise.refinery.context import SCORE_VIEW
-    from labelwise.refinery.refined_labels import category_means
 
     context = context_of(folded)
     refinery = refinery_of(context, network_of(folded, "generation-1"))
@@ -187,7 +187,7 @@ def test_batch_statistics_are_the_official_mode(folded: Path) -> None:
     before = weights_hash(frozen.model.net)
     torch.testing.assert_close(torch.softmax(frozen(batch.inputs[8]), 1), expected, atol=1e-5, rtol=1e-4)
     assert weights_hash(frozen.model.net) == before and not frozen.training
-    whole = refinery_of(context, network, batch_statistics=True)
+    whole = refinery_of(context, replace(network, refined_labels=RefinedLabelsConfig(norm="batch")))
     halves = torch.cat([whole(part) for part in batch.split(2)])
     assert (whole(batch) - halves).abs().max() > 1e-3  # a label depends on the rest of the batch, as it says
 

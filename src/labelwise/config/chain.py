@@ -104,8 +104,13 @@ class ChainConfig(Section):
             raise ValueError("folds and members are two kinds of ensemble: leave one of them at 1")
         if self.fold_labels == "unseen" and self.folds == 1:
             raise ValueError("fold_labels unseen needs folds above 1")
-        for i, step in enumerate(self.networks):
-            for key, other in (("labelled_by", step.labelled_by), ("start_from", step.start_from)):
+        if len(self.networks) > self.generations:
+            raise ValueError(
+                f"networks has {len(self.networks)} entries for {self.generations} generations: set generations, or"
+                " leave out the entries behind them"
+            )
+        for i, network in enumerate(self.networks):
+            for key, other in (("labelled_by", network.labelled_by), ("start_from", network.start_from)):
                 if other is not None and other > i:
                     raise ValueError(f"networks.{i}.{key}: generation {other} is not before generation {i + 1}")
         return self

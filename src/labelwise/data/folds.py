@@ -38,3 +38,9 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
     for place, members in enumerate(order):  # any stretch of the order is stratified
         found[rows[members]] = place * count // len(order)
     return found
+
+
+def rows_without(dataset: Dataset, folds: NDArray[np.int64] | None, fold: int | None) -> NDArray[np.int64]:
+    """The fit rows, but for those of ``fold`` by :func:`folds_of`; None: all of them."""
+    rows = dataset.rows("fit")
+    return rows if fold is None or folds is None else rows[folds[rows] != fold]

@@ -76,11 +76,7 @@ def plan_training(
     ConfigError
         If a batch is too small for every process to get two samples of it.
     """
-    if shard.world > 1 and min(batch_size, len(rows)) < 2 * shard.world:
-        raise ConfigError(
-            f"train.batch_size: {min(batch_size, len(rows))} samples a batch are too few for {shard.world} processes, "
-            "each needs two"
-        )
+    check_batch_size(len(rows), batch_size, shard)
     rng = generator(seed, "order", epoch)
     if sample_weight is None:
         order = rng.permutation(rows)
@@ -101,6 +97,15 @@ def plan_training(
         weight = (part.stop - part.start) * shard.world / size
         plans.append(BatchPlan(order[take], numbers[take], mix, weight, epoch))
     return plans
+
+
+def check_batch_size(n: int, batch_size: int, shard: Shard) -> None:
+    """Refuse batches of ``n`` samples in all that give some process fewer than two, with a ConfigError."""
+    if shard.world > 1 and min(batch_size, n) < 2 * shard.world:
+        raise ConfigError(
+            f"train.batch_size: {min(batch_size, n)} samples a batch are too few for {shard.world} processes, each"
+            " needs two"
+        )
 
 
 def steps_per_epoch(n: int, batch_size: int, shard: Shard) -> int:

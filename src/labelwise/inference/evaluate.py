@@ -25,13 +25,14 @@ from labelwise.data.readers.chexpert import COMPETITION
 from labelwise.data.readers.unlabelled import read_unlabelled
 from labelwise.errors import ConfigError, DataError, ModelError
 from labelwise.labels.table import LabelTable
+from labelwise.metrics.classification import scores as scores_of
 from labelwise.metrics.multilabel import decision_scores, hard_labels, multilabel_scores, probabilities
 from labelwise.metrics.operating import ThresholdRule, threshold_for
 from labelwise.metrics.study import study_labels, study_scores
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec, check_input, class_order
 from labelwise.runs import atomic_write, check_out_file, finite
-from labelwise.training.evaluate import evaluate_rows, predict_logits
+from labelwise.training.evaluate import predict_logits
 from labelwise.training.runtime import Runtime, start_runtime
 
 SINGLE_LABEL, MULTI_LABEL = "single-label", "multi-label"
@@ -64,7 +65,9 @@ def evaluate_checkpoint(path: Path, recipe: Recipe, split: SplitName) -> dict[st
     model = model.to(runtime.device)
     found = {"schema": 1, "kind": "evaluate", "model": str(path), "data": dataset.name, "split": split}
     if dataset.table is None:
-        return found | {"task": SINGLE_LABEL} | evaluate_rows(model, dataset, loader, rows, runtime, classes=True)
+        logits = predict_logits(model, loader, rows, runtime)
+        scores = scores_of(logits, torch.from_numpy(dataset.label[rows]), dataset.classes)
+        return found | {"task": SINGLE_LABEL} | scores
     scores = _multi_label(dataset, dataset.table, split, lambda chosen: predict_logits(model, loader, chosen, runtime))
     studies = studies_of(recipe.data, dataset.ids[rows])
     if studies is not None:

@@ -116,6 +116,17 @@ def train_targets(table: LabelTable) -> tuple[NDArray[np.float32], NDArray[np.fl
     return np.where(has_value, table.values, np.float32(0)), np.where(has_value, weight, np.float32(0))
 
 
+def require_labels(weight: NDArray[np.float32]) -> None:
+    """Refuse to train on labels of which none has a weight above 0, with a DataError.
+
+    Parameters
+    ----------
+    weight : (n, C) of the samples that are trained on, as :func:`train_targets` has them
+    """
+    if weight.sum(dtype=np.float64) == 0:
+        raise DataError("labels: no label of the fit split is known; there is nothing to train on")
+
+
 def _ranges(
     table: LabelTable, kind: str, policy: str | Range | Mapping[str, str | Range], named: Mapping[str, Range]
 ) -> dict[str, Range]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
@@ -144,6 +145,42 @@ class Classifier(nn.Module):
         for name in self._frozen:
             self.net.get_submodule(name).training = False
         return self
+
+
+def as_classifier(
+    net: nn.Module,
+    classes: tuple[str, ...],
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    size: int | None = None,
+) -> Classifier:
+    """Any network that gives logits (B, K) of images, behind its normalisation; a :class:`Classifier` stays as it is.
+
+    Parameters
+    ----------
+    classes : names of the K classes, in the order of the outputs
+    mean, std : per channel, what the network wants pixels in [0, 1] normalised with; default: what the
+        ``pretrained_cfg`` or ``default_cfg`` of a timm model says
+    size : side in px of the images that it takes; default: any
+
+    Raises
+    ------
+    ModelError
+        If the normalisation is neither given nor said by the network, or no normalisation at all.
+    """
+    if isinstance(net, Classifier):
+        return net
+    name = type(net).__name__
+    timm_says = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None) or {}
+    mean, std = mean or timm_says.get("mean"), std or timm_says.get("std")
+    if mean is None or std is None:
+        raise ModelError(f"{name} does not say how its input is normalised; give mean and std per channel")
+    if len(mean) != len(std) or min(std) <= 0:
+        raise ModelError(f"{name}: mean and std need a number for each channel, std above 0; got {mean} and {std}")
+    own = InputSpec("image", size or 0, len(mean), tuple(mean), tuple(std))
+    classifier = Classifier(net, own, classes, name, {})
+    device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
+    return classifier.to(device)
 
 
 def class_order(model: Classifier, classes: tuple[str, ...], name: str) -> Tensor | None:

@@ -6,29 +6,28 @@ generation g says of every crop. Finished networks are skipped, an interrupted o
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from labelwise.config import (
-    ChainConfig,
-    Recipe,
-)
+from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
-from labelwise.models import checkpoint, zoo
-from labelwise.refinery import controls, pretrained
-from labelwise.refinery.checks import prepare, run_facts, warn_of_lonely_positives
-from labelwise.refinery.context import NetworkSpec, Refinery, TrainingContext, load_refinery
+from labelwise.models import checkpoint
+from labelwise.refinery import controls
+from labelwise.refinery.checks import planned_networks, prepare, run_facts, warn_of_lonely_positives
+from labelwise.refinery.context import TrainingContext, load_refinery
 from labelwise.refinery.gallery import write_gallery
-from labelwise.refinery.generations import generation_of, without_chain
+from labelwise.refinery.generations import Generation, NetworkSpec, Refinery, generation_of, walk_chain, without_chain
 from labelwise.refinery.multi_label import MultiLabel
-from labelwise.refinery.network import train_network
+from labelwise.refinery.network import check_networks, train_network
+from labelwise.refinery.pretrained import open_refinery
 from labelwise.refinery.regime import judge, judge_stopped
 from labelwise.refinery.single_label import SingleLabel
 from labelwise.refinery.summary import results
 from labelwise.results import RefineResults
-from labelwise.runs import Run, read_json, start_run
+from labelwise.runs import METRICS, Run, read_json, read_lines, start_run
 from labelwise.training.input_spec import measure_input_spec
 from labelwise.training.runtime import Runtime, start_runtime
 
@@ -67,9 +66,8 @@ def refine(
     """
     runtime = start_runtime(recipe, out)
     recipe, data = prepare(recipe, baselines, dataset)
-    for number in range(1, recipe.chain.generations + 1):
-        zoo.refuse_unknown(generation_of(recipe, number).model.name)
     first = replace(make_context(recipe, data, runtime, out, recipe.seed, quiet), network_cache=network_cache)
+    check_networks(first, planned_networks(recipe, baselines))
     facts = run_facts(recipe, data, first.input_spec)
     run = start_run(out, kind, {"data": first.data_fingerprint}, recipe, facts=facts, writes=runtime.is_main)
     if runtime.is_main and not quiet and recipe.labels.unknown == "ignore":
@@ -115,96 +113,91 @@ def make_context(
 
 def _run_chain(context: TrainingContext) -> list[Row]:
     """All generations of one seed, with their members; stops early when select gains too little."""
-    chain, rows = context.recipe.chain, []
-    outside = tuple(pretrained.open_refinery(p, context.folder.parent, context.dataset.classes) for p in chain.refinery)
-    labellers = [outside]  # of generation 1, then the networks of every generation
-    trained: list[tuple[Refinery, ...]] = []  # of every generation its network, and its members where they are needed
-    with_members = _generations_with_members(context.recipe)
-    previous: Row | None = None
-    for number in range(1, chain.generations + 1):
-        generation = generation_of(context.recipe, number)
-        starts = () if generation.start_from is None else trained[generation.start_from - 1]
-        name = f"generation-{number}"
-        network = NetworkSpec(
-            name,
-            "generation",
-            generation.model,
-            generation.train,
-            number,
-            labellers[generation.labelled_by],
-            refined_labels=generation.refined_labels,
-            views=generation.views,
-        )
-        if number == 1 and chain.first == "early_stop":
-            chosen = controls.early_stop(context.with_views(generation.views), generation.model, generation.train)
-            network = replace(network, train=controls.shortened(generation.train, chosen["epochs"]))
-            row = chosen | {"name": name, "role": "generation", "generation": 1}
+    recipe, run, rows = context.recipe, context.folder.parent, list[Row]()
+    stopped = recipe.chain.first == "early_stop"
+
+    def learn(network: NetworkSpec) -> Refinery:
+        if stopped and network.generation == 1:
+            row = _stopped_early(context, network, rows)
         else:
-            row = train_network(context, replace(network, start_from=starts[0] if starts else None))
-        own = _as_refinery(context, row)
-        members = (
-            [train_network(context, member) for member in _members(chain, network, starts)]
-            if number in with_members
-            else []
-        )
-        rows += [row, *members]
-        others = tuple(_as_refinery(context, row, i if chain.folds > 1 else None) for i, row in enumerate(members))
-        trained.append((own, *others))
-        labellers.append(others if chain.folds > 1 else trained[-1])
-        if previous is not None and chain.min_gain is not None:
-            metric = context.problem.metric
-            scores = [one["select"][metric] for one in (previous, row)]
-            if None not in scores and scores[1] - scores[0] < chain.min_gain:
-                break
-        previous = row
+            row = train_network(context, network)
+        rows.append(row)
+        return load_refinery(row["name"], run / row["path"], network.without_fold)
+
+    outside = tuple(open_refinery(source, run, context.dataset.classes) for source in recipe.chain.refinery)
+    for _ in walk_chain(recipe, outside, learn):
+        if _gains_too_little(context, [row for row in rows if row["role"] == "generation"]):
+            break
     return rows
 
 
-def _generations_with_members(recipe: Recipe) -> set[int]:
-    """Generations whose members or fold networks are trained: those that label a later generation, and those that such
-    networks of a later one start from."""
-    found: set[int] = set()
-    for number in range(recipe.chain.generations, 0, -1):  # those that need a generation's members come after it
-        generation = generation_of(recipe, number)
-        if number in found and generation.start_from is not None:
-            found.add(generation.start_from)
-        found.add(generation.labelled_by)
-    return found
+def _stopped_early(context: TrainingContext, network: NetworkSpec, rows: list[Row]) -> Row:
+    """Generation 1 as the best of the early-stopped schedules; its members are trained for as long as that one."""
+    if rows:
+        return train_network(context, replace(network, train=controls.shortened(network.train, rows[0]["epochs"])))
+    chosen = _early_stop(context, generation_of(context.recipe, 1))
+    return chosen | {"name": network.name, "role": "generation", "generation": 1}
 
 
-def _members(chain: ChainConfig, network: NetworkSpec, starts: tuple[Refinery, ...]) -> list[NetworkSpec]:
-    """What is trained beside the network of a generation so that several label a later one.
-
-    Each starts from the one of its number, so that a fold network has still not seen its fold.
-    """
-    if chain.folds > 1:
-        networks = [
-            replace(network, name=f"{network.name}-fold-{fold + 1}", without_fold=fold) for fold in range(chain.folds)
-        ]
-    else:
-        networks = [replace(network, name=f"{network.name}-member-{number}") for number in range(2, chain.members + 1)]
-    own = starts[1:] or [None] * len(networks)
-    return [replace(member, role="member", start_from=start) for member, start in zip(networks, own, strict=True)]
-
-
-def _as_refinery(context: TrainingContext, row: Row, unseen_fold: int | None = None) -> Refinery:
-    return load_refinery(row["name"], context.folder.parent / row["path"], unseen_fold)
+def _gains_too_little(context: TrainingContext, generations: list[Row]) -> bool:
+    least, metric = context.recipe.chain.min_gain, context.problem.metric
+    if least is None or len(generations) < 2:
+        return False
+    before, after = (row["select"][metric] for row in generations[-2:])
+    return before is not None and after is not None and after - before < least
 
 
 def _run_controls(context: TrainingContext, chain: list[Row]) -> list[Row]:
     """Controls for the network that the chain ends with."""
     kinds, rows = context.recipe.baselines.kinds, []
     last = generation_of(context.recipe, context.recipe.chain.generations)
-    context, model, train = context.with_views(last.views), last.model, last.train
     if "long" in kinds:
-        rows.append(controls.long(context, model, train, sum(row["epochs"] for row in chain)))
+        rows.append(_long(context, last, sum(row["epochs"] for row in chain)))
     if "early_stop" in kinds:
         same = "to_the_end" in chain[0] and not context.recipe.chain.networks
-        stopped = chain[0] if same else controls.early_stop(context, model, train)
+        stopped = chain[0] if same else _early_stop(context, last)
         rows.append(stopped | {"name": "early-stop", "role": "control", "generation": None})
     if "smoothing" in kinds:
-        rows.append(controls.smoothing(context, model, train))
+        rows.append(_smoothing(context, last))
     return rows
+
+
+def _early_stop(context: TrainingContext, generation: Generation) -> dict[str, Any]:
+    """In each of several schedules the best epoch, and the best of all on select.
+
+    ``to_the_end`` is the last record of the longest: what would have become of the network without stopping.
+    """
+    networks = controls.early_stop_networks(context.recipe, generation)
+    best = _best(context, networks, "early-stop")
+    longest = max(networks, key=lambda network: network.train.epochs)
+    return best | {"to_the_end": read_lines(context.folder / longest.name / METRICS)[-1]}
+
+
+def _smoothing(context: TrainingContext, generation: Generation) -> dict[str, Any]:
+    """With each of several strengths the best epoch, and the best of all on select."""
+    return _best(context, controls.smoothing_networks(context.recipe, generation), "smoothing")
+
+
+def _long(context: TrainingContext, generation: Generation, epochs: int) -> dict[str, Any]:
+    """Given labels for as many epochs as the whole chain took; a chain that is extended gets a longer one beside it."""
+    return train_network(context, controls.long_network(generation, epochs)) | {"name": "long", "role": "control"}
+
+
+def _best(context: TrainingContext, networks: list[NetworkSpec], name: str) -> dict[str, Any]:
+    """The network that is best on select, under its role's name. Its seconds are those of all candidates."""
+    candidates = [train_network(context, network) for network in networks]
+    if any("select" not in row for row in candidates):
+        best = candidates[-1]
+    else:
+        best = max(candidates, key=lambda row: _rank(row["select"], context.problem.metric))
+    seconds = round(sum(row["seconds"] for row in candidates), 3)
+    return best | {"name": name, "role": "control", "seconds": seconds, "chosen": best["name"]}
+
+
+def _rank(select: dict[str, Any], metric: str) -> tuple[float, float]:
+    """Higher is better; a score that is not defined, such as the AP of a split without positives, is the lowest."""
+    score, nll = select[metric], select["nll"]
+    return -math.inf if score is None else score, -math.inf if nll is None else -nll
 
 
 def _regime(chain: list[Row]) -> dict[str, Any] | None:

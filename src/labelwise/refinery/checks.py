@@ -6,15 +6,22 @@ Nothing here needs torch: a mistake in a recipe or in the data is told before to
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset
+from labelwise.data.folds import folds_of, rows_without
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import ConfigError, DataError
+from labelwise.labels import strategies
 from labelwise.labels.missingness import in_words, only_positives_known
-from labelwise.refinery.generations import Generation, chooses, generation_of
+from labelwise.labels.table import LabelTable
+from labelwise.labels.taxonomy import read_taxonomy
+from labelwise.refinery.controls import control_networks, early_stop_networks
+from labelwise.refinery.generations import NetworkSpec, chain_networks, chooses, generation_of, only_unseen
 from labelwise.runs import fingerprint
+from labelwise.settings import changed
 
 if TYPE_CHECKING:
     from labelwise.models.classifier import InputSpec
@@ -42,38 +49,88 @@ def prepare(recipe: Recipe, baselines: bool = False, dataset: Dataset | None = N
 
 
 def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
-    """What would stop a chain after some of its networks have been trained stops it before.
+    """What would stop a run after some of its networks have been trained stops it before. Nothing is written.
 
     Raises
     ------
     LabelwiseError
-        If a split is missing that is needed, or options do not go together.
+        If a split is missing that is needed, or a network cannot learn as it is asked to.
     """
     if not len(data.rows("fit")):
         raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
     if not len(data.rows("select")) and (baselines or chooses(recipe)):
         raise DataError(f"{data.name}: nothing is held out to choose with; set data.select_share above 0")
-    for number in range(1, recipe.chain.generations + 1):
-        generation = generation_of(recipe, number)
-        if data.table is not None and generation.train.taxonomy is not None:
-            raise ConfigError("train.taxonomy: it spreads the one label of a sample, these have several; leave it out")
-        if data.table is None and (generation.labelled_by > 0 or recipe.chain.refinery):
-            _refuse_labels(recipe, data, generation)
+    folds = folds_of(data, recipe.chain.folds, recipe.seed) if recipe.chain.folds > 1 else None
+    names: dict[str, NetworkSpec] = {}
+    for network in planned_networks(recipe, baselines):
+        if names.setdefault(network.name, network) != network:
+            raise ConfigError(f"two different networks of the run would be called {network.name}; change one of them")
+        check_learning(recipe, data, network)
+        number = len(rows_without(data, folds, network.without_fold))
+        if number < 2:
+            without = "" if network.without_fold is None else f" without fold {network.without_fold + 1}"
+            raise DataError(f"{data.name}: the fit split{without} has {number} samples, training needs at least 2")
 
 
-def _refuse_labels(recipe: Recipe, data: Dataset, generation: Generation) -> None:
-    """Of a generation that a refinery labels."""
-    options, unseen = generation.refined_labels, recipe.chain.fold_labels == "unseen"
-    if generation.train.balance == "class_weights" and options.loss != "kl":
+def planned_networks(recipe: Recipe, baselines: bool) -> list[NetworkSpec]:
+    """Every network that a run may train, before any is trained."""
+    networks = chain_networks(recipe)
+    if recipe.chain.first == "early_stop":
+        networks += early_stop_networks(recipe, generation_of(recipe, 1))
+    return networks + (control_networks(recipe) if baselines else [])
+
+
+def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
+    """Refuse options of ``network`` that the data or other options forbid; training asks this, too.
+
+    Raises
+    ------
+    LabelwiseError
+        With the option's key and what to do.
+    """
+    views = network.views or recipe.views
+    mixed = views.mixup > 0 or views.cutmix > 0
+    if mixed and only_unseen(recipe, network):
+        raise ConfigError("chain.fold_labels unseen: a mixed view is of two samples; set mixup and cutmix to 0")
+    if data.table is None:
+        _check_single_label(recipe, data, network)
+    else:
+        _check_multi_label(recipe, data, data.table, network, mixed)
+
+
+def _check_single_label(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
+    train, options = network.train, network.refined_labels
+    if train.taxonomy is not None:
+        read_taxonomy(Path(train.taxonomy.file), data.classes)
+    if not network.refineries:
+        return
+    if train.balance == "class_weights" and options.loss != "kl":
         raise ConfigError(f"train.balance class_weights: it weights the terms of kl; {options.loss} has none")
     if options.jitter.step > 0 and data.is_features:
         raise ConfigError("chain.refined.jitter: it moves pixels, the data are embeddings; leave it out")
-    if unseen and (generation.views.mixup > 0 or generation.views.cutmix > 0):
-        raise ConfigError("chain.fold_labels unseen: a mixed view is of two samples; set mixup and cutmix to 0")
-    if unseen and options.norm == "batch":
+    if only_unseen(recipe, network) and options.norm == "batch":
         raise ConfigError(
             "chain.refined.norm batch: with fold_labels unseen each refinery sees a part of a batch alone"
         )
+
+
+def _check_multi_label(recipe: Recipe, data: Dataset, table: LabelTable, network: NetworkSpec, mixed: bool) -> None:
+    train, options = network.train, network.labels or recipe.labels
+    if train.taxonomy is not None:
+        raise ConfigError("train.taxonomy: it spreads the one label of a sample, these have several; leave it out")
+    if train.balance != "none":
+        raise ConfigError(f"train.balance {train.balance}: not for multi-label data; leave it out")
+    if changed(network.refined_labels):
+        raise ConfigError("chain.refined: for one class per sample; multi-label data have chain.unknown")
+    given = strategies.uncertain(table.take(data.rows("fit")), options.uncertain)
+    if not network.refineries:
+        if mixed and options.scheme != "plain":
+            raise ConfigError(
+                f"labels.scheme {options.scheme}: a mixed view has the labels of two samples; set views.mixup and"
+                " views.cutmix to 0"
+            )
+        given = strategies.unknown(given, options.unknown)
+    strategies.require_labels(strategies.train_targets(given)[1])
 
 
 def run_facts(recipe: Recipe, data: Dataset, spec: InputSpec) -> dict[str, Any]:

@@ -1,26 +1,31 @@
-"""What the networks of a chain share, what one of them is, and what a type of problem asks of all."""
+"""What the networks of a chain share, how one of them learns, and what a type of problem asks of all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelwise.config import LabelsConfig, ModelConfig, Recipe, RefinedLabelsConfig, TrainConfig, ViewConfig
+from labelwise.config import Recipe, ViewConfig
 from labelwise.data.counter_rng import generator
 from labelwise.data.dataset import Dataset
-from labelwise.data.folds import folds_of
+from labelwise.data.folds import folds_of, rows_without
 from labelwise.data.loaders import ViewLoader, make_loader
+from labelwise.data.sampling import plan_evaluation
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.refinery.generations import NetworkSpec, Refinery
+from labelwise.refinery.labellers import RefineryLabels
 from labelwise.runs import read_json
-from labelwise.settings import Section
+from labelwise.training.evaluate import EVAL_BATCH
+from labelwise.training.labeller import Labeller
 from labelwise.training.runtime import Runtime
 from labelwise.training.task import Task
 
@@ -36,52 +41,16 @@ Scores = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Refinery:
-    """A refinery: a finished network of this run, or a checkpoint from outside. ``unseen`` is the fold of the samples
-    that it was trained without, if any."""
-
-    name: str
-    path: Path
-    weights_hash: str
-    unseen_fold: int | None = None
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """A network to be trained. ``refineries`` label its views; without any, the given labels do.
-
-    ``labels`` says what becomes of unknown labels of multi-label data where that is not what the recipe says, and
-    ``refined`` what becomes of the refinery's answer for single-label data. ``start`` is a network whose weights it
-    begins with; ``without`` the fold that it does not see; ``views`` what it trains on where that is not what the
-    recipe says. ``stream`` names the randomness of weights, order and
-    views; networks that share it differ by their labels alone.
-    """
-
-    name: str
-    role: str
-    model: ModelConfig
-    train: TrainConfig
-    generation: int | None = None
-    refineries: tuple[Refinery, ...] = ()
-    labels: LabelsConfig | None = None
-    stream: str | None = None
-    refined_labels: RefinedLabelsConfig | None = None
-    start_from: Refinery | None = None
-    without_fold: int | None = None
-    views: ViewConfig | None = None
-
-
-@dataclass(frozen=True)
 class LearningPlan:
     """How one network learns: a task, weights (n,) for drawing the fit samples, and what its labels are called.
 
-    ``check`` is called when training has ended; it raises if a refinery has changed meanwhile.
+    ``assert_unchanged`` is called when training has ended. It raises if a refinery has changed meanwhile.
     """
 
     task: Task
     labels: str
     sample_weight: NDArray[np.float64] | None = None
-    check: Callable[[], None] = lambda: None
+    assert_unchanged: Callable[[], None] = lambda: None
 
 
 class ProblemType(Protocol):
@@ -92,10 +61,14 @@ class ProblemType(Protocol):
         """The score that networks and epochs are chosen by on ``select``: ``top1`` or ``map``."""
         ...
 
+    def prior_network(self, context: TrainingContext, network: NetworkSpec) -> NetworkSpec | None:
+        """The network that must be trained before ``network``, whose loss reads it; None for most."""
+        ...
+
     def plan(
-        self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery_models: Sequence[Classifier]
+        self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery: RefineryLabels | None
     ) -> LearningPlan:
-        """How ``network`` learns from the given labels or from its refineries, loaded as ``refinery_models``."""
+        """How ``network``, built as ``model``, learns from ``refinery``, or from the given labels."""
         ...
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
@@ -141,6 +114,24 @@ class TrainingContext:
         """The fold (N,) of every fit sample of this seed, see :func:`labelwise.data.folds.folds_of`."""
         return folds_of(self.dataset, self.recipe.chain.folds, self.seed)
 
+    def fit_rows(self, network: NetworkSpec) -> NDArray[np.int64]:
+        """The rows that ``network`` learns from: the fit split, but for the fold that it must not see."""
+        return rows_without(self.dataset, None if network.without_fold is None else self.folds, network.without_fold)
+
+    def answers(self, labeller: Labeller, view: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Given labels (B,) and answers (B, K) on one view of this rank's fit samples, batch by batch."""
+        plans = plan_evaluation(self.dataset.rows("fit"), EVAL_BATCH, self.runtime.shard, view)
+        for batch in self.loader.stream(plans, labeller.sizes, self.seed):
+            yield batch.given, labeller(batch)
+
+    def centre_answers(self, labeller: Labeller) -> NDArray[np.float32]:
+        """The answers (N, K) on the centre view of every fit sample; NaN for the others."""
+        found = np.full((len(self.dataset), self.dataset.num_classes), np.nan, dtype=np.float32)
+        parts = [torch.empty(0, self.dataset.num_classes, device=self.runtime.device)]
+        parts += [answer for _, answer in self.answers(labeller)]
+        found[self.dataset.rows("fit")] = self.runtime.gather(torch.cat(parts)).cpu().numpy()
+        return found
+
     def with_views(self, views: ViewConfig | None) -> TrainingContext:
         """The same for a network that trains on other views."""
         if views is None or views == self.recipe.views:
@@ -148,12 +139,6 @@ class TrainingContext:
         recipe = self.recipe.model_copy(update={"views": views})
         loader = make_loader(self.dataset, views, self.runtime.device, recipe.data.workers)
         return replace(self, recipe=recipe, loader=loader)
-
-
-def changed(options: Section, without: set[str] | None = None) -> dict[str, Any]:
-    """The options that are not at their default: what is said about a network does not change when a later version
-    has one option more."""
-    return options.model_dump(mode="json", exclude=without, exclude_defaults=True)
 
 
 def load_refinery(name: str, path: Path, unseen_fold: int | None = None) -> Refinery:

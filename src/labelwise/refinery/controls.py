@@ -1,62 +1,65 @@
-"""The controls that make a gain honest: what the given labels reach when they get the same care."""
+"""The controls that make a gain honest: networks that learn from the given labels with the same care.
+
+Nothing here needs torch, so that controls can be checked before torch is loaded.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from labelwise.config import ModelConfig, TrainConfig, merge_train
-from labelwise.refinery.context import NetworkSpec, TrainingContext, changed
-from labelwise.refinery.network import train_network
-from labelwise.runs import METRICS, fingerprint, read_lines
+from labelwise.config import Recipe, TrainConfig, merge_train
+from labelwise.refinery.generations import Generation, NetworkSpec, generations_of
+from labelwise.runs import fingerprint
+from labelwise.settings import changed
 
 
-def early_stop(context: TrainingContext, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
-    """Given labels, whole schedules of several lengths, in each the best epoch: the best of all on select.
+def early_stop_networks(recipe: Recipe, generation: Generation) -> list[NetworkSpec]:
+    """The network of ``generation`` on given labels, with whole schedules of several lengths.
 
-    Lengths are ``baselines.early_stop_epochs``, or train.epochs and its half, quarter and eighth. ``to_the_end`` is the
-    last record of the longest: what would have become of the network without stopping.
+    Lengths are ``baselines.early_stop_epochs``, or train.epochs and its half, quarter and eighth.
     """
-    lengths = context.recipe.baselines.early_stop_epochs
+    model, train = generation.model, generation.train
+    lengths = recipe.baselines.early_stop_epochs
     lengths = lengths or tuple(sorted({max(1, train.epochs // divisor) for divisor in (1, 2, 4, 8)}))
     # In a chain of several networks both the first and the last may be stopped early.
-    short_hash = fingerprint([changed(one) for one in (model, shortened(train, 1), context.recipe.views)])[:6]
-    suffix = f"-{model.name.replace('/', '_')}-{short_hash}" if context.recipe.chain.networks else ""
-    networks = [NetworkSpec(f"given-{n}-epochs{suffix}", "candidate", model, shortened(train, n)) for n in lengths]
-    best = _best(context, [train_network(context, network) for network in networks], "early-stop")
-    longest = max(networks, key=lambda network: network.train.epochs)
-    return best | {"to_the_end": read_lines(context.folder / longest.name / METRICS)[-1]}
+    kind = fingerprint([changed(one) for one in (model, shortened(train, 1), generation.views)])[:6]
+    suffix = f"-{model.name.replace('/', '_')}-{kind}" if recipe.chain.networks else ""
+    return [_candidate(f"given-{n}-epochs{suffix}", generation, shortened(train, n)) for n in lengths]
 
 
-def smoothing(context: TrainingContext, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
-    """Label smoothing of several strengths, in each the best epoch: the best of all on select."""
-    networks = []
-    for strength in context.recipe.baselines.smoothing:
-        smoothed = merge_train(train, {"label_smoothing": strength, "taxonomy": None, "keep": "best"})
-        networks.append(NetworkSpec(f"smoothing-{strength:g}", "candidate", model, smoothed))
-    return _best(context, [train_network(context, network) for network in networks], "smoothing")
+def smoothing_networks(recipe: Recipe, generation: Generation) -> list[NetworkSpec]:
+    """The network of ``generation`` on given labels, smoothed with several strengths."""
+    changes = {"taxonomy": None, "keep": "best"}
+    return [
+        _candidate(
+            f"smoothing-{strength:g}",
+            generation,
+            merge_train(generation.train, changes | {"label_smoothing": strength}),
+        )
+        for strength in recipe.baselines.smoothing
+    ]
 
 
-def long(context: TrainingContext, model: ModelConfig, train: TrainConfig, epochs: int) -> dict[str, Any]:
-    """Given labels for as many epochs as the whole chain took; a chain that is extended gets a longer one beside it."""
-    network = NetworkSpec(f"long-{epochs}-epochs", "candidate", model, _with_epochs(train, epochs, {}))
-    return train_network(context, network) | {"name": "long", "role": "control"}
+def long_network(generation: Generation, epochs: int) -> NetworkSpec:
+    """The network of ``generation`` on given labels, trained for ``epochs``."""
+    return _candidate(f"long-{epochs}-epochs", generation, _with_epochs(generation.train, epochs, {}))
 
 
-def _best(context: TrainingContext, candidates: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The candidate that is best on select, under its role's name. Its seconds are those of all candidates."""
-    if any("select" not in row for row in candidates):
-        best = candidates[-1]
-    else:
-        best = max(candidates, key=lambda row: _rank(row["select"], context.problem.metric))
-    seconds = round(sum(row["seconds"] for row in candidates), 3)
-    return best | {"name": name, "role": "control", "seconds": seconds, "chosen": best["name"]}
+def control_networks(recipe: Recipe) -> list[NetworkSpec]:
+    """Every network that the controls of ``recipe`` may train."""
+    generations, kinds = generations_of(recipe), recipe.baselines.kinds
+    found: list[NetworkSpec] = []
+    if "long" in kinds:
+        found.append(long_network(generations[-1], sum(generation.train.epochs for generation in generations)))
+    if "early_stop" in kinds:
+        found += early_stop_networks(recipe, generations[-1])
+    if "smoothing" in kinds:
+        found += smoothing_networks(recipe, generations[-1])
+    return found
 
 
-def _rank(select: dict[str, Any], metric: str) -> tuple[float, float]:
-    """Higher is better; a score that is not defined, such as the AP of a split without positives, is the lowest."""
-    score, nll = select[metric], select["nll"]
-    return -math.inf if score is None else score, -math.inf if nll is None else -nll
+def _candidate(name: str, generation: Generation, train: TrainConfig) -> NetworkSpec:
+    return NetworkSpec(name, "candidate", generation.model, train, views=generation.views)
 
 
 def shortened(train: TrainConfig, epochs: int) -> TrainConfig:

@@ -1,10 +1,17 @@
-"""What each generation of a chain is: the recipe, and what ``chain.networks`` says of it."""
+"""What a chain trains: its generations, and the networks of each, in the order in which they are trained.
+
+Nothing here needs torch, so that a chain can be checked before torch is loaded.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from labelwise.config import (
+    ChainConfig,
+    LabelsConfig,
     ModelConfig,
     Recipe,
     RefinedLabelsConfig,
@@ -14,6 +21,43 @@ from labelwise.config import (
     merge_train,
     merge_views,
 )
+
+
+@dataclass(frozen=True)
+class Refinery:
+    """A refinery: a finished network of this run, or a checkpoint from outside. ``unseen_fold`` is the fold of the
+    samples that it was trained without, if any."""
+
+    name: str
+    path: Path
+    weights_hash: str
+    unseen_fold: int | None = None
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network to be trained. ``refineries`` label its views; without any, the given labels do.
+
+    ``refined_labels`` says what becomes of the refineries' answers (single-label data). ``labels`` says what becomes of
+    unknown labels (multi-label data), and ``views`` which views it trains on; None: what the recipe says. It begins
+    with the weights of ``start_from``. It does not see the samples of ``without_fold``. ``stream`` names the randomness
+    of weights, order and views; networks that share it differ by their labels alone. ``prior`` is the network whose
+    mean prediction the loss ``csl`` reads.
+    """
+
+    name: str
+    role: str
+    model: ModelConfig
+    train: TrainConfig
+    generation: int | None = None
+    refineries: tuple[Refinery, ...] = ()
+    labels: LabelsConfig | None = None
+    stream: str | None = None
+    refined_labels: RefinedLabelsConfig = field(default_factory=RefinedLabelsConfig)
+    start_from: Refinery | None = None
+    without_fold: int | None = None
+    views: ViewConfig | None = None
+    prior: Refinery | None = None
 
 
 @dataclass(frozen=True)
@@ -48,14 +92,97 @@ def generation_of(recipe: Recipe, number: int) -> Generation:
     )
 
 
+def generations_of(recipe: Recipe) -> list[Generation]:
+    """All generations of the chain."""
+    return [generation_of(recipe, number) for number in range(1, recipe.chain.generations + 1)]
+
+
+def walk_chain(
+    recipe: Recipe, outside: tuple[Refinery, ...], learn: Callable[[NetworkSpec], Refinery]
+) -> Iterator[Generation]:
+    """Call ``learn`` for every network of the chain in turn; yield every generation when its networks are there.
+
+    Parameters
+    ----------
+    outside : refineries that label generation 1; without any, the given labels do
+    learn : trains a network, and returns it as a refinery of later ones
+    """
+    chain, with_members = recipe.chain, generations_with_members(recipe)
+    labelling = [outside]  # by number of a generation, who labels by its name: its members, or its fold networks
+    trained: list[tuple[Refinery, ...]] = []  # of every generation its network, and its members where they are needed
+    for generation in generations_of(recipe):
+        starts = () if generation.start_from is None else trained[generation.start_from - 1]
+        network = NetworkSpec(
+            f"generation-{generation.number}",
+            "generation",
+            generation.model,
+            generation.train,
+            generation.number,
+            labelling[generation.labelled_by],
+            refined_labels=generation.refined_labels,
+            views=generation.views,
+        )
+        own = learn(replace(network, start_from=starts[0] if starts else None))
+        members = _members(chain, network, starts) if generation.number in with_members else []
+        others = tuple(learn(member) for member in members)
+        trained.append((own, *others))
+        labelling.append(others if chain.folds > 1 else trained[-1])
+        yield generation
+
+
+def chain_networks(recipe: Recipe) -> list[NetworkSpec]:
+    """Every network of the chain, before any is trained: their refineries have names alone."""
+    found: list[NetworkSpec] = []
+
+    def learn(network: NetworkSpec) -> Refinery:
+        found.append(network)
+        return Refinery(network.name, Path(), "", network.without_fold)
+
+    outside = tuple(Refinery(source, Path(), "") for source in recipe.chain.refinery)
+    for _ in walk_chain(recipe, outside, learn):
+        pass
+    return found
+
+
+def generations_with_members(recipe: Recipe) -> set[int]:
+    """Generations whose members or fold networks are trained: those that label a later generation, and those that such
+    networks of a later one start from."""
+    found: set[int] = set()
+    for generation in reversed(generations_of(recipe)):  # those that need a generation's members come after it
+        if generation.number in found and generation.start_from is not None:
+            found.add(generation.start_from)
+        found.add(generation.labelled_by)
+    return found
+
+
+def _members(chain: ChainConfig, network: NetworkSpec, starts: tuple[Refinery, ...]) -> list[NetworkSpec]:
+    """What is trained beside the network of a generation so that several label a later one.
+
+    Each starts from the one of its number, so that a fold network has still not seen its fold.
+    """
+    if chain.folds > 1:
+        names = [f"{network.name}-fold-{fold + 1}" for fold in range(chain.folds)]
+        networks = [replace(network, name=name, without_fold=fold) for fold, name in enumerate(names)]
+    else:
+        networks = [replace(network, name=f"{network.name}-member-{number}") for number in range(2, chain.members + 1)]
+    own = starts[1:] or [None] * len(networks)
+    return [replace(member, role="member", start_from=start) for member, start in zip(networks, own, strict=True)]
+
+
+def only_unseen(recipe: Recipe, network: NetworkSpec) -> bool:
+    """Whether each sample of ``network`` is labelled by the one refinery that has not seen it."""
+    folded = bool(network.refineries) and all(one.unseen_fold is not None for one in network.refineries)
+    return folded and recipe.chain.fold_labels == "unseen"
+
+
 def without_chain(recipe: Recipe) -> Recipe:
     """The recipe of one network that learns from the given labels, for its whole schedule."""
-    alone = {"generations": 1, "refinery": (), "first": "full"}
+    alone = {"generations": 1, "networks": recipe.chain.networks[:1], "refinery": (), "first": "full"}
     return recipe.model_copy(update={"chain": recipe.chain.model_copy(update=alone)})
 
 
 def chooses(recipe: Recipe) -> bool:
     """Whether anything of the chain is chosen on select."""
     chain = recipe.chain
-    generations = [generation_of(recipe, number) for number in range(1, chain.generations + 1)]
-    return chain.first != "full" or chain.min_gain is not None or any(one.train.keep != "last" for one in generations)
+    kept = {generation.train.keep for generation in generations_of(recipe)}
+    return chain.first != "full" or chain.min_gain is not None or kept != {"last"}

@@ -1,4 +1,4 @@
-"""The refinery as a labeller: a frozen network says what each crop shows (arXiv 1805.02641)."""
+"""The refinery as a labeller: a frozen network says what each view shows (arXiv 1805.02641)."""
 
 from __future__ import annotations
 
@@ -12,22 +12,41 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from labelwise.data.loaders import Batch
-from labelwise.errors import ModelError
+from labelwise.errors import DataError, ModelError
 from labelwise.models.checkpoint import weights_hash
-from labelwise.models.classifier import Classifier, class_order
+from labelwise.models.classifier import Classifier, as_classifier, class_order
+from labelwise.models.head import logits_of
+
+RANGE_TOLERANCE = 0.02
+"""How far outside [0, 1] pixels may lie: resampling with bicubic overshoots, and bfloat16 rounds."""
 
 
 class FrozenNetwork(nn.Module):
     """A classifier that stays in eval mode whatever is called on it, and has nothing to train.
 
     The official code leaves its refinery in train mode, so that a crop's label depends on the rest of the batch and
-    the refinery's statistics drift; here neither can happen. ``batch_statistics`` brings the first of the two back, for
-    comparison: batch norms take the mean and variance of the batch.
+    the refinery's statistics drift. Here neither can happen.
+
+    Parameters
+    ----------
+    model : the network; it is frozen in place
+    name : what it is called in tables and messages; default: its own name
+    autocast : makes the context of mixed precision, such as ``accelerator.autocast``
+    batch_statistics : batch norms take the mean and variance of the batch, as in the official code, for comparison
     """
 
-    def __init__(self, model: Classifier, batch_statistics: bool = False) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        name: str | None = None,
+        *,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        batch_statistics: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model.requires_grad_(False)
+        self.name = name or model.name
+        self.autocast, self.batch_statistics = autocast, batch_statistics
         self.eval()
         if batch_statistics:
             for module in model.modules():
@@ -41,88 +60,174 @@ class FrozenNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K), float32."""
-        return self.model(x).float()
-
-
-def softmax(logits: Tensor) -> Tensor:
-    """Probabilities (B, K) of classes of which a sample has one."""
-    return torch.softmax(logits, dim=1)
+        return logits_of(self.model(x)).float()
 
 
 class RefineryLabels:
-    """Soft, dynamic labels: what the frozen network makes of exactly this crop, temperature 1, no ground truth.
+    """Soft labels of views: what the frozen network makes of exactly these pixels, without any given label.
+
+    The label of a view is the network's probability for each class; of several networks, their mean. It has no graph,
+    so ``torch.nn.functional.cross_entropy(student(images), labels(images))`` trains the student alone.
 
     Parameters
     ----------
-    models : one refinery, or several whose mean probability is the label
-    classes : of the data; a refinery with the same classes in another order is re-ordered
-    names : what the refineries are called in tables
-    device : where they run
-    autocast : makes the context of mixed precision, such as ``accelerator.autocast``
-    probability : from logits (B, K) to labels: :func:`softmax`, or ``torch.sigmoid`` for multi-label data
-    unseen : (N,) by row of the data set the number of the one refinery that answers for it, which has not seen it; None
-        lets all of them answer for all
-    batch_statistics : see :class:`FrozenNetwork`
+    models : one refinery or several: networks of labelwise, timm, torchvision or your own that give logits (B, K). They
+        are frozen in place and stay in eval mode
+    classes : names of the K classes in the order of the labels, or K. A refinery of labelwise with the same names in
+        another order is re-ordered. Default: those of the first refinery, which must then be a network of labelwise
+    mean, std : what a network that is not labelwise's wants its pixels in [0, 1] normalised with, per channel.
+        Default: what the ``pretrained_cfg`` of a timm model says
+    size : side in px of the images that such a network takes. Default: any size
+    normalised : (mean, std) that the images of your loop were normalised with, per channel. Default: they are raw
+        pixels, uint8 in 0..255 or floats in [0, 1]
+    multi_label : the classes are separate questions: probabilities are sigmoids
+    unseen : (N,) by row of the data set the number of the one refinery that has not seen the sample, and labels it.
+        Default: all refineries label all samples
 
     Raises
     ------
     ModelError
-        If a refinery has other classes.
+        If a refinery has other classes, or does not say how its input is normalised.
+
+    Examples
+    --------
+    >>> import torch
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2))
+    >>> labels = RefineryLabels(net, ("cat", "dog"), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    >>> labels(torch.rand(4, 3, 8, 8)).shape
+    torch.Size([4, 2])
     """
 
     def __init__(
         self,
-        models: Sequence[Classifier],
-        classes: tuple[str, ...],
-        names: Sequence[str],
-        device: torch.device,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
-        probability: Callable[[Tensor], Tensor] = softmax,
+        models: nn.Module | Sequence[nn.Module],
+        classes: Sequence[str] | int | None = None,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        size: int | None = None,
+        normalised: tuple[Sequence[float], Sequence[float]] | None = None,
+        multi_label: bool = False,
         unseen: NDArray[np.int64] | None = None,
-        batch_statistics: bool = False,
     ) -> None:
-        self._orders = [class_order(m, classes, n) for m, n in zip(models, names, strict=True)]
-        self._refineries = [FrozenNetwork(m, batch_statistics).to(device) for m in models]
-        self._unseen, self.batch_statistics = unseen, batch_statistics
-        self._names = tuple(names)
-        self._device, self._autocast, self._probability = device, autocast, probability
-        self.sizes = tuple(sorted({m.spec.size for m in models}))
+        given = [models] if isinstance(models, nn.Module) else list(models)
+        networks = [model.model if isinstance(model, FrozenNetwork) else model for model in given]
+        names = _class_names(networks, classes)
+        self._refineries: list[FrozenNetwork] = []
+        for model in given:
+            if isinstance(model, FrozenNetwork):
+                self._refineries.append(model)
+            else:
+                self._refineries.append(FrozenNetwork(as_classifier(model, names, mean, std, size)))
+        any_names = isinstance(classes, int)
+        self._orders = [None if any_names else class_order(one.model, names, one.name) for one in self._refineries]
+        self._classes, self._size, self._unseen, self._multi_label = len(names), size, unseen, multi_label
+        self._normalised = None if normalised is None else [torch.tensor(v).view(1, -1, 1, 1) for v in normalised]
+        self.batch_statistics = any(one.batch_statistics for one in self._refineries)
+        self.sizes = tuple(sorted({one.model.spec.size for one in self._refineries}))
         self._before = self.hashes()
 
     @torch.no_grad()
-    def __call__(self, batch: Batch) -> Tensor:
-        """(B, K) float32: the mean probability of the refineries on this batch's views, or that of the unseen one."""
-        return self.answer(batch)
+    def __call__(self, views: Batch | Tensor) -> Tensor:
+        """Labels (B, K) float32 of B views.
+
+        Parameters
+        ----------
+        views : images (B, C, H, W) as the constructor says, embeddings (B, D), or a batch of labelwise's loaders
+
+        Raises
+        ------
+        DataError
+            If the images are not what the constructor says: out of range, NaN, of another dtype or shape.
+        ModelError
+            If a refinery cannot take them, or answers with NaN or with another number of classes.
+        """
+        if isinstance(views, Batch):
+            return self.answer(views)
+        if self._unseen is not None:
+            raise ModelError("RefineryLabels: unseen needs to know the samples; call it with a Batch")
+        total = torch.zeros(())
+        for number, refinery in enumerate(self._refineries):
+            q = self._probability(number, self._checked(views, refinery.model))
+            total = total.to(q.device) + q
+        if not torch.isfinite(total).all():
+            raise ModelError(f"refinery {self.names} answers with NaN; are its weights the right ones?")
+        return total / len(self._refineries)
 
     def answer(self, batch: Batch) -> Tensor:
-        """The same with the graph back to the batch's views, along which jitter moves them."""
+        """The labels of a batch with the graph back to its views, along which jitter moves them."""
+        views = [batch.inputs[refinery.model.spec.size] for refinery in self._refineries]
         if self._unseen is None:
-            total = torch.zeros((), device=self._device)
-            for number in range(len(self._refineries)):
-                total = total + self._ask(number, batch.inputs)
+            total = torch.zeros((), device=views[0].device)
+            for number, x in enumerate(views):
+                total = total + self._probability(number, x)
             return total / len(self._refineries)
-        asked = self._unseen[batch.rows]
+        unseen = self._unseen[batch.rows]
         parts, places = [], []
-        for number in np.unique(asked):
-            place = torch.from_numpy(np.flatnonzero(asked == number)).to(self._device)
+        for number in np.unique(unseen):
+            place = torch.from_numpy(np.flatnonzero(unseen == number)).to(views[0].device)
             places.append(place)
-            parts.append(self._ask(int(number), {size: x[place] for size, x in batch.inputs.items()}))
+            parts.append(self._probability(int(number), views[number][place]))
         return torch.cat(parts)[torch.argsort(torch.cat(places))]
 
-    def _ask(self, number: int, inputs: dict[int, Tensor]) -> Tensor:
+    def _probability(self, number: int, x: Tensor) -> Tensor:
         refinery, order = self._refineries[number], self._orders[number]
-        with self._autocast():
-            q = self._probability(refinery(inputs[refinery.model.spec.size]))
+        with refinery.autocast():
+            try:
+                logits = refinery(x)
+            except (RuntimeError, ValueError, AssertionError, IndexError) as error:
+                reason = " ".join(str(error).split())[:160]
+                raise ModelError(f"refinery {refinery.name} cannot take {tuple(x.shape)} inputs: {reason}") from error
+            if logits.ndim != 2 or logits.shape[1] != self._classes:
+                raise ModelError(
+                    f"refinery {refinery.name} gives logits {tuple(logits.shape)}, expected {self._classes} classes"
+                )
+            q = torch.sigmoid(logits) if self._multi_label else torch.softmax(logits, dim=1)
         return q if order is None else q[:, order.to(q.device)]
+
+    def _checked(self, images: Tensor, model: Classifier) -> Tensor:
+        """The images as raw pixels in [0, 1] on the device of ``model``, or the embeddings."""
+        spec = model.spec
+        if spec.kind == "features":
+            if images.ndim != 2 or images.shape[1] != spec.size:
+                raise DataError(f"{model.name} takes embeddings (B, {spec.size}), got {tuple(images.shape)}")
+            return images.to(model.mean.device)
+        if images.ndim != 4 or images.shape[1] not in (spec.channels, 1):
+            raise DataError(f"{model.name} takes images (B, {spec.channels}, H, W), got {tuple(images.shape)}")
+        if self._size is not None and tuple(images.shape[2:]) != (self._size, self._size):
+            raise DataError(f"{model.name} takes images of {self._size} px, got {tuple(images.shape[2:])}; resize them")
+        images = images.to(model.mean.device)
+        if self._normalised is not None:
+            mean, std = (values.to(images.device) for values in self._normalised)
+            if not images.is_floating_point() or len(mean.flatten()) not in (1, images.shape[1]):
+                raise DataError(
+                    f"normalised images must be floats of {len(mean.flatten())} channels, as the given mean says; got"
+                    f" {images.dtype} of {images.shape[1]} channels"
+                )
+            images = images.float() * std + mean
+        elif images.dtype == torch.uint8:
+            return images.float() / 255
+        elif not images.is_floating_point():
+            raise DataError(f"raw pixels must be uint8 in 0..255 or floats in [0, 1], got {images.dtype}")
+        low, high = torch.aminmax(images)
+        if not (low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):  # NaN fails both
+            what = "raw pixels" if self._normalised is None else "the images, with their normalisation undone,"
+            raise DataError(
+                f"{what} must lie in [0, 1], these lie in [{low:.3g}, {high:.3g}]; pass raw pixels, or normalised="
+                "(mean, std) with what the images were normalised with"
+            )
+        return images.clamp(0, 1)
 
     @property
     def names(self) -> str:
         """Who labels, for tables."""
-        if len(self._names) == 1:
-            return self._names[0]
-        return f"{'mean' if self._unseen is None else 'the unseen one'} of {', '.join(self._names)}"
+        names = [refinery.name for refinery in self._refineries]
+        if len(names) == 1:
+            return names[0]
+        return f"{'mean' if self._unseen is None else 'the unseen one'} of {', '.join(names)}"
 
     def describe(self) -> str:
+        """What the labels are called, for tables."""
         return f"refinery soft dynamic ({self.names})"
 
     def hashes(self) -> tuple[str, ...]:
@@ -137,6 +242,19 @@ class RefineryLabels:
         ModelError
             If it has; the labels of this generation were then not those of one refinery.
         """
-        for name, before, after in zip(self._names, self._before, self.hashes(), strict=True):
+        for refinery, before, after in zip(self._refineries, self._before, self.hashes(), strict=True):
             if before != after:
-                raise ModelError(f"refinery {name} changed while it labelled (hash {before} became {after})")
+                raise ModelError(f"refinery {refinery.name} changed while it labelled (hash {before} became {after})")
+
+
+def _class_names(networks: Sequence[nn.Module], classes: Sequence[str] | int | None) -> tuple[str, ...]:
+    if not networks:
+        raise ModelError("RefineryLabels: give at least one network")
+    if classes is None:
+        if not isinstance(networks[0], Classifier):
+            raise ModelError(
+                f"RefineryLabels: {type(networks[0]).__name__} does not name its classes; give classes, as names or as"
+                " their number"
+            )
+        return networks[0].classes
+    return tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)

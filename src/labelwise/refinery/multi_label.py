@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,24 +13,19 @@ from torch import Tensor
 from labelwise.config import LabelsConfig, PseudoConfig
 from labelwise.data.counter_rng import derive_seed
 from labelwise.data.dataset import Dataset
-from labelwise.errors import ConfigError
 from labelwise.labels import strategies
 from labelwise.labels.table import INFERRED, UNKNOWN, LabelTable
+from labelwise.losses.binary import BinaryLoss, make_loss
 from labelwise.losses.partial import most_confident
 from labelwise.metrics.calibration import binary_calibration_error
 from labelwise.metrics.multilabel import hard_labels, probabilities
+from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.context import (
-    SCORE_VIEW,
-    LearningPlan,
-    NetworkSpec,
-    Scores,
-    TrainingContext,
-    changed,
-    fit_sample,
-)
-from labelwise.refinery.partial_loss import make_partial_loss
-from labelwise.refinery.refined_labels import centre_answers, fold_lineage, refinery_labels
+from labelwise.refinery.checks import check_learning
+from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample
+from labelwise.refinery.generations import NetworkSpec, Refinery
+from labelwise.refinery.labellers import RefineryLabels
+from labelwise.settings import changed
 from labelwise.training.evaluate import predict_logits
 from labelwise.training.multilabel import (
     MultiLabelTask,
@@ -40,6 +34,14 @@ from labelwise.training.multilabel import (
     rank_known,
     ranking_scores,
     scores_of,
+)
+from labelwise.training.partial_losses import (
+    LargeLoss,
+    PartialLoss,
+    PermanentCorrection,
+    PlainLoss,
+    SelectiveLoss,
+    SelfPacedLoss,
 )
 
 
@@ -52,30 +54,52 @@ class MultiLabel:
 
     metric = "map"
 
-    def plan(
-        self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery_models: Sequence[Classifier]
-    ) -> LearningPlan:
-        if network.train.balance != "none":
-            raise ConfigError(f"train.balance {network.train.balance}: not for multi-label data; leave it out")
-        if network.refined_labels is not None and changed(network.refined_labels):
-            raise ConfigError("chain.refined: for one class per sample; multi-label data have chain.unknown")
+    def prior_network(self, context: TrainingContext, network: NetworkSpec) -> NetworkSpec | None:
+        """Of a network that learns by ``csl``: the same network, trained on given labels alone."""
         options = network.labels or context.recipe.labels
+        if network.refineries or options.scheme != "csl":
+            return None
+        given = options.model_copy(update={"scheme": "plain", "unknown": "ignore", "loss": "bce"})
+        return NetworkSpec(
+            f"{network.name}-prior",
+            "candidate",
+            network.model,
+            network.train,
+            labels=given,
+            without_fold=network.without_fold,
+            views=network.views,
+        )
+
+    def plan(
+        self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery: RefineryLabels | None
+    ) -> LearningPlan:
+        check_learning(context.recipe, context.dataset, network)
+        options, smoothing = network.labels or context.recipe.labels, network.train.label_smoothing
         table, unknown = self._decided(context, options)
-        if refinery_models:
-            return self._refined(context, network, model, refinery_models, table, unknown)
-        seed = derive_seed(context.seed, "unknown labels")
-        table = strategies.unknown(table, options.unknown, seed, context.dataset.keys)
-        partial_loss = make_partial_loss(context, network, options)
+        pseudo_labeller, labels = None, described(options, smoothing)
+        if refinery is None:
+            seed = derive_seed(context.seed, "unknown labels")
+            table = strategies.unknown(table, options.unknown, seed, context.dataset.keys)
+            partial_loss = _partial_loss(context, network, options)
+        else:
+            partial_loss = PlainLoss(_loss(options))  # refined labels are no assumption to be doubted
+            pseudo, share = context.recipe.chain.unknown, _share(context, network)
+            if pseudo.view == "each":
+                pseudo_labeller = PseudoLabeller(refinery, pseudo)
+            else:
+                table = fill_in(table, unknown, context.centre_answers(refinery), pseudo, share)
+            labels = refined_in_words(pseudo, share, refinery.names)
         task = MultiLabelTask(
             table,
             context.dataset.rows("fit"),
             model.spec.size,
             context.runtime.device,
             partial_loss=partial_loss,
+            pseudo_labeller=pseudo_labeller,
             unknown=unknown,
-            smoothing=network.train.label_smoothing,
+            smoothing=smoothing,
         )
-        return LearningPlan(task, described(options, network.train.label_smoothing))
+        return LearningPlan(task, labels, assert_unchanged=refinery.assert_unchanged if refinery else lambda: None)
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         options = changed(network.labels or context.recipe.labels)
@@ -83,7 +107,7 @@ class MultiLabel:
             share = _share(context, network)  # those of other rounds do not count
             options |= {"refined": changed(context.recipe.chain.unknown, {"share"})}
             options |= {} if share is None else {"share": share}
-        return {"labels": options} | fold_lineage(context, network)
+        return {"labels": options}
 
     def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
         return ranking_scores(logits, _table(dataset).take(rows))
@@ -130,39 +154,6 @@ class MultiLabel:
         seed = derive_seed(context.seed, "uncertain labels")
         table = strategies.uncertain(_table(context.dataset), options.uncertain, seed, context.dataset.keys)
         return table, table.source == UNKNOWN
-
-    def _refined(
-        self,
-        context: TrainingContext,
-        network: NetworkSpec,
-        model: Classifier,
-        refinery_models: Sequence[Classifier],
-        table: LabelTable,
-        unknown: NDArray[np.bool_],
-    ) -> LearningPlan:
-        options, runtime, dataset = context.recipe.chain.unknown, context.runtime, context.dataset
-        refinery = refinery_labels(context, network, refinery_models, torch.sigmoid)
-        refined, share = None, _share(context, network)
-        if options.view == "each":
-            refined = PseudoLabeller(refinery, options)
-        else:
-            table = fill_in(table, unknown, centre_answers(context, refinery), options, share)
-        # The loss alone: refined labels are no assumption to be doubted.
-        partial_loss = make_partial_loss(context, network, _plain(network.labels or context.recipe.labels))
-        task = MultiLabelTask(
-            table,
-            dataset.rows("fit"),
-            model.spec.size,
-            runtime.device,
-            partial_loss=partial_loss,
-            refined=refined,
-            unknown=unknown,
-            smoothing=network.train.label_smoothing,
-        )
-        view = "dynamic" if options.view == "each" else "static"
-        surest = "" if share is None else f", surest {100 * share:g}%"
-        label = f"refinery {options.kind} {view}{surest} ({refinery.names})"
-        return LearningPlan(task, label, check=refinery.assert_unchanged)
 
 
 def fill_in(
@@ -216,9 +207,50 @@ def _share(context: TrainingContext, network: NetworkSpec) -> float | None:
     return chain.unknown.share_in(generation if chain.refinery else generation - 1)
 
 
-def _plain(options: LabelsConfig) -> LabelsConfig:
-    """The loss alone: refined labels are no assumption to be doubted."""
-    return options.model_copy(update={"scheme": "plain"})
+def refined_in_words(options: PseudoConfig, share: float | None, names: str) -> str:
+    """What a network with a refinery learns from, for tables."""
+    view = "dynamic" if options.view == "each" else "static"
+    surest = "" if share is None else f", surest {100 * share:g}%"
+    return f"refinery {options.kind} {view}{surest} ({names})"
+
+
+def _partial_loss(context: TrainingContext, network: NetworkSpec, options: LabelsConfig) -> PartialLoss:
+    """The loss that ``options`` name, for labels that were assumed."""
+    loss = _loss(options)
+    match options.scheme:
+        case "plain":
+            return PlainLoss(loss)
+        case "csl":
+            prior = _mean_prediction(context, network.prior)
+            return SelectiveLoss(prior, loss, options.top, options.prior, options.gamma_unknown, options.margin)
+        case "ll-r":
+            return LargeLoss("reject", options.rate, loss)
+        case "ll-ct":
+            return LargeLoss("correct", options.rate, loss)
+        case "ll-cp":
+            size = len(context.dataset), context.dataset.num_classes
+            return PermanentCorrection(*size, rate=options.rate, loss=loss, device=context.runtime.device)
+        case "splc":
+            return SelfPacedLoss(options.threshold)
+
+
+def _loss(options: LabelsConfig) -> BinaryLoss:
+    return make_loss(
+        options.loss,
+        gamma=options.gamma,
+        gamma_negative=options.gamma_negative,
+        gamma_positive=options.gamma_positive,
+        margin=options.margin,
+    )
+
+
+def _mean_prediction(context: TrainingContext, prior: Refinery | None) -> Tensor:
+    """(C,) mean prediction of the finished network ``prior`` on the fit samples."""
+    assert prior is not None, "the network of prior_network is trained before one that learns by csl"
+    model, _ = checkpoint.load(prior.path)
+    rows = context.dataset.rows("fit")
+    logits = predict_logits(model.to(context.runtime.device), context.loader, rows, context.runtime)
+    return torch.sigmoid(logits).mean(0).to(context.runtime.device)
 
 
 def _table(dataset: Dataset) -> LabelTable:

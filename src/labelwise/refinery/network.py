@@ -7,6 +7,8 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +16,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labelwise.config import ModelConfig
 from labelwise.data.counter_rng import derive_seed
-from labelwise.errors import ModelError, RunError
+from labelwise.data.sampling import check_batch_size
+from labelwise.errors import ConfigError, ModelError, RunError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, check_input
 from labelwise.models.head import evaluating, probe
 from labelwise.progress import Progress
-from labelwise.refinery.context import PREDICTIONS, LearningPlan, NetworkSpec, TrainingContext, changed
+from labelwise.refinery.context import PREDICTIONS, LearningPlan, TrainingContext, load_refinery
+from labelwise.refinery.generations import NetworkSpec, only_unseen
+from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
+from labelwise.refinery.pretrained import check_refinery
 from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, finite, read_json, write_json
+from labelwise.settings import changed
 from labelwise.textfile import read_text
 from labelwise.training.evaluate import predict_logits
 from labelwise.training.fit import FitInput, FitResult, fit
@@ -109,6 +117,8 @@ def _lineage(context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         more["normalisation"] = [context.input_spec.channels, *context.input_spec.mean, *context.input_spec.std]
     if network.without_fold is not None:
         more |= {"folds": context.recipe.chain.folds, "without": network.without_fold}
+    if only_unseen(context.recipe, network):
+        more["unseen"] = context.recipe.chain.folds
     return {
         "node": {
             "name": network.stream or network.name,
@@ -126,18 +136,13 @@ def _lineage(context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
 
 def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage_hash: str) -> dict[str, Any]:
     dataset, runtime = context.dataset, context.runtime
+    network = with_prior(context, network)
     seed = derive_seed(context.seed, network.stream or network.name)
     torch.manual_seed(derive_seed(seed, "weights"))
-    model = zoo.build(network.model, dataset.classes, context.input_spec)
-    if network.start_from is None:
-        checkpoint.initialise(model, network.model.init, network.model.init_by_order)
-    else:
-        checkpoint.initialise(model, str(network.start_from.path))
-    _try_once(model)
-    rows = dataset.rows("fit")
-    if network.without_fold is not None:
-        rows = rows[context.folds[rows] != network.without_fold]
-    plan = context.problem.plan(context, network, model, _load_refineries(context, network))
+    model = build_model(context, network.model)
+    initialise(model, network)
+    rows = context.fit_rows(network)
+    plan = context.problem.plan(context, network, model, refinery_labels(context, network))
     select_rows = dataset.rows("select")
 
     def select(candidate: Classifier) -> dict[str, float]:
@@ -156,7 +161,7 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
             select=select if len(select_rows) else None,
             progress=progress,
         )
-    plan.check()
+    plan.assert_unchanged()
     row = _row(context, network, model, plan.labels, result, folder)
     if runtime.is_main:
         card = {
@@ -173,9 +178,63 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
     return row
 
 
+def check_networks(context: TrainingContext, networks: Sequence[NetworkSpec]) -> None:
+    """Refuse networks that cannot be built for the data, and refineries from outside that cannot label them.
+
+    Nothing is trained or written. Each kind of network is built once, with its first weights where a file has them.
+
+    Raises
+    ------
+    LabelwiseError
+        With the option's key.
+    """
+    for source in context.recipe.chain.refinery:
+        check_refinery(source, context.dataset.classes, context.input_spec)
+    built: list[tuple[ModelConfig, tuple[str, ...], bool]] = []
+    for network in networks:
+        shard = context.runtime.shard
+        check_batch_size(len(context.fit_rows(network)), network.train.batch_size, shard)
+        options = network.labels or context.recipe.labels
+        if shard.world > 1 and options.scheme == "ll-cp" and not network.refineries:
+            raise ConfigError("labels.scheme ll-cp: remembers labels in one process; run it without torchrun")
+        kind = (network.model, network.train.only, network.start_from is None)
+        if kind in built:
+            continue
+        built.append(kind)
+        model = build_model(context, network.model)
+        if network.start_from is None:
+            initialise(model, network)
+        if network.train.only:
+            model.train_only(network.train.only)
+
+
+def with_prior(context: TrainingContext, network: NetworkSpec) -> NetworkSpec:
+    """``network`` with its prior, which is trained now if it is not finished; most have none."""
+    prior = context.problem.prior_network(context, network)
+    if prior is None:
+        return network
+    row = train_network(context, prior)
+    return replace(network, prior=load_refinery(row["name"], context.folder.parent / row["path"]))
+
+
+def initialise(model: Classifier, network: NetworkSpec) -> None:
+    """Give ``model`` the first weights of ``network``, where they are not random."""
+    if network.start_from is None:
+        checkpoint.initialise(model, network.model.init, network.model.init_by_order)
+    else:
+        checkpoint.initialise(model, str(network.start_from.path))
+
+
 @torch.no_grad()
-def _try_once(model: Classifier) -> None:
-    """A network that cannot take such images says so in one line, such as one whose pooling leaves nothing of 28 px."""
+def build_model(context: TrainingContext, config: ModelConfig) -> Classifier:
+    """The network of ``config`` for the classes and inputs of the data.
+
+    Raises
+    ------
+    ModelError
+        If there is no such network, or it cannot take such inputs, for example if its pooling leaves nothing of 28 px.
+    """
+    model = zoo.build(config, context.dataset.classes, context.input_spec)
     try:
         with evaluating(model):
             model(probe(model, model.spec))
@@ -184,17 +243,34 @@ def _try_once(model: Classifier) -> None:
         raise ModelError(
             f"model.name: {model.name} cannot take {model.spec.size} {what} ({' '.join(str(error).split())[:120]})"
         ) from None
+    return model
 
 
 def _of_rows(plan: LearningPlan, all_rows: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
     return None if plan.sample_weight is None else plan.sample_weight[np.isin(all_rows, rows)]
 
 
-def _load_refineries(context: TrainingContext, network: NetworkSpec) -> list[Classifier]:
-    models = [checkpoint.load(refinery.path)[0] for refinery in network.refineries]
-    for refinery, model in zip(network.refineries, models, strict=True):
+def refinery_labels(context: TrainingContext, network: NetworkSpec) -> RefineryLabels | None:
+    """The refineries of ``network`` as one labeller; None where the given labels are learnt."""
+    if not network.refineries:
+        return None
+    models = []
+    for refinery in network.refineries:
+        model, _ = checkpoint.load(refinery.path)
         check_input(f"refinery {refinery.name}", model.spec, context.input_spec)
-    return models
+        frozen = FrozenNetwork(
+            model.to(context.runtime.device),
+            refinery.name,
+            autocast=context.runtime.accelerator.autocast,
+            batch_statistics=network.refined_labels.norm == "batch",
+        )
+        models.append(frozen)
+    return RefineryLabels(
+        models,
+        context.dataset.classes,
+        multi_label=context.dataset.table is not None,
+        unseen=context.folds if only_unseen(context.recipe, network) else None,
+    )
 
 
 def _row(

@@ -7,43 +7,77 @@ from pathlib import Path
 from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models import checkpoint, zoo
-from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from labelwise.refinery.context import Refinery, load_refinery
-from labelwise.runs import read_json
+from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, InputSpec, check_input
+from labelwise.refinery.context import load_refinery
+from labelwise.refinery.generations import Refinery
 
-PRETRAINED_SIZE = 224
+PUBLISHED_INPUT = InputSpec("image", 224, 3, IMAGENET_MEAN, IMAGENET_STD)
+"""What published weights take, where they do not say it themselves."""
 
 
-def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Refinery:
-    """A checkpoint folder, or ``timm:NAME`` / ``torchvision:NAME`` whose outputs are the classes of the data in order.
+def check_refinery(source: str, classes: tuple[str, ...], data: InputSpec) -> None:
+    """Refuse a refinery that cannot label the data; weights that must be fetched are not fetched yet.
 
-    Pretrained weights are stored once under ``run/refineries`` so that every step of the run sees the same.
+    Parameters
+    ----------
+    source : a checkpoint folder, or ``timm:NAME`` / ``torchvision:NAME`` whose outputs are the classes in order
+    classes : of the data
+    data : what the data look like
 
     Raises
     ------
     ModelError
-        If it is missing, cannot be fetched, or has other classes.
+        If it is missing or damaged, or has other classes or takes other inputs than the data.
     """
-    library, _, name = source.partition(":")
-    if library not in ("timm", "torchvision"):
-        path = Path(source)
-        path = path if path.is_dir() else path.parent
-        if not (path / checkpoint.CARD).exists():
-            raise ModelError(f"chain.refinery: {source}: no checkpoint there ({checkpoint.CARD} is missing)")
-        known = tuple(read_json(path / checkpoint.CARD).get("classes", ()))
-        if set(known) != set(classes):
-            lacking = sorted(set(classes) - set(known)) or sorted(set(known) - set(classes))
-            raise ModelError(
-                f"chain.refinery: {source} has other classes than the data "
-                f"({len(known)} against {len(classes)}; for example {lacking[0]!r})"
-            )
-        return load_refinery(path.name, path)
-    folder = run / "refineries" / name.replace("/", "_")
-    if not (folder / checkpoint.CARD).exists():
-        habits = InputSpec("image", PRETRAINED_SIZE, 3, IMAGENET_MEAN, IMAGENET_STD)
-        network = name if library == "timm" else f"torchvision/{name}"
+    where = f"chain.refinery: {source}"
+    network = _published(source)
+    if network is not None:
+        check_input(where, PUBLISHED_INPUT, data)
         if (own := zoo.pretrained_classes(network)) != len(classes):
-            raise ModelError(f"chain.refinery: {source} has other classes than the data ({own} against {len(classes)})")
-        model = zoo.build(ModelConfig(name=network, init="pretrained"), classes, habits)
+            raise ModelError(f"{where} has other classes than the data ({own} against {len(classes)})")
+        return
+    model, _ = checkpoint.load(_folder(source))
+    if set(model.classes) != set(classes):
+        lacking = sorted(set(classes) - set(model.classes)) or sorted(set(model.classes) - set(classes))
+        raise ModelError(
+            f"{where} has other classes than the data "
+            f"({len(model.classes)} against {len(classes)}; for example {lacking[0]!r})"
+        )
+    check_input(where, model.spec, data)
+
+
+def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Refinery:
+    """The refinery of ``source``, see :func:`check_refinery`.
+
+    Published weights are stored once under ``run/refineries``, so that every network of the run sees the same.
+
+    Raises
+    ------
+    ModelError
+        If the weights cannot be fetched.
+    """
+    network = _published(source)
+    if network is None:
+        folder = _folder(source)
+        return load_refinery(folder.name, folder)
+    folder = run / "refineries" / network.removeprefix("torchvision/").replace("/", "_")
+    if not (folder / checkpoint.CARD).exists():
+        model = zoo.build(ModelConfig(name=network, init="pretrained"), classes, PUBLISHED_INPUT)
         checkpoint.save(folder, model, {"labels": "pretrained", "source": source})
     return load_refinery(source, folder)
+
+
+def _published(source: str) -> str | None:
+    """The network's name in :mod:`labelwise.models.zoo`; None if ``source`` is a checkpoint."""
+    library, _, name = source.partition(":")
+    if library not in ("timm", "torchvision"):
+        return None
+    return name if library == "timm" else f"torchvision/{name}"
+
+
+def _folder(source: str) -> Path:
+    path = Path(source)
+    path = path if path.is_dir() else path.parent
+    if not (path / checkpoint.CARD).exists():
+        raise ModelError(f"chain.refinery: {source}: no checkpoint there ({checkpoint.CARD} is missing)")
+    return path

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,27 +12,29 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from labelwise.config import TrainConfig
+from labelwise.config import RefinedLabelsConfig, TrainConfig
 from labelwise.data.dataset import Dataset
 from labelwise.labels import taxonomy
-from labelwise.losses import entropy
+from labelwise.losses import (
+    distillation,
+    entropy,
+    logit_squared_error,
+    reverse_kl,
+    squared_error,
+    symmetric_kl,
+)
 from labelwise.metrics import classification
 from labelwise.metrics.classification import topk_correct
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.context import SCORE_VIEW, LearningPlan, NetworkSpec, Scores, TrainingContext, fit_sample
-from labelwise.refinery.refined_labels import (
-    _options_of,
-    described,
-    fold_lineage,
-    jitter_of,
-    labeller_of,
-    loss_of,
-    refined_lineage,
-    refinery_labels,
-)
+from labelwise.refinery.checks import check_learning
+from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample
+from labelwise.refinery.generations import NetworkSpec
+from labelwise.refinery.jitter import AdversarialJitter
+from labelwise.refinery.labellers import RefineryLabels
+from labelwise.settings import changed
 from labelwise.training.evaluate import predict_logits
-from labelwise.training.labeller import GivenLabels, Labeller, StoredLabels
-from labelwise.training.task import SoftLabelTask
+from labelwise.training.labeller import GivenLabels, Labeller, StoredLabels, Tempered, hardened
+from labelwise.training.task import Jitter, Loss, SoftLabelTask
 
 
 class SingleLabel:
@@ -40,30 +42,34 @@ class SingleLabel:
 
     metric = "top1"
 
+    def prior_network(self, context: TrainingContext, network: NetworkSpec) -> NetworkSpec | None:
+        return None
+
     def plan(
-        self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery_models: Sequence[Classifier]
+        self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery: RefineryLabels | None
     ) -> LearningPlan:
+        check_learning(context.recipe, context.dataset, network)
         dataset, runtime, size = context.dataset, context.runtime, model.spec.size
         class_weight, sample_weight = _balance(dataset, dataset.rows("fit"), network.train.balance)
         weight = None if class_weight is None else torch.from_numpy(class_weight).to(runtime.device)
-        if not refinery_models:
-            given = _given_labels(dataset, network.train)
+        given = given_labels(dataset, network.train)
+        if refinery is None:
             return LearningPlan(SoftLabelTask(given, size, weight), given.describe(), sample_weight)
-        options = _options_of(context, network)
-        refinery = refinery_labels(context, network, refinery_models, batch_statistics=options.norm == "batch")
+        options = network.refined_labels
         task = SoftLabelTask(
-            labeller_of(context, refinery, options),
+            refined_labels(context, refinery, options),
             size,
             weight,
             hard=options.kind == "hard" and options.per == "view",
-            loss=loss_of(options),
-            given=(_given_labels(dataset, network.train), options.given) if options.given > 0 else None,
-            jitter=jitter_of(context, model, refinery, options),
+            loss=_loss(options),
+            given=(given, options.given) if options.given > 0 else None,
+            jitter=_jitter(context, model, refinery, options),
         )
         return LearningPlan(task, described(options, refinery.names), sample_weight, refinery.assert_unchanged)
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
-        return refined_lineage(context, network) | fold_lineage(context, network)
+        options = changed(network.refined_labels) if network.refineries else {}
+        return {"refined": options} if options else {}
 
     def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
         found = classification.scores(logits, torch.from_numpy(dataset.label[rows]))
@@ -105,7 +111,79 @@ class SingleLabel:
         return out
 
 
-def _given_labels(dataset: Dataset, train: TrainConfig) -> Labeller:
+def refined_labels(context: TrainingContext, refinery: RefineryLabels, options: RefinedLabelsConfig) -> Labeller:
+    """What ``chain.refined`` makes of the refinery's answers: temperature first, then the mean over crops per category.
+
+    Labels that are stored are made hard before they are mixed; those of views are soft, for the task to make hard.
+    """
+    answer: Labeller = refinery if options.temperature == 1 else Tempered(refinery, options.temperature)
+    if options.per == "view":
+        return answer
+    if options.per == "image":
+        table = torch.from_numpy(context.centre_answers(answer)).to(context.runtime.device)
+    else:
+        table = category_means(context, answer, options.crops)
+    by: Literal["row", "class"] = "row" if options.per == "image" else "class"
+    return StoredLabels(hardened(table) if options.kind == "hard" else table, by, answer.describe())
+
+
+def category_means(context: TrainingContext, labeller: Labeller, crops: int) -> Tensor:
+    """Row k (K,) of (K, K): the mean answer on ``crops`` random views of every fit image with the given label k.
+
+    The views are some that training never draws. A class without fit images keeps its one-hot row.
+    """
+    classes, runtime = context.dataset.num_classes, context.runtime
+    total = torch.zeros(classes, classes, device=runtime.device, dtype=torch.float64)
+    for crop in range(crops):
+        for given, answer in context.answers(labeller, SCORE_VIEW - 1 - crop):
+            total.index_add_(0, given, answer.double())
+    total = runtime.gather(total[None]).sum(0)
+    count = total.sum(1, keepdim=True)
+    own = torch.eye(classes, device=runtime.device, dtype=torch.float64)
+    return torch.where(count > 0, total / count.clamp(min=1), own).float()
+
+
+def _loss(options: RefinedLabelsConfig) -> Loss | None:
+    """The loss by its name; None for KL, whose constant is left out."""
+    match options.loss:
+        case "kl":
+            return None
+        case "reverse_kl":
+            return reverse_kl
+        case "symmetric_kl":
+            return symmetric_kl
+        case "l2":
+            return squared_error
+        case "logit_l2":
+            return logit_squared_error
+        case "kd":
+            return partial(distillation, temperature=options.temperature)
+
+
+def _jitter(
+    context: TrainingContext, model: Classifier, refinery: RefineryLabels, options: RefinedLabelsConfig
+) -> Jitter | None:
+    """What moves the views of ``model``, if anything does."""
+    jitter = options.jitter
+    if jitter.step == 0:
+        return None
+    move = AdversarialJitter(model, refinery, jitter, options.temperature, context.runtime.accelerator.autocast)
+    return Jitter(move, jitter.policy, jitter.share)
+
+
+def described(options: RefinedLabelsConfig, names: str) -> str:
+    """What a network with a refinery learns from, for tables."""
+    per = {"view": "dynamic", "image": "static", "category": "by category"}[options.per]
+    parts = [f"refinery {options.kind} {per} ({names})"]
+    parts += [] if options.loss == "kl" else [options.loss]
+    parts += [] if options.temperature == 1 else [f"temperature {options.temperature:g}"]
+    parts += [] if options.given == 0 else [f"given label {100 * options.given:g}%"]
+    parts += [] if options.norm == "eval" else ["statistics of the batch"]
+    parts += [] if options.jitter.step == 0 else [f"jitter {options.jitter.step:g}/255"]
+    return ", ".join(parts)
+
+
+def given_labels(dataset: Dataset, train: TrainConfig) -> Labeller:
     """The given labels, as they are, smoothed, or spread over a taxonomy."""
     if train.taxonomy is None:
         return GivenLabels(dataset.num_classes, train.label_smoothing)

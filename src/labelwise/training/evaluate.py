@@ -1,18 +1,14 @@
-"""Logits of a network over rows of a data set, and what they are worth."""
+"""Logits of a network over rows of a data set."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import ViewLoader
 from labelwise.data.sampling import plan_evaluation
-from labelwise.metrics.classification import scores
 from labelwise.models.classifier import Classifier
 from labelwise.training.runtime import Runtime
 
@@ -43,17 +39,3 @@ def predict_logits(
             parts.append(model(batch.inputs[model.spec.size]).float())
     model.train(was_training)
     return runtime.gather(torch.cat(parts)).cpu()
-
-
-def evaluate_rows(
-    model: Classifier,
-    dataset: Dataset,
-    loader: ViewLoader,
-    rows: NDArray[np.int64],
-    runtime: Runtime,
-    *,
-    classes: bool = False,
-) -> dict[str, Any]:
-    """Scores of :func:`labelwise.metrics.classification.scores` on centre views against ``dataset.label``."""
-    logits = predict_logits(model, loader, rows, runtime)
-    return scores(logits, torch.from_numpy(dataset.label[rows]), dataset.classes if classes else None)

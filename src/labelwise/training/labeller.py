@@ -23,7 +23,7 @@ class Labeller(Protocol):
         """Input sizes that it needs rendered besides the student's."""
         ...
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch, /) -> Tensor:
         """(B, K) float32, rows sum to one, without graph."""
         ...
 

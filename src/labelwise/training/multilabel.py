@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from labelwise.config import PseudoConfig
 from labelwise.data.loaders import Batch
-from labelwise.errors import DataError
-from labelwise.labels.strategies import train_targets
+from labelwise.labels.strategies import require_labels, train_targets
 from labelwise.labels.table import UNKNOWN, LabelTable
 from labelwise.losses import binary_cross_entropy
 from labelwise.metrics.multilabel import hard_labels
@@ -29,12 +28,16 @@ class PseudoLabeller:
     labeller: Labeller
     options: PseudoConfig
 
+    def __call__(self, batch: Batch) -> Tensor:
+        """(B, C) what takes the place of unknown labels on this batch's views; NaN where the refinery is too unsure."""
+        return pseudo_labels(self.labeller(batch), self.options)
+
 
 class MultiLabelTask:
     """Minimise a loss per label over given and inferred labels; those without a value count nothing.
 
     "Assume negative" and its like are strategies that fill the table in beforehand (``labelwise.labels.strategies``);
-    ``refined`` fills in per view what is still without a value.
+    ``pseudo_labeller`` fills in per view what is still without a value.
     The loss is a sum over labels, divided by the number of samples and by the mean weight that a sample's labels have
     over all of ``rows``. That divisor is the same for every batch, so that parts of a batch, on several ranks or one
     after the other, have together the gradient of the whole, however many of their labels are known. (A scheme that
@@ -47,7 +50,7 @@ class MultiLabelTask:
     size : the model's input size
     device : of the batches
     partial_loss : the loss, and how far it trusts labels that are not given
-    refined : answers for labels without a value; None leaves them out
+    pseudo_labeller : answers for labels without a value; None leaves them out
     unknown : (N, C) bool, labels that ``partial_loss`` may doubt; default: those without a value
     smoothing : labels y become y (1 - s) + s / 2
 
@@ -67,25 +70,24 @@ class MultiLabelTask:
         device: torch.device,
         *,
         partial_loss: PartialLoss | None = None,
-        refined: PseudoLabeller | None = None,
+        pseudo_labeller: PseudoLabeller | None = None,
         unknown: NDArray[np.bool_] | None = None,
         smoothing: float = 0.0,
     ) -> None:
         targets, weight = train_targets(table)
-        if weight[rows].sum(dtype=np.float64) == 0:
-            raise DataError("labels: no label of the fit split is known; there is nothing to train on")
+        require_labels(weight[rows])
         missing = weight == 0
         # Unknown labels are NaN to the loss, which gives them exactly no gradient; 0 x infinity would be NaN.
         targets = np.where(missing, np.float32(np.nan), targets * np.float32(1 - smoothing) + np.float32(smoothing / 2))
-        if refined is not None:
-            weight = np.where(missing, np.float32(refined.options.weight), weight)
+        if pseudo_labeller is not None:
+            weight = np.where(missing, np.float32(pseudo_labeller.options.weight), weight)
         self._per_sample = float(weight[rows].sum(dtype=np.float64) / len(rows))
         self._targets, self._weight = (torch.from_numpy(array).to(device) for array in (targets, weight))
         doubted = table.source == UNKNOWN if unknown is None else unknown
         self._unknown = torch.from_numpy(doubted).to(device)
         self._partial_loss = PlainLoss(binary_cross_entropy) if partial_loss is None else partial_loss
-        self._refined = refined
-        self.sizes = tuple(sorted({size, *(refined.labeller.sizes if refined else ())}))
+        self._pseudo_labeller = pseudo_labeller
+        self.sizes = tuple(sorted({size, *(pseudo_labeller.labeller.sizes if pseudo_labeller else ())}))
         self._size = size
 
     def __call__(self, model: nn.Module, batch: Batch) -> Output:
@@ -96,8 +98,8 @@ class MultiLabelTask:
         target, weight = batch.mixed(target), batch.mixed(weight)
         if batch.mix is not None:
             unknown = unknown | unknown[batch.mix.partner]
-        if self._refined is not None:
-            target = torch.where(target.isnan(), answers(self._refined, batch), target)
+        if self._pseudo_labeller is not None:
+            target = torch.where(target.isnan(), self._pseudo_labeller(batch), target)
         logits = model(batch.inputs[self._size])
         loss = self._partial_loss(logits, target, weight, unknown, rows, batch.epoch)
         total = loss.sum() / self._per_sample
@@ -109,11 +111,6 @@ class MultiLabelTask:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if isinstance(self._partial_loss, PermanentCorrection):
             self._partial_loss.load_state_dict(state)
-
-
-def answers(refined: PseudoLabeller, batch: Batch) -> Tensor:
-    """(B, C) what takes the place of unknown labels on this batch's views; NaN where the refinery is too unsure."""
-    return pseudo_labels(refined.labeller(batch), refined.options)
 
 
 def pseudo_labels(probability: Tensor, options: PseudoConfig) -> Tensor:
