@@ -16,13 +16,11 @@ from labelwise.data.readers import load_dataset
 from labelwise.data.sampling import Shard
 from labelwise.errors import ConfigError, DataError, LabelwiseError, ModelError, RunError
 from labelwise.inference.evaluate import evaluate_checkpoint
-from labelwise.models import checkpoint, zoo
-from labelwise.models.classifier import InputSpec
+from labelwise.models import checkpoint
 from labelwise.refinery import network as network_module
 from labelwise.refinery.chain import make_context, refine, train
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.network import check_networks
-from labelwise.refinery.pretrained import check_refinery
 from labelwise.training.runtime import start_runtime
 
 BASE = (
@@ -31,9 +29,6 @@ BASE = (
     "train={epochs: 1, batch_size: 32, channels_last: false}",
     "chain={generations: 2}",
 )
-
-
-IMAGES = InputSpec("image", 32, 3, (0.5,) * 3, (0.25,) * 3)
 
 
 def run(out: Path, *changes: str, **options: Any) -> dict[str, Any]:
@@ -209,15 +204,3 @@ def test_other_first_weights_are_another_network(tmp_path: Path) -> None:
 def test_weights_to_start_from_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nowhere\.safetensors: cannot be read"):
         checkpoint.file_hash(str(tmp_path / "nowhere.safetensors"))
-
-
-@pytest.mark.parametrize("source", ["timm:resnet10t", "torchvision:resnet18"])
-def test_published_weights_of_other_classes_are_no_refinery(source: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(zoo, "build", lambda *_: pytest.fail("a new head would be random"))
-    with pytest.raises(ModelError, match=r"has other classes than the data \(1000 against 2\)"):
-        check_refinery(source, ("cat", "dog"), IMAGES)
-
-
-def test_networks_without_published_weights() -> None:
-    with pytest.raises(ModelError, match="no pretrained weights"):
-        check_refinery("timm:efficientnet_b8", ("cat", "dog"), IMAGES)

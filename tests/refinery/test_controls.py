@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from labelwise.config import TrainConfig
 from labelwise.config.train import parse_lr_steps
-from labelwise.refinery import controls
+from labelwise.refinery import chain, controls
 
 STEPS = {"1-140": 0.01, "141-170": 0.001, "171-200": 0.0001}
 
@@ -47,18 +48,10 @@ def candidate(name: str, top1: float | None, nll: float | None = 1.0) -> dict[st
 def chosen(*candidates: dict[str, Any]) -> str:
     rows = iter(candidates)
 
-    class Context:
-        class recipe:
-            class baselines:
-                smoothing = tuple(range(len(candidates)))
-
-        class problem:
-            metric = "top1"
-
+    context = SimpleNamespace(problem=SimpleNamespace(metric="top1"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controls, "train_network", lambda *_: next(rows))
-        patch.setattr(controls, "merge_train", lambda train, _: train)
-        best = controls.smoothing(Context, None, None)  # type: ignore[arg-type]
+        patch.setattr(chain, "train_network", lambda *_: next(rows))
+        best = chain._best(context, [None] * len(candidates), "smoothing")  # type: ignore[arg-type]
     assert (best["name"], best["role"], best["seconds"]) == ("smoothing", "control", 2.0 * len(candidates))
     return str(best["chosen"])
 

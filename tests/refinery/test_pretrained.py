@@ -10,12 +10,14 @@ from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import InputSpec
-from labelwise.refinery.pretrained import open_refinery
+from labelwise.refinery.pretrained import check_refinery, open_refinery
+
+IMAGES = InputSpec("image", 32, 3, (0.5,) * 3, (0.25,) * 3)
 
 
 def test_a_folder_without_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"chain\.refinery: .*nowhere: no checkpoint there \(model\.json is missing\)"):
-        open_refinery(str(tmp_path / "nowhere"), tmp_path, ("a", "b"))
+        check_refinery(str(tmp_path / "nowhere"), ("a", "b"), IMAGES)
 
 
 @pytest.mark.parametrize(("classes", "odd"), [(("a", "c"), "'c'"), (("a",), "'b'")])
@@ -23,12 +25,24 @@ def test_a_checkpoint_with_other_classes_names_one_of_them(tmp_path: Path, class
     spec = InputSpec("features", 3, 1, (0.0,) * 3, (1.0,))
     checkpoint.save(tmp_path / "net", zoo.build(ModelConfig(name="mlp"), ("a", "b"), spec), {})
     with pytest.raises(ModelError, match=rf"other classes than the data \(2 against {len(classes)}; .*{odd}\)"):
-        open_refinery(str(tmp_path / "net"), tmp_path, classes)
+        check_refinery(str(tmp_path / "net"), classes, spec)
 
 
-def test_pretrained_weights_of_another_number_of_classes(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"timm:resnet18 has other classes than the data \(1000 against 2\)"):
-        open_refinery("timm:resnet18", tmp_path, ("a", "b"))
+@pytest.mark.parametrize("source", ["timm:resnet10t", "torchvision:resnet18"])
+def test_published_weights_of_another_number_of_classes(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "build", lambda *_: pytest.fail("a new head would be random"))
+    with pytest.raises(ModelError, match=r"has other classes than the data \(1000 against 2\)"):
+        check_refinery(source, ("a", "b"), IMAGES)
+
+
+def test_networks_without_published_weights() -> None:
+    with pytest.raises(ModelError, match="no pretrained weights"):
+        check_refinery("timm:efficientnet_b8", ("a", "b"), IMAGES)
+
+
+def test_other_inputs_than_the_data() -> None:
+    with pytest.raises(ModelError, match="timm:resnet10t takes image, the data are of kind features"):
+        check_refinery("timm:resnet10t", ("a", "b"), InputSpec("features", 3, 1, (0.0,) * 3, (1.0,)))
 
 
 def test_pretrained_weights_are_stored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
