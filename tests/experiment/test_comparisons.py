@@ -23,6 +23,8 @@ from labelwise.report.experiment import experiment_lines
 from labelwise.report.experiment_page import experiment_markdown, experiment_panels
 from labelwise.report.plots import panel_file
 from labelwise.report.read import read_folder
+from labelwise.results import SeedStat, Stat
+from labelwise.results.experiment import TableCell
 from labelwise.runs import read_json
 
 STUDENTS = {"narrow": ["model.args={hidden: 8}"], "wide": ["model.args={hidden: 32}", "train.lr=0.02"]}
@@ -59,7 +61,7 @@ def experiment(folder: Path, **changes: Any) -> ExperimentConfig:
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentConfig, Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("across")
     config = experiment(folder, compare=PAIRS, score={"predictors": NAMES, "extra": ["refinery.seconds"]})
-    return config, folder / "out", run_experiment(config, folder / "out", quiet=True)
+    return config, folder / "out", run_experiment(config, folder / "out", quiet=True).to_json()
 
 
 def entry(results: dict[str, Any], row: str, column: int | None) -> dict[str, Any]:
@@ -113,7 +115,7 @@ def test_columns_of_other_test_samples_have_a_mean_without_interval(tmp_path: Pa
     columns = {"x": [], "y": [f"data.source={tmp_path / 'y.npz'}"]}
     rows = {"given": ["chain={generations: 1, networks: []}"], "twice": ["train.epochs=2"]}
     config = experiment(tmp_path, rows=rows, axis={"columns": columns}, seeds=1, best=[])
-    results = run_experiment(config, tmp_path / "out", quiet=True)
+    results = run_experiment(config, tmp_path / "out", quiet=True).to_json()
     assert results["columns"] == ["x", "y"] and "over_reference" in entry(results, "twice", 0)
     assert "over_reference" not in entry(results, "twice", None)
     text = write_tables(results, tmp_path / "out")[0].read_text()
@@ -230,13 +232,14 @@ def test_a_correlation_is_over_the_rows_of_a_seed(tmp_path: Path) -> None:
     config = experiment(tmp_path, axis={}, score={"predictors": ["n"]})
     numbers = {"given": [None, None], "soft": [1.0, 1.0], "hard": [2.0, 3.0], "softer": [3.0, 2.0]}
     scores = {"given": [0.9, 0.9], "soft": [0.1, 0.1], "hard": [0.2, 0.2], "softer": [0.4, 0.3], "best": [0.0, 0.0]}
+    place: dict[str, Any] = {"column": 0, "axis": 0, "value": None, "head": "base", "metric": "top1"}
     table = [
-        {"column": 0, "head": "base", "row": row, "by_seed": own, "extra": {"n": {"by_seed": numbers.get(row, own)}}}
+        TableCell(**place, row=row, test=Stat.unknown(), by_seed=own, extra={"n": SeedStat.of(numbers.get(row, own))})
         for row, own in scores.items()
     ]
     [found] = predictions(config, table)
-    assert found["rows"] == 3 and found["correlation"]["by_seed"] == pytest.approx([1.0, 0.5])
-    assert found["correlation"]["mean"] == pytest.approx(0.75)
+    assert found.rows == 3 and found.correlation.by_seed == pytest.approx((1.0, 0.5))
+    assert found.correlation.mean == pytest.approx(0.75)
 
 
 @settings(max_examples=40, deadline=None)

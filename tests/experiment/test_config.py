@@ -14,7 +14,7 @@ import pytest
 from helpers.tables import experiment_of, told_as, write_tables
 from labelwise import pipeline
 from labelwise.errors import ConfigError, RunError
-from labelwise.experiment.config import BASE, Cell, ExperimentConfig, cell_recipe, load_experiment
+from labelwise.experiment.config import Cell, ExperimentConfig, cell_recipe, load_experiment
 from labelwise.experiment.run import run_experiment
 from labelwise.experiment.table import make_table
 from labelwise.report.experiment import experiment_lines
@@ -54,7 +54,7 @@ def config(data: Path, folder: Path, **changes: str) -> ExperimentConfig:
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ExperimentConfig, Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("table")
     found = config(data, folder)
-    return found, folder / "out", run_experiment(found, folder / "out", quiet=True)
+    return found, folder / "out", run_experiment(found, folder / "out", quiet=True).to_json()
 
 
 def entry(results: dict[str, Any], row: str, head: str, column: int | None) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def test_goes_on_where_it_was_stopped(
     (copy / "results.json").unlink()
     shutil.rmtree(copy / "cells" / "0.5" / "assume" / "seed-1")
     stamps = {path: path.stat().st_mtime_ns for path in copy.rglob("model.safetensors")}
-    again = run_experiment(config, copy, quiet=True)
+    again = run_experiment(config, copy, quiet=True).to_json()
     assert [{**e, "seconds": None} for e in again["table"]] == [{**e, "seconds": None} for e in results["table"]]
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
 
@@ -113,7 +113,7 @@ def test_goes_on_where_it_was_stopped(
         raise AssertionError("ran again")
 
     monkeypatch.setattr("labelwise.refinery.network.fit", refuse)
-    assert run_experiment(config, copy, quiet=True)["table"] == again["table"]
+    assert run_experiment(config, copy, quiet=True).to_json()["table"] == again["table"]
 
 
 def test_tables_are_written(finished: tuple[ExperimentConfig, Path, dict[str, Any]]) -> None:
@@ -132,12 +132,12 @@ def test_tables_are_written(finished: tuple[ExperimentConfig, Path, dict[str, An
 def test_further_scores_of_multi_label_networks(
     finished: tuple[ExperimentConfig, Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
-    _, out, results = finished
+    _, out, _ = finished
     extra = "{extra: [test.mauc, fit.hidden_map, seconds]}"
     best = "[{name: best, rows: [assume, ignore]}]"
-    found = results | {"extra": ["test.mauc", "fit.hidden_map", "seconds"]}
-    found |= make_table(config(data, tmp_path, score=extra, best=best), out)
-    found["best"] = [{"name": "best", "rows": ["assume", "ignore"], "reference": "ignore"}]
+    found = make_table(config(data, tmp_path, score=extra, best=best), out).to_json()
+    assert found["extra"] == ["test.mauc", "fit.hidden_map", "seconds"]
+    assert found["best"] == [{"name": "best", "rows": ["assume", "ignore"], "reference": "ignore"}]
     runs = [json.loads((out / f"cells/0.5/assume/seed-{s}/results.json").read_text())["rows"][-1] for s in (0, 1)]
     own = entry(found, "assume", "base", 0)["extra"]
     assert own["test.mauc"]["by_seed"] == [run["test"]["mauc"] for run in runs]
@@ -169,7 +169,7 @@ def test_single_label_data_have_a_table_too(tmp_path: Path) -> None:
         seeds="1",
         heads="",
     )
-    results = run_experiment(found, tmp_path / "out", quiet=True)
+    results = run_experiment(found, tmp_path / "out", quiet=True).to_json()
     assert {e["metric"] for e in results["table"]} == {"top1"} and results["heads"] == ["base"]
     assert entry(results, "smoothed", "base", 1)["over_reference"]["interval"][0] <= 1
     assert "train.epochs 2" in write_tables(results, tmp_path / "out")[0].read_text()
@@ -238,4 +238,3 @@ def test_another_experiment_in_the_folder(
     _, out, _ = finished
     with pytest.raises(RunError, match="holds a run with another experiment"):
         run_experiment(config(data, tmp_path, rows="{ignore: [], assume: []}"), out, quiet=True)
-    assert BASE == "base"

@@ -16,7 +16,8 @@ from labelwise.experiment.config import ExperimentConfig, load_experiment
 from labelwise.experiment.row_scores import is_name, names_in, score_of
 from labelwise.experiment.run import run_experiment
 from labelwise.report.experiment import experiment_lines
-from labelwise.runs import write_json
+from labelwise.results import RefineResults, Row, Splits, write_results
+from labelwise.results.refine import FitScores, Scores
 
 ROW = {
     "name": "n",
@@ -76,34 +77,42 @@ def load(folder: Path, **changes: Any) -> ExperimentConfig:
     return load_experiment(folder / "extra.yaml")
 
 
-def pretend(recipe: Recipe, folder: Path, **_: Any) -> dict[str, Any]:
+def pretend(recipe: Recipe, folder: Path, **_: Any) -> None:
     """What a finished run of a single network leaves, with scores drawn by its recipe."""
     rng = np.random.default_rng([recipe.seed, recipe.train.epochs, int(100 * recipe.train.label_smoothing)])
     noise = recipe.data.noise.rate
     correct = rng.random(100) < 0.5
     fit = {"top1": 0.7 + 0.3 * rng.random(), "ece": rng.random()} | ({"noise_auroc": rng.random()} if noise else {})
-    row = {
-        "role": "generation",
-        "path": "network",
-        "fit": fit,
-        "select": {"top1": rng.random()},
-        "test": {"top1": correct.mean(), "nll": noise + rng.random()},
-        "seconds": 60 * rng.random(),
-        "weights_hash": str(folder),
+    shared = {
+        **{"name": "network", "role": "generation", "generation": 1, "seed": 0, "model": "mlp", "network": {}},
+        **{"labels": "given", "refineries": (), "epochs": 1, "kept_epoch": 1, "images_per_second": 1.0},
     }
-    refinery = {"role": "generation", "path": "nowhere", "seconds": 7.0, "weights_hash": "refinery"}
-    results = {"task": "single-label", "rows": [refinery, row]}
-    write_json(folder / "results.json", results)
+    refinery = Row(**shared, fit=FitScores(), seconds=7.0, path="nowhere", weights_hash="refinery")
+    row = Row(
+        **shared,
+        fit=FitScores(**fit),
+        select=Scores(top1=rng.random(), nll=1.0, ece=0.1),
+        test=Scores(top1=float(correct.mean()), nll=noise + rng.random(), ece=0.1),
+        seconds=60 * rng.random(),
+        path="network",
+        weights_hash=str(folder),
+    )
+    splits = Splits(fit=1, select=1, test=100)
+    results = RefineResults(
+        **{"kind": "refine", "task": "single-label", "splits": splits, "rows": (refinery, row), "summary": ()},
+        comparison=None,
+        regime=None,
+    )
+    write_results(folder, results)
     (folder / "network").mkdir(exist_ok=True)
     np.savez(folder / "network/predictions.npz", correct=correct)
-    return results
 
 
 @pytest.fixture
 def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Tells the same pretended runs in some way."""
     monkeypatch.setattr("labelwise.experiment.run.refine", pretend)
-    return lambda **changes: run_experiment(load(tmp_path, **changes), tmp_path / "out", quiet=True)
+    return lambda **changes: run_experiment(load(tmp_path, **changes), tmp_path / "out", quiet=True).to_json()
 
 
 def entry(results: dict[str, Any], row: str, column: int | None) -> dict[str, Any]:
@@ -203,7 +212,7 @@ def test_one_column_has_one_table_and_is_told_anew_without_training(
     del alone["axis"]
 
     def tell(**changes: Any) -> dict[str, Any]:
-        return run_experiment(ExperimentConfig.model_validate(alone | changes), tmp_path / "out", quiet=True)
+        return run_experiment(ExperimentConfig.model_validate(alone | changes), tmp_path / "out", quiet=True).to_json()
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("ran again")

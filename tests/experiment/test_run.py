@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from labelwise.cli import app
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import Cell, ExperimentConfig, cell_recipe, load_experiment
-from labelwise.experiment.run import _mark, run_experiment
+from labelwise.experiment.run import identity_of, run_experiment
 from labelwise.report.experiment import TableColumn, part_tables
 from labelwise.results import ExperimentResults
 from labelwise.results.experiment import TableCell
@@ -114,10 +114,10 @@ def test_what_is_where_is_no_yaml_and_no_part_of_the_experiment(
         monkeypatch.setenv("PLACE", place)
         found = table(tmp_path, text)
         assert cell_recipe(found, Cell("a", 0, 0)).data.source == f"{place}/x.npz"
-        marks.add(_mark(found))
-    marks.add(_mark(table(tmp_path, text.replace("{data: {source", "{threads: 2, data: {memory: 'no', source"))))
+        marks.add(identity_of(found))
+    marks.add(identity_of(table(tmp_path, text.replace("{data: {source", "{threads: 2, data: {memory: 'no', source"))))
     assert len(marks) == 1
-    assert _mark(table(tmp_path, text.replace("epochs=2", "epochs=3"))) not in marks
+    assert identity_of(table(tmp_path, text.replace("epochs=2", "epochs=3"))) not in marks
     monkeypatch.delenv("PLACE")
     with pytest.raises(ConfigError, match="needs the environment variable PLACE"):
         table(tmp_path, text)

@@ -14,10 +14,8 @@ from pydantic import Field, field_validator, model_validator
 from labelwise.config import CftConfig, Metric, PositiveInt, Recipe
 from labelwise.errors import ConfigError
 from labelwise.experiment.row_scores import is_name
+from labelwise.results.experiment import BASE
 from labelwise.settings import Section, read_mapping, resolve
-
-BASE = "base"
-"""What the network itself is called among ``heads``."""
 
 
 class AxisConfig(Section):
@@ -95,7 +93,7 @@ class ScoreConfig(Section):
         return value
 
 
-class EnsembleConfig(Section):
+class TableEnsembleConfig(Section):
     """Networks whose mean probability is scored as a row of its own."""
 
     name: str
@@ -140,7 +138,9 @@ class ExperimentConfig(Section):
     heads: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="multi-label data: options of `labelwise cft` for each head"
     )
-    ensembles: tuple[EnsembleConfig, ...] = Field((), description="multi-label data: networks that are scored as one")
+    ensembles: tuple[TableEnsembleConfig, ...] = Field(
+        (), description="multi-label data: networks that are scored as one"
+    )
     best: tuple[BestConfig, ...] = Field((), description="rows that are chosen on select, told under a name")
     compare: tuple[CompareConfig, ...] = Field((), description="differences that are told beside those over reference")
     score: ScoreConfig = ScoreConfig()
@@ -201,9 +201,11 @@ class ExperimentConfig(Section):
         return self
 
     @property
-    def columns(self) -> tuple[Column, ...]:
+    def columns(self) -> tuple[AxisColumn, ...]:
         """All columns, one axis after the other."""
-        return tuple(Column(number, axis, value) for number, axis in enumerate(self.axis) for value in axis.all_values)
+        return tuple(
+            AxisColumn(number, axis, value) for number, axis in enumerate(self.axis) for value in axis.all_values
+        )
 
     @property
     def reference_row(self) -> str:
@@ -227,7 +229,7 @@ class ExperimentConfig(Section):
 
 
 @dataclass(frozen=True)
-class Column:
+class AxisColumn:
     """One value of one axis, or all there is of an axis without values."""
 
     number: int

@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-Row = Mapping[str, Any]
+from labelwise.results import RefineResults
+
+Numbers = Mapping[str, Any]
+"""Content of a row, or of a part of it."""
 
 _NAME = re.compile(r"\w+(\.\w+)*( - \w+(\.\w+)*)?")
 
@@ -17,7 +20,7 @@ def is_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def score_of(row: Row, name: str) -> float | None:
+def score_of(row: Numbers, name: str) -> float | None:
     """A number of a row: ``seconds``, ``test.nll``, or a difference such as ``fit.top1 - test.top1``.
 
     Returns
@@ -31,7 +34,16 @@ def score_of(row: Row, name: str) -> float | None:
     return first - sum(rest)
 
 
-def names_in(row: Row, prefix: str = "") -> Iterator[str]:
+def scored_row(results: RefineResults) -> dict[str, Any]:
+    """What the last generation of a run has, with ``chain.seconds`` of all networks of the run, and as ``refinery`` the
+    mean numbers of those that labelled it."""
+    row = results.last_generation
+    refineries = [refinery.model_dump() for refinery in results.refineries_of(row)]
+    found = row.model_dump() | {"chain": {"seconds": sum(other.seconds for other in results.rows)}}
+    return found | ({"refinery": mean_row(refineries)} if refineries else {})
+
+
+def names_in(row: Numbers, prefix: str = "") -> Iterator[str]:
     """The names of all numbers of a row."""
     for key, value in row.items():
         if isinstance(value, Mapping):
@@ -40,7 +52,7 @@ def names_in(row: Row, prefix: str = "") -> Iterator[str]:
             yield prefix + key
 
 
-def mean_row(rows: Sequence[Row]) -> dict[str, Any]:
+def mean_row(rows: Sequence[Numbers]) -> dict[str, Any]:
     """The mean of every number that all rows have, nested as they are."""
     found: dict[str, Any] = {}
     for key, value in rows[0].items():
@@ -52,7 +64,7 @@ def mean_row(rows: Sequence[Row]) -> dict[str, Any]:
     return found
 
 
-def _number(row: Row, name: str) -> float | None:
+def _number(row: Numbers, name: str) -> float | None:
     value: Any = row
     for key in name.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None

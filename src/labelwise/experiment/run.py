@@ -11,21 +11,22 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from labelwise.cft.run import run_cft
 from labelwise.config import CftConfig
 from labelwise.errors import ConfigError, RunError
-from labelwise.experiment.config import BASE, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
-from labelwise.experiment.row_scores import score_of
-from labelwise.experiment.table import board_of, make_table, scored_row
+from labelwise.experiment.config import Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
+from labelwise.experiment.row_scores import score_of, scored_row
+from labelwise.experiment.table import make_scorer, make_table
 from labelwise.features.extract import extract_features
 from labelwise.models.backbone import ModelSource
 from labelwise.progress import Progress
 from labelwise.refinery.chain import refine
-from labelwise.results import ExperimentResults
-from labelwise.runs import RESULTS, fingerprint, read_json, start_run
+from labelwise.results import CftResults, ExperimentResults, RefineResults, read_results_as
+from labelwise.results.experiment import table_metric
+from labelwise.runs import RESULTS, fingerprint, start_run
 from labelwise.settings import resolve
 
 NETWORKS = "networks"
@@ -35,7 +36,7 @@ OF_THE_TABLE_ALONE = {"seeds", "description", "claim", "score", "ensembles", "be
 """What may change without any cell being another one."""
 
 
-def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet: bool = False) -> dict[str, Any]:
+def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet: bool = False) -> ExperimentResults:
     """Run every cell that is not finished, then make the table.
 
     Parameters
@@ -43,6 +44,7 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
     config : see :class:`ExperimentConfig`
     out : folder; an existing one of the same cells is continued, also when what is told of them is another
     jobs : cells that run at once, each in a process of its own
+    quiet : no progress
 
     Returns
     -------
@@ -54,48 +56,28 @@ def run_experiment(config: ExperimentConfig, out: Path, *, jobs: int = 1, quiet:
         Of the first cell that fails; the others' results stay. Before anything runs, if the data of the first column
         lacks what is to be scored.
     """
-    board = board_of(config, 0)
+    make_scorer(config, 0)
     facts = {"description": config.description, "jobs": jobs}
-    run = start_run(out, "experiment", {"experiment": _mark(config)}, config, facts=facts)
+    run = start_run(out, "experiment", {"experiment": identity_of(config)}, config, facts=facts)
     cells = list(all_cells(config))
     started = time.monotonic()
     before = {cell for cell in cells if (cell_folder(config, cell, out) / RESULTS).exists()}
     samples: dict[int, str] = {}
     with Progress("cells", quiet=quiet) as progress:
         progress.start(len(cells), before=len(before))
-        for cell, words in _run_all(config, cells, out, jobs):
+        for cell, told in _run_all(config, cells, out, jobs):
             place = ", ".join(filter(None, [config.columns[cell.column].title, cell.row, f"seed {cell.seed}"]))
-            progress.report(f"{place}: {words}", worked=cell not in before)
-            _refuse_other_samples(scored_row(read_json(cell_folder(config, cell, out) / RESULTS)), cell, samples, place)
+            progress.report(f"{place}: {told.words}", worked=cell not in before)
+            _refuse_other_samples(told.test_samples, cell, samples, place)
     if not quiet:
         print("all cells are finished; intervals of their differences on test ...", file=sys.stderr, flush=True)
-    content = {
-        "kind": "experiment",
-        "name": config.name,
-        "description": config.description,
-        "claim": config.claim,
-        "axis": [axis.model_dump() for axis in config.axis],
-        "columns": [column.title for column in config.columns],
-        "rows": [*config.rows, *(ensemble.name for ensemble in config.ensembles)],
-        "heads": [BASE, *config.heads],
-        "best": [
-            {"name": best.name, "rows": list(best.rows), "reference": config.reference_of(best.name)}
-            for best in config.best
-        ],
-        "extra": list(config.score.extra),
-        "reference": config.reference_row,
-        "seeds": config.seeds,
-        "metric": board.metric,
-        "unit": config.score.unit,
-        **make_table(config, out),
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    results = ExperimentResults.model_validate(content)
+    table = make_table(config, out)
+    results = table.model_copy(update={"seconds": round(time.monotonic() - started, 1)})
     run.finish(results)
-    return results.to_json()
+    return results
 
 
-def _mark(config: ExperimentConfig) -> str:
+def identity_of(config: ExperimentConfig) -> str:
     """Of all that cells depend on; not of where the data are (``${NAME}`` stays as it is) and how they are read."""
     values = config.model_dump(mode="json", exclude=OF_THE_TABLE_ALONE, exclude_defaults=True)
     recipe = {key: value for key, value in values.get("recipe", {}).items() if key != "threads"}
@@ -104,28 +86,41 @@ def _mark(config: ExperimentConfig) -> str:
     return fingerprint(values | {"recipe": recipe})
 
 
-def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> str:
-    """Train, then fine-tune in every way; what is finished is only read. Returns the scores on test in words."""
+@dataclass(frozen=True)
+class FinishedCell:
+    """The scores of a cell on test in words, and the hash of its test samples."""
+
+    words: str
+    test_samples: str | None
+
+
+def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> FinishedCell:
+    """Train, then fine-tune in every way; what is finished is only read."""
     folder = cell_folder(config, cell, out)
     recipe = cell_recipe(config, cell)
-    results = refine(recipe, folder, quiet=True, network_cache=out / NETWORKS)
-    row = scored_row(results)
-    metric = {"ap": "map", "auc": "mauc"}[config.metric] if results["task"] == "multi-label" else "top1"
-    words = [f"{metric} {row['test'][metric]:.4f}"]
-    words += [f"no {name}" for name in config.score.extra if score_of(row, name) is None]
+    refine(recipe, folder, quiet=True, network_cache=out / NETWORKS)
+    results = read_results_as(folder, RefineResults)
+    row, numbers = results.last_generation, scored_row(results)
+    metric = table_metric(results.task, config.metric)
+    words = [f"{metric} {_written(score_of(numbers, f'test.{metric}'))}"]
+    words += [f"no {name}" for name in config.score.extra if score_of(numbers, name) is None]
     if config.heads:
         features = folder / "features"
-        extract_features(ModelSource(str(folder / row["path"])), recipe, features, quiet=True)
+        extract_features(ModelSource(str(folder / row.path)), recipe, features, quiet=True)
         for head, options in config.heads.items():
-            tuned = resolve(CftConfig, {"features": str(features), "seed": recipe.seed, **options})
-            found = run_cft(tuned, folder / f"cft-{head}", quiet=True)
-            words.append(f"{head} {found['mean']['test']['after']:.4f}")
-    return ", ".join(words)
+            tuned = folder / f"cft-{head}"
+            run_cft(resolve(CftConfig, {"features": str(features), "seed": recipe.seed, **options}), tuned, quiet=True)
+            test = read_results_as(tuned, CftResults).mean.test
+            words.append(f"{head} {_written(None if test is None else test.after)}")
+    return FinishedCell(", ".join(words), row.test_samples)
 
 
-def _refuse_other_samples(row: dict[str, Any], cell: Cell, samples: dict[int, str], place: str) -> None:
+def _written(score: float | None) -> str:
+    return "not defined" if score is None else f"{score:.4f}"
+
+
+def _refuse_other_samples(own: str | None, cell: Cell, samples: dict[int, str], place: str) -> None:
     """All cells of a column are scored on the same test samples, or no difference of two would mean anything."""
-    own = row.get("test_samples")
     if own is not None and samples.setdefault(cell.column, own) != own:
         raise ConfigError(
             f"{place}: has other test samples than the cells before it; no row and no seed may change them, as"
@@ -133,7 +128,7 @@ def _refuse_other_samples(row: dict[str, Any], cell: Cell, samples: dict[int, st
         )
 
 
-def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) -> Iterator[tuple[Cell, str]]:
+def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) -> Iterator[tuple[Cell, FinishedCell]]:
     if jobs == 1:
         for cell in cells:
             yield cell, run_cell(config, cell, out)
@@ -141,7 +136,7 @@ def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) 
     # A fresh interpreter for each worker: torch's threads do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
     todo = iter(cells)
-    running: dict[Future[str], Cell] = {}
+    running: dict[Future[FinishedCell], Cell] = {}
     with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool:
         while True:
             # No cell waits in the pool: when one fails or the user stops, those that run are the last.

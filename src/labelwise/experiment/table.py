@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -16,41 +17,82 @@ from labelwise.data.readers import load_dataset
 from labelwise.errors import ConfigError
 from labelwise.experiment.comparisons import (
     ColumnScores,
-    Entry,
-    averages,
-    by_seeds,
+    RowHead,
     comparisons,
+    mean_cells,
     mean_columns,
     predictions,
-    spread,
 )
-from labelwise.experiment.config import BASE, BestConfig, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
-from labelwise.experiment.results import TableResults
-from labelwise.experiment.row_scores import mean_row, names_in, score_of
-from labelwise.experiment.score import Board, Score, mean_of
+from labelwise.experiment.config import BestConfig, Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
+from labelwise.experiment.row_scores import names_in, score_of, scored_row
+from labelwise.experiment.scorer import DrawnScore, Scorer, mean_of
 from labelwise.refinery.context import PREDICTIONS
-from labelwise.runs import RESULTS, read_json
+from labelwise.results import (
+    CftResults,
+    ExperimentResults,
+    RefineResults,
+    Row,
+    SeedStat,
+    Stat,
+    best_on_select,
+    read_results_as,
+)
+from labelwise.results.experiment import BASE, Axis, CellScore, Choice, Gain, TableCell, Trained
 
 
 @dataclass(frozen=True)
-class _Network:
+class ScoredNetwork:
     """A network, head or ensemble: its score on test, and what is told of its making.
 
-    ``select`` is what choosing saw: samples, all categories. ``own`` is the mean score of an ensemble's networks,
+    ``select`` is what choosing saw: samples, all categories. ``members`` is the mean score of an ensemble's networks,
     ``extra`` further scores by name, of a network alone.
     """
 
-    score: Score
+    score: DrawnScore
     select: float | None = None
     seconds: float | None = None
-    own: Score | None = None
+    members: DrawnScore | None = None
     extra: dict[str, float | None] = field(default_factory=dict)
 
 
-Networks = dict[tuple[str, str], list[_Network]]  # by row and head, in the order of the seeds
+Networks = dict[RowHead, list[ScoredNetwork]]  # in the order of the seeds
 
 
-def board_of(config: ExperimentConfig, column: int) -> Board:
+@dataclass(frozen=True)
+class _FinishedCell:
+    """The run of a cell: its folder and its results."""
+
+    folder: Path
+    results: RefineResults
+
+    def prediction(self, head: str, scorer: Scorer) -> NDArray[Any]:
+        """Logits of the network or a head on test; of single-label data, which answers are right."""
+        if head == BASE:
+            return self.stored(self.results.last_generation, "correct" if scorer.metric == "top1" else "logits")
+        with np.load(self.folder / f"cft-{head}" / HEAD_PREDICTIONS) as stored:
+            return np.asarray(stored["logits"][stored["split"] == "test"])
+
+    def stored(self, row: Row, key: str) -> NDArray[Any]:
+        """What a network of the run predicts on test."""
+        with np.load(self.folder / row.path / PREDICTIONS) as stored:
+            return np.asarray(stored[key])
+
+    def scored(self, head: str, scorer: Scorer, extra: Iterable[str]) -> ScoredNetwork:
+        """The network that the chain ends with, or one of its heads."""
+        score = scorer(self.prediction(head, scorer))
+        if head != BASE:
+            results = read_results_as(self.folder / f"cft-{head}", CftResults)
+            return ScoredNetwork(score, results.mean.select.after, results.seconds)
+        row = self.results.last_generation
+        select = None if row.select is None else getattr(row.select, scorer.metric)
+        numbers = scored_row(self.results)
+        return ScoredNetwork(score, select, row.seconds, extra={name: score_of(numbers, name) for name in extra})
+
+
+Cells = Mapping[Cell, _FinishedCell]
+
+
+def make_scorer(config: ExperimentConfig, column: int) -> Scorer:
     """What scores a column. It looks at the labels alone, so nothing is decoded.
 
     Raises
@@ -59,195 +101,168 @@ def board_of(config: ExperimentConfig, column: int) -> Board:
         If the data cannot be read, or lacks what is to be scored.
     """
     recipe = cell_recipe(config, Cell(config.reference_row, column, 0))
-    return Board(load_dataset(recipe.data.model_copy(update={"memory": "no"})), recipe.data, config)
+    return Scorer(load_dataset(recipe.data.model_copy(update={"memory": "no"})), recipe.data, config)
 
 
-def make_table(config: ExperimentConfig, out: Path) -> TableResults:
+def make_table(config: ExperimentConfig, out: Path, seconds: float = 0.0) -> ExperimentResults:
     """Score every network of a finished experiment in ``out``.
+
+    Parameters
+    ----------
+    config : of the experiment
+    out : its folder
+    seconds : that it took
 
     Raises
     ------
     LabelwiseError
-        As :func:`board_of`, if a row has other test samples than the reference row, or if no network has a score of
+        As :func:`make_scorer`, if a row has other test samples than the reference row, or if no network has a score of
         ``score.extra``.
     """
-    runs = [read_json(cell_folder(config, cell, out) / RESULTS) for cell in all_cells(config)]
-    _refuse_unknown_scores(config, runs)
-    found: list[Entry] = []
+    folders = {cell: cell_folder(config, cell, out) for cell in all_cells(config)}
+    cells = {cell: _FinishedCell(at, read_results_as(at, RefineResults)) for cell, at in folders.items()}
+    _refuse_unknown_scores(config, [cell.results for cell in cells.values()])
+    table: list[TableCell] = []
     columns: list[ColumnScores] = []
     for column in range(len(config.columns)):
-        board = board_of(config, column)
-        networks = _networks(config, column, board, out)
+        scorer = make_scorer(config, column)
+        networks = _networks(config, column, scorer, cells)
         chosen = {best.name: _chosen(best, networks) for best in config.best}
         networks |= {(name, BASE): networks[row, BASE] for name, row in chosen.items()}
-        found += _entries(config, column, board, networks, chosen)
+        table += _table_cells(config, column, scorer, networks, chosen)
         scores = {key: [network.score.over_all() for network in own] for key, own in networks.items()}
-        columns.append(ColumnScores(column, config.columns[column].number, board, scores))
+        columns.append(ColumnScores(column, config.columns[column].number, scorer, scores))
     means = mean_columns(columns)
-    return {
-        "groups": list(found[0]["groups"]),
-        "categories": list(found[0]["categories"]),
-        "table": found + averages(config, found, means),
-        "compared": comparisons(config, [*columns, *means]),
-        "predicted": predictions(config, found),
-        "trained": _trained(runs),
-    }
-
-
-def last_generation(results: dict[str, Any]) -> Entry:
-    """The network that a chain ends with, of the results of its run."""
-    return dict([row for row in results["rows"] if row["role"] == "generation"][-1])
-
-
-def labellers_of(results: dict[str, Any]) -> list[Entry]:
-    """The networks of the run that labelled :func:`last_generation`."""
-    names = last_generation(results).get("refineries", ())
-    return [row for row in results["rows"] if names and row["name"] in names]
-
-
-def scored_row(results: dict[str, Any]) -> Entry:
-    """What :func:`last_generation` gives, with ``chain.seconds`` of all networks of the run, and as ``refinery`` the
-    mean numbers of those that labelled it."""
-    row = last_generation(results)
-    labellers = labellers_of(results)
-    more = {"refinery": mean_row(labellers)} if labellers else {}
-    return row | {"chain": {"seconds": sum(other["seconds"] for other in results["rows"])}} | more
+    best = [Choice(name=one.name, rows=one.rows, reference=config.reference_of(one.name)) for one in config.best]
+    return ExperimentResults(
+        kind="experiment",
+        name=config.name,
+        description=config.description,
+        claim=config.claim,
+        axis=tuple(Axis.model_validate(axis.model_dump()) for axis in config.axis),
+        columns=tuple(column.title for column in config.columns),
+        rows=(*config.rows, *(ensemble.name for ensemble in config.ensembles)),
+        heads=(BASE, *config.heads),
+        best=tuple(best),
+        extra=config.score.extra,
+        reference=config.reference_row,
+        seeds=config.seeds,
+        metric=columns[0].scorer.metric,
+        unit=config.score.unit,
+        groups=columns[0].scorer.groups,
+        categories=columns[0].scorer.categories,
+        table=(*table, *mean_cells(config, table, means)),
+        compared=tuple(comparisons(config, [*columns, *means])),
+        predicted=tuple(predictions(config, table)),
+        trained=_trained([cell.results for cell in cells.values()]),
+        seconds=seconds,
+    )
 
 
 # What the cells hold
 
 
-def _refuse_unknown_scores(config: ExperimentConfig, runs: list[Entry]) -> None:
+def _refuse_unknown_scores(config: ExperimentConfig, runs: list[RefineResults]) -> None:
     """A score that some networks lack is a gap in the table, such as the noise found in a column without any."""
-    wanted = (*config.score.extra, *config.score.predictors)
     rows = [scored_row(run) for run in runs]
-    there = [(row, {name for name in wanted if score_of(row, name) is not None}) for row in rows]
-    for name in wanted:
-        if not any(name in found for _, found in there):
-            raise ConfigError(f"score: no network has {name!r}; there are {', '.join(names_in(there[0][0]))}")
+    for name in (*config.score.extra, *config.score.predictors):
+        if all(score_of(row, name) is None for row in rows):
+            raise ConfigError(f"score: no network has {name!r}; there are {', '.join(names_in(rows[0]))}")
 
 
-def _trained(runs: list[Entry]) -> Entry:
-    seconds = {row["weights_hash"]: row["seconds"] for run in runs for row in run["rows"]}
-    return {"networks": len(seconds), "seconds": round(sum(seconds.values()), 1)}
+def _trained(runs: list[RefineResults]) -> Trained:
+    seconds = {row.weights_hash: row.seconds for run in runs for row in run.rows}
+    return Trained(networks=len(seconds), seconds=round(sum(seconds.values()), 1))
 
 
 def _chosen(best: BestConfig, networks: Networks) -> str:
     """The candidate with the highest mean score on select; the first of equals, and of those without a score."""
 
-    def on_select(row: str) -> float:
+    def on_select(row: str) -> float | None:
         scores = [network.select for network in networks[row, BASE]]
-        known = [score for score in scores if score is not None]
-        return float(np.mean(known)) if len(known) == len(scores) else -np.inf
+        stat = Stat.over(scores)
+        return None if stat is None or None in scores else stat.mean
 
-    return max(best.rows, key=on_select)
+    return best_on_select(best.rows, on_select) or best.rows[0]
 
 
-def _networks(config: ExperimentConfig, column: int, board: Board, out: Path) -> Networks:
-    folders = {
-        row: [cell_folder(config, Cell(row, column, seed), out) for seed in range(config.seeds)] for row in config.rows
-    }
+def _networks(config: ExperimentConfig, column: int, scorer: Scorer, cells: Cells) -> Networks:
+    own = {row: [cells[Cell(row, column, seed)] for seed in range(config.seeds)] for row in config.rows}
     heads, extra = (BASE, *config.heads), (*config.score.extra, *config.score.predictors)
     found: Networks = {
-        (row, head): [_network(folder, head, board, extra) for folder in folders[row]]
-        for row, head in product(folders, heads)
+        (row, head): [cell.scored(head, scorer, extra) for cell in own[row]] for row, head in product(own, heads)
     }
     for ensemble in config.ensembles:
-        name, rows = ensemble.name, ensemble.rows
+        rows = [own[row] for row in ensemble.rows]
         if ensemble.over == "members":
-            by_seed = zip(*(folders[row] for row in rows), strict=True)
-            found[name, BASE] = [
-                _ensemble([logits for folder in own for logits in _labellers(folder)], board) for own in by_seed
+            found[ensemble.name, BASE] = [
+                _ensemble([logits for cell in same for logits in _of_refineries(cell)], scorer)
+                for same in zip(*rows, strict=True)
             ]
             continue
-        together = [range(config.seeds)] if ensemble.over == "seeds" else [[seed] for seed in range(config.seeds)]
-        for head in heads:
-            found[name, head] = [
-                _ensemble([_prediction(folders[row][seed], head, board) for row, seed in product(rows, seeds)], board)
-                for seeds in together
-            ]
+        together = [[cell for row in rows for cell in row]] if ensemble.over == "seeds" else zip(*rows, strict=True)
+        for same in list(together):
+            for head in heads:
+                networks = [cell.prediction(head, scorer) for cell in same]
+                found.setdefault((ensemble.name, head), []).append(_ensemble(networks, scorer))
     return found
 
 
-def _network(folder: Path, head: str, board: Board, extra: tuple[str, ...]) -> _Network:
-    score = board(_prediction(folder, head, board))
-    if head != BASE:
-        results = read_json(folder / f"cft-{head}" / RESULTS)
-        return _Network(score, results["mean"]["select"]["after"], results["seconds"])
-    row = scored_row(read_json(folder / RESULTS))
-    select = row["select"][board.metric] if "select" in row else None
-    return _Network(score, select, row["seconds"], extra={name: score_of(row, name) for name in extra})
-
-
-def _ensemble(logits: list[NDArray[np.floating]], board: Board) -> _Network:
-    """The mean probability of several networks, taken before a study's views are put together."""
-    return _Network(board(combine(logits, "probability")), own=mean_of([board(one) for one in logits]))
-
-
-def _prediction(folder: Path, head: str, board: Board) -> NDArray[Any]:
-    """Logits of a cell's network or head on test; of single-label data, which answers are right."""
-    if head == BASE:
-        key = "correct" if board.metric == "top1" else "logits"
-        return _stored(folder / last_generation(read_json(folder / RESULTS))["path"], key)
-    with np.load(folder / f"cft-{head}" / HEAD_PREDICTIONS) as stored:
-        return np.asarray(stored["logits"][stored["split"] == "test"])
-
-
-def _labellers(folder: Path) -> list[NDArray[Any]]:
+def _of_refineries(cell: _FinishedCell) -> list[NDArray[Any]]:
     """Logits on test of the networks that labelled the last one of a cell."""
-    return [_stored(folder / row["path"], "logits") for row in labellers_of(read_json(folder / RESULTS))]
+    return [cell.stored(row, "logits") for row in cell.results.refineries_of(cell.results.last_generation)]
 
 
-def _stored(network: Path, key: str) -> NDArray[Any]:
-    with np.load(network / PREDICTIONS) as stored:
-        return np.asarray(stored[key])
+def _ensemble(logits: list[NDArray[Any]], scorer: Scorer) -> ScoredNetwork:
+    """The mean probability of several networks, taken before a study's views are put together."""
+    return ScoredNetwork(scorer(combine(logits, "probability")), members=mean_of([scorer(one) for one in logits]))
 
 
 # What is told
 
 
-def _entries(
-    config: ExperimentConfig, column: int, board: Board, networks: Networks, chosen: dict[str, str]
-) -> list[Entry]:
-    """An entry for each row and head; ``chosen`` says which row each choice is."""
+def _table_cells(
+    config: ExperimentConfig, column: int, scorer: Scorer, networks: Networks, chosen: dict[str, str]
+) -> list[TableCell]:
+    """One for each row and head; ``chosen`` says which row each choice is."""
     candidates = {best.name: len(best.rows) for best in config.best}
     found = []
     for (row, head), own in networks.items():
         scores = [network.score for network in own]
         others = {"over_reference": (config.reference_of(row), BASE), "over_base": (row, BASE)}
         gains = {
-            name: board.gains([network.score for network in networks[other]], scores)
+            name: scorer.gains([network.score for network in networks[other]], scores)
             for name, other in others.items()
             if other != (row, head)
         }
-        if singles := [network.own for network in own if network.own is not None]:
-            gains["over_networks"] = board.gains(singles, scores)
-        told, *parts = _views(scores, gains)
-        groups, categories = parts[: len(board.groups)], parts[len(board.groups) :]
-        found.append(
-            {
-                "column": column,
-                "axis": config.columns[column].number,
-                "value": config.columns[column].value,
-                "row": row,
-                "head": head,
-                **({"chosen": chosen[row], "candidates": candidates[row]} if row in chosen else {}),
-                "metric": board.metric,
-                "select": spread([network.select for network in own if network.select is not None]),
-                **told,
-                "seconds": spread([network.seconds for network in own if network.seconds is not None]),
-                "extra": {name: by_seeds([network.extra[name] for network in own]) for name in own[0].extra},
-                "groups": dict(zip(board.groups, groups, strict=True)),
-                "categories": dict(zip(board.categories, categories, strict=True)),
-            }
-        )
+        if members := [network.members for network in own if network.members is not None]:
+            gains["over_networks"] = scorer.gains(members, scores)
+        overall, *parts = _cell_scores(scores, gains)
+        groups, categories = parts[: len(scorer.groups)], parts[len(scorer.groups) :]
+        content = {
+            "column": column,
+            "axis": config.columns[column].number,
+            "value": config.columns[column].value,
+            "row": row,
+            "head": head,
+            "metric": scorer.metric,
+            "select": Stat.over(network.select for network in own),
+            "seconds": Stat.over(network.seconds for network in own),
+            "extra": {name: SeedStat.of(network.extra[name] for network in own) for name in own[0].extra},
+            "groups": dict(zip(scorer.groups, groups, strict=True)),
+            "categories": dict(zip(scorer.categories, categories, strict=True)),
+            **({"chosen": chosen[row], "candidates": candidates[row]} if row in chosen else {}),
+            **{name: getattr(overall, name) for name in overall.model_fields_set},
+        }
+        found.append(TableCell.model_validate(content))
     return found
 
 
-def _views(scores: list[Score], gains: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Of every view the scores and their differences."""
+def _cell_scores(scores: list[DrawnScore], gains: dict[str, list[Gain]]) -> list[CellScore]:
+    """Over every set of categories the scores and their differences."""
     found = []
-    for view, by_seed in enumerate(np.stack([score.value for score in scores], axis=1).tolist()):
-        own = {name: gain[view] for name, gain in gains.items()}
-        found.append({"test": spread(by_seed), "by_seed": by_seed, **own})
+    for place, by_seed in enumerate(np.stack([score.value for score in scores], axis=1).tolist()):
+        test = Stat.over(by_seed) or Stat.unknown()
+        own = {name: gain[place] for name, gain in gains.items()}
+        found.append(CellScore.model_validate({"test": test, "by_seed": by_seed, **own}))
     return found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from labelwise.config import Metric
 from labelwise.results.features import FeaturesResults
 from labelwise.results.record import Count, Interval, Number, Record, Seconds, Split, Splits
 
-Objective = Literal["ap", "auc"]
 Status = Literal["improved", "unchanged", "not_fitted"]
 
 
@@ -30,7 +30,7 @@ class SplitMeans(Record):
 class OtherMeans(SplitMeans):
     """The same of the metric that was not the objective."""
 
-    metric: Objective
+    metric: Metric
 
 
 class LabelCounts(Record):
@@ -151,7 +151,7 @@ class CftResults(Record):
 
     kind: Literal["cft"]
     name: str
-    objective: Objective
+    objective: Metric
     method: str
     preset: str | None
     base: str
@@ -204,6 +204,6 @@ class EnsembleResults(Record):
 
     kind: Literal["ensemble"]
     how: Literal["logit", "probability", "rank"]
-    objective: Objective
+    objective: Metric
     rows: tuple[EnsembleRow, ...]
     categories: tuple[str, ...]

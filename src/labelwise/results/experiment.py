@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from labelwise.results.record import Count, Interval, Number, Record, Seconds, SeedStat, Stat
+from labelwise.config import Metric
+from labelwise.results.record import Count, Interval, Number, Record, Seconds, SeedStat, Stat, Task
 
 BASE = "base"
 """What the network itself is called among ``heads``."""
 
 TableMetric = Literal["top1", "map", "mauc"]
+
+
+def table_metric(task: Task, metric: Metric) -> TableMetric:
+    """What a table is scored by, as the rows of its runs call it."""
+    if task == "single-label":
+        return "top1"
+    return "map" if metric == "ap" else "mauc"
 
 
 class Axis(Record):

@@ -66,6 +66,11 @@ class Stat(Record):
             return None
         return Stat(mean=float(np.mean(known)), std=float(np.std(known, ddof=1)) if len(known) > 1 else None)
 
+    @classmethod
+    def unknown(cls) -> Stat:
+        """Of no value at all."""
+        return Stat(mean=None, std=None)
+
 
 class SeedStat(Stat):
     """Mean and deviation over the seeds that have the number, and the number of every seed."""

@@ -173,6 +173,15 @@ class RefineResults(Record):
         """The metric that networks are compared by."""
         return METRICS[self.task]
 
+    @property
+    def last_generation(self) -> Row:
+        """The network that the chain ends with, of the last seed."""
+        return [row for row in self.rows if row.role == "generation"][-1]
+
+    def refineries_of(self, row: Row) -> list[Row]:
+        """The networks of the run that labelled a row of the same seed."""
+        return [one for one in self.rows if one.seed == row.seed and one.name in row.refineries]
+
 
 _SUMMARISED = [name for name in Summary.model_fields if name not in ("name", "role", "seeds")]
 

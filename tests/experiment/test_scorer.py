@@ -1,4 +1,4 @@
-"""What a column of an experiment is scored on: units, views of the score, differences; and options that do not fit."""
+"""What a column of an experiment is scored on: units, sets of categories, differences; and options that do not fit."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from labelwise.data.dataset import Dataset, Features
 from labelwise.errors import ConfigError, DataError
 from labelwise.experiment.config import ExperimentConfig, load_experiment
 from labelwise.experiment.run import run_experiment
-from labelwise.experiment.score import Board, mean_of
+from labelwise.experiment.scorer import Scorer, mean_of
 from labelwise.labels.table import LabelTable
+from labelwise.results.experiment import Gain
 
 NAN = float("nan")
 NAMES = ("a", "b", "c", "d")
@@ -42,8 +43,8 @@ def config(**options: Any) -> ExperimentConfig:
     return ExperimentConfig.model_validate({"rows": {"one": []}, **options})
 
 
-def board(dataset: Dataset, source: str = "toy.npz", **score: Any) -> Board:
-    return Board(dataset, DataConfig(source=source), config(score=score))
+def scorer(dataset: Dataset, source: str = "toy.npz", **score: Any) -> Scorer:
+    return Scorer(dataset, DataConfig(source=source), config(score=score))
 
 
 @pytest.fixture
@@ -56,18 +57,18 @@ def problem() -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("metric", ["ap", "auc"])
-def test_views_against_scikit_learn(problem: tuple[np.ndarray, np.ndarray], metric: str) -> None:
+def test_sets_of_categories_against_scikit_learn(problem: tuple[np.ndarray, np.ndarray], metric: str) -> None:
     labels, scores = problem
     one = average_precision_score if metric == "ap" else roc_auc_score
     hard = [(labels[:, c] == 0) | (labels[:, c] == 1) for c in range(3)]
     expected = [one(labels[hard[c], c], scores[hard[c], c]) for c in range(3)]
-    found = board(data(labels), metric=metric, per_category=True)
-    assert (found.views, found.metric) == (("all", *NAMES), {"ap": "map", "auc": "mauc"}[metric])
+    found = scorer(data(labels), metric=metric, per_category=True)
+    assert (found.sets, found.metric) == (("all", *NAMES), {"ap": "map", "auc": "mauc"}[metric])
     score = found(scores)
     assert score.value[:4] == pytest.approx([np.mean(expected), *expected])
     assert np.isnan(score.value[4]) and np.isnan(score.drawn[4]).all()  # a category without a negative
     assert score.drawn[0] == pytest.approx(score.drawn[1:4].mean(axis=0))
-    some = board(data(labels), metric=metric, categories=["c", "a"])
+    some = scorer(data(labels), metric=metric, categories=["c", "a"])
     assert some(scores).value == pytest.approx([np.mean([expected[2], expected[0]])])
 
 
@@ -76,32 +77,32 @@ def test_groups_are_cut_by_known_fit_labels(problem: tuple[np.ndarray, np.ndarra
     fit = np.full((6, 4), NAN)
     for c, known in enumerate((5, 2, 6, 3)):
         fit[:known, c] = 1
-    found = board(data(labels, fit=fit), groups=2, per_category=True)
-    score = dict(zip(found.views, found(scores).value, strict=True))
+    found = scorer(data(labels, fit=fit), groups=2, per_category=True)
+    score = dict(zip(found.sets, found(scores).value, strict=True))
     assert found.groups == ("group-1", "group-2")  # b and d; a and c
     assert score["group-1"] == score["b"] and score["group-2"] == pytest.approx((score["a"] + score["c"]) / 2)
-    part = board(data(labels, fit=fit), groups=4, categories=["a"])
+    part = scorer(data(labels, fit=fit), groups=4, categories=["a"])
     assert part.groups == ("group-3",)
 
 
-def test_views_of_a_unit_count_once(problem: tuple[np.ndarray, np.ndarray]) -> None:
+def test_samples_of_a_unit_count_once(problem: tuple[np.ndarray, np.ndarray]) -> None:
     """Every image three times, once with the highest score: scores and intervals are those of the images alone."""
     labels, scores = problem
     labels[:, :3][labels[:, :3] == -1] = NAN
-    single = board(data(labels, [f"p{i:02}" for i in range(60)]))
+    single = scorer(data(labels, [f"p{i:02}" for i in range(60)]))
     lower = scores - np.random.default_rng(1).random(scores.shape).astype(np.float32)
-    views = board(data(np.tile(labels, (3, 1)), [f"p{i:02}" for i in range(60)] * 3), unit="group")
-    expected, found = single(scores), views(np.concatenate([lower, scores, lower]))
+    repeated = scorer(data(np.tile(labels, (3, 1)), [f"p{i:02}" for i in range(60)] * 3), unit="group")
+    expected, found = single(scores), repeated(np.concatenate([lower, scores, lower]))
     assert found.value == pytest.approx(expected.value) and found.drawn == pytest.approx(expected.drawn)
     gain, same = (
         of.gains([of(other)], [of(one)])[0]
         for of, one, other in (
             (single, scores, lower),
-            (views, np.tile(scores, (3, 1)), np.tile(lower, (3, 1))),
+            (repeated, np.tile(scores, (3, 1)), np.tile(lower, (3, 1))),
         )
     )
-    assert gain["gain"] == pytest.approx(same["gain"]) and gain["interval"] == pytest.approx(same["interval"])
-    by_sample = board(data(np.tile(labels, (3, 1)), [f"p{i:02}" for i in range(60)] * 3))
+    assert gain.gain == pytest.approx(same.gain) and gain.interval == pytest.approx(same.interval)
+    by_sample = scorer(data(np.tile(labels, (3, 1)), [f"p{i:02}" for i in range(60)] * 3))
     assert by_sample(np.concatenate([lower, scores, lower])).value != pytest.approx(expected.value)
 
 
@@ -109,15 +110,15 @@ def test_differences_of_seeds_and_of_one_network(problem: tuple[np.ndarray, np.n
     labels, scores = problem
     labels[:, 0] = labels[:, 0] == 1
     better = scores + 2 * (labels == 1)
-    own = board(data(labels))
+    own = scorer(data(labels))
     before, after = [own(scores), own(-scores)], [own(better), own(better - scores)]
     [found] = own.gains(before, after)
     expected = np.mean([after[i].value[0] - before[i].value[0] for i in range(2)])
-    assert found["gain"] == pytest.approx(expected) and found["interval"][0] < expected < found["interval"][1]
+    assert found.gain == pytest.approx(expected) and found.interval[0] < expected < found.interval[1]
     [one] = own.gains(before, after[:1])
     difference = after[0].drawn[0] - mean_of(before).drawn[0]
-    assert one["interval"] == pytest.approx(np.quantile(difference, [0.025, 0.975]).tolist())
-    assert own.gains(before, before)[0] == {"gain": 0.0, "interval": [0.0, 0.0]}
+    assert one.interval == pytest.approx(tuple(np.quantile(difference, [0.025, 0.975])))
+    assert own.gains(before, before)[0] == Gain(gain=0.0, interval=(0.0, 0.0))
 
 
 def test_top1(problem: tuple[np.ndarray, np.ndarray]) -> None:
@@ -130,14 +131,14 @@ def test_top1(problem: tuple[np.ndarray, np.ndarray]) -> None:
         split=np.array(["test"] * 4),
         source=Features(np.zeros((4, 2), np.float32)),
     )
-    found = Board(dataset, DataConfig(), config())
+    found = Scorer(dataset, DataConfig(), config())
     score = found(np.array([True, True, False, True]))
     assert found.metric == "top1" and score.value.tolist() == [0.75]
     # Draws of g, h and i: 2, 0 and 1 right of 2, 1 and 1.
     assert set(np.round(score.drawn[0], 6)) <= {0.0, 0.5, 1.0, 0.75, round(4 / 5, 6), 0.333333, 0.666667}
     for options in ({"score": {"groups": 2}}, {"heads": {"auto": {}}}, {"ensembles": [{"name": "x", "rows": ["one"]}]}):
         with pytest.raises(ConfigError, match="one class per sample"):
-            Board(dataset, DataConfig(), config(**options))
+            Scorer(dataset, DataConfig(), config(**options))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_top1(problem: tuple[np.ndarray, np.ndarray]) -> None:
 )
 def test_what_the_data_lacks(problem: tuple[np.ndarray, np.ndarray], score: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message) as error:
-        board(data(problem[0]), "toy.npz", **score)
+        scorer(data(problem[0]), "toy.npz", **score)
     assert "\n" not in str(error.value)
 
 
@@ -159,7 +160,7 @@ def test_predictions_of_other_samples_or_categories(problem: tuple[np.ndarray, n
     labels, scores = problem
     for wrong in (scores[:-1], scores[:, :3]):
         with pytest.raises(ConfigError, match="no row may change the test samples or the categories"):
-            board(data(labels))(wrong)
+            scorer(data(labels))(wrong)
 
 
 MISTAKES = {

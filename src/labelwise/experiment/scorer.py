@@ -1,8 +1,8 @@
 """How the networks of one column are scored: on samples, studies or groups, over all categories and over some.
 
-A *view* of the score is the mean over a set of categories: all that are scored (`ALL`), a group of them, or one. All
-views come from one ranking of every category, on the data as they are and in the draws of a bootstrap that takes whole
-groups of samples (a patient's), so that no study is parted and views of one study never count as several.
+A score is told of several sets of categories: of all that are scored (`ALL`), of a group of them, of a single one. All
+these come from one ranking of every category, on the data as they are and in the draws of a bootstrap that takes whole
+groups of samples (a patient's), so that no study is parted and images of one study never count as several.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from labelwise.metrics.bootstrap import group_draws, weighted_rankings
 from labelwise.metrics.multilabel import hard_labels
 from labelwise.metrics.ranking import mean_over_categories, ranking, to_tensor
 from labelwise.metrics.study import study_labels, study_scores
+from labelwise.results.experiment import Gain, table_metric
 
 ALL = "all"
 DRAWS = 1000
@@ -34,24 +35,24 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Score:
-    """Of one network: its score in every view (V,), and in the draws of the bootstrap (V, D)."""
+class DrawnScore:
+    """Of one network: its score over every set of categories (S,), and in the draws of the bootstrap (S, D)."""
 
     value: Floats
     drawn: Floats
 
-    def over_all(self) -> Score:
-        """The same in the view of all categories alone."""
-        return Score(self.value[:1], self.drawn[:1])
+    def over_all(self) -> DrawnScore:
+        """The score over all categories alone."""
+        return DrawnScore(self.value[:1], self.drawn[:1])
 
 
-def mean_of(scores: Sequence[Score]) -> Score:
+def mean_of(scores: Sequence[DrawnScore]) -> DrawnScore:
     """What several networks have on average."""
-    return Score(np.mean([s.value for s in scores], axis=0), np.mean([s.drawn for s in scores], axis=0))
+    return DrawnScore(np.mean([s.value for s in scores], axis=0), np.mean([s.drawn for s in scores], axis=0))
 
 
-class Board:
-    """Scores networks on the test split of one data set.
+class Scorer:
+    """It scores networks on the test split of one data set.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ class Board:
     Attributes
     ----------
     metric : ``top1``, ``map`` or ``mauc``
-    views, groups, categories : names of all views, of groups of categories, and of single categories
+    sets, groups, categories : names of all sets of categories, of groups, and of single categories
 
     Raises
     ------
@@ -100,13 +101,13 @@ class Board:
             parts = [chosen, *groups.values(), *((name,) for name in self.categories)]
             self._columns = [np.array([place[name] for name in part], dtype=np.int64) for part in parts]
             self._used = np.unique(np.concatenate(self._columns))
-        self.metric = "top1" if dataset.table is None else {"ap": "map", "auc": "mauc"}[self._metric]
-        self.views = (ALL, *self.groups, *self.categories)
+        self.metric = table_metric("single-label" if dataset.table is None else "multi-label", self._metric)
+        self.sets = (ALL, *self.groups, *self.categories)
         self._member, weights = group_draws(group, len(group), DRAWS, seed=0)
         self._weights = list(weights)
 
-    def __call__(self, prediction: NDArray[Any]) -> Score:
-        """Score right answers (N,), or logits or probabilities (N, C), on the test split.
+    def __call__(self, prediction: NDArray[Any]) -> DrawnScore:
+        """DrawnScore right answers (N,), or logits or probabilities (N, C), on the test split.
 
         Raises
         ------
@@ -131,22 +132,22 @@ class Board:
             np.stack([mean_over_categories(table[part])[0].numpy() for part in self._columns])
             for table in (values, drawn)
         ]
-        return Score(means[0][:, 0], means[1])
+        return DrawnScore(means[0][:, 0], means[1])
 
-    def has_the_draws_of(self, other: Board) -> bool:
+    def has_the_draws_of(self, other: Scorer) -> bool:
         """Whether draw by draw both take the same samples, so that their scores can be averaged."""
         same = np.array_equal(self._ids, other._ids) and np.array_equal(self._member, other._member)
         return same and self.metric == other.metric
 
-    def _accuracy(self, right: NDArray[Any]) -> Score:
+    def _accuracy(self, right: NDArray[Any]) -> DrawnScore:
         self._check(right.shape, self._member.shape)
         by_group = torch.from_numpy(np.bincount(self._member, weights=right))
         size = torch.from_numpy(np.bincount(self._member).astype(np.float64))
         drawn = torch.cat([by_group @ weights.double() / (size @ weights.double()) for weights in self._weights])
-        return Score(np.array([right.mean(dtype=np.float64)]), drawn[None].numpy())
+        return DrawnScore(np.array([right.mean(dtype=np.float64)]), drawn[None].numpy())
 
-    def gains(self, before: Sequence[Score], after: Sequence[Score], level: float = 0.95) -> list[dict[str, Any]]:
-        """Of every view the mean ``gain`` of after over before, and its ``interval`` over groups and seeds.
+    def gains(self, before: Sequence[DrawnScore], after: Sequence[DrawnScore], level: float = 0.95) -> list[Gain]:
+        """Over every set of categories the mean gain of after over before, and its interval over groups and seeds.
 
         Both are in the order of the seeds, which are resampled together; where one side has a single network, it is
         compared with the mean of the other side's, and nothing but the test samples is resampled.
@@ -160,9 +161,7 @@ class Board:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1)
-        return [
-            {"gain": float(gain), "interval": [float(a), float(b)]} for gain, a, b in zip(value, low, high, strict=True)
-        ]
+        return [Gain(gain=gain, interval=ends) for gain, *ends in np.stack([value, low, high], axis=1).tolist()]
 
     def _check(self, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
         if found != expected:
