@@ -24,7 +24,7 @@ from labelwise.features.network import Network, open_network
 from labelwise.labels.table import LabelTable
 from labelwise.models.backbone import ModelSource
 from labelwise.progress import Progress
-from labelwise.results import FeaturesResults, read_results_as
+from labelwise.results import FeaturesResults, Splits, read_results_as
 from labelwise.runs import read_json, start_run, write_json
 from labelwise.training.runtime import Runtime, start_runtime
 
@@ -70,18 +70,7 @@ def extract_features(
     runtime = start_runtime(recipe)
     dataset = load_dataset(recipe.data, partial=True)
     network = open_network(source, recipe, dataset, keep_head)
-    identity: dict[str, Any] = {
-        "model": network.classifier.name,
-        "args": network.classifier.args,
-        "weights_hash": network.weights_hash,
-        "data": dataset.fingerprint(),
-        "input": network.classifier.spec.to_json(),
-        "eval_crop": network.views.eval_crop,
-        "head": network.head is not None,
-        "precision": precision,
-        "autocast": recipe.train.precision,
-        "shards": runtime.shard.world,
-    }
+    identity = _identity(network, dataset, recipe, precision) | {"shards": runtime.shard.world}
     run = start_run(out, "features", identity, writes=runtime.is_main)
     if run.finished:
         return read_results_as(out, FeaturesResults).to_json()
@@ -98,19 +87,17 @@ def extract_features(
         write_arrays(part.folder, rows)
         finish_folder(part.folder, part.state())
     lost = runtime.gather(torch.tensor([part.lost], device=runtime.device))  # and every rank has finished
-    results = FeaturesResults.model_validate(
-        {
-            "kind": "features",
-            "name": dataset.name,
-            **identity,
-            "splits": dataset.sizes(),
-            "rows": len(dataset),
-            "dim": network.dim,
-            "categories": len(dataset.classes),
-            "largest_logit_difference": None if network.head is None else float(lost.max()),
-            "seconds": seconds,
-            "images_per_second": part.computed / seconds * runtime.shard.world,
-        }
+    results = FeaturesResults(
+        kind="features",
+        name=dataset.name,
+        **identity,
+        splits=Splits(**dataset.sizes()),
+        rows=len(dataset),
+        dim=network.dim,
+        categories=len(dataset.classes),
+        largest_logit_difference=None if network.head is None else float(lost.max()),
+        seconds=seconds,
+        images_per_second=part.computed / seconds * runtime.shard.world,
     )
     if runtime.is_main:
         if part.folder != out:
@@ -119,6 +106,21 @@ def extract_features(
     run.finish(results)
     runtime.accelerator.wait_for_everyone()
     return results.to_json()
+
+
+def _identity(network: Network, dataset: Dataset, recipe: Recipe, precision: FeaturePrecision) -> dict[str, Any]:
+    """All that the features depend on."""
+    return {
+        "model": network.classifier.name,
+        "args": network.classifier.args,
+        "weights_hash": network.weights_hash,
+        "data": dataset.fingerprint(),
+        "input": network.classifier.spec.to_json(),
+        "eval_crop": network.views.eval_crop,
+        "head": network.head is not None,
+        "precision": precision,
+        "autocast": recipe.train.precision,
+    }
 
 
 class _Part:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,39 +147,6 @@ def read_features(path: Path) -> FeatureSet:
     return feature_set
 
 
-def write_features(path: Path, feature_set: FeatureSet) -> None:
-    """Write a feature file: an .npz where ``path`` ends so, otherwise a folder, whose marker is written last.
-
-    Raises
-    ------
-    DataError
-        For features that are not finite.
-    RunError
-        If the place cannot be written.
-    """
-    check_finite(feature_set.features, feature_set.ids)
-    arrays = to_arrays(feature_set)
-    if path.suffix == ".npz":
-        whole: dict[str, Any] = {**arrays, "features": np.asarray(feature_set.features)}
-        atomic_write(path, lambda file: np.savez(file, **whole))
-        return
-    (path / MARKER).unlink(missing_ok=True)
-    write_json(path / UNFINISHED, {"rows": 0})
-    atomic_write(path / "features.npy", lambda file: _save_chunks(file, feature_set.features))
-    write_arrays(path, arrays)
-    finish_folder(path, {"rows": len(feature_set), "dim": feature_set.dim, "fingerprint": feature_set.fingerprint()})
-
-
-def to_arrays(feature_set: FeatureSet) -> dict[str, NDArray[Any]]:
-    """Every array of a feature file but ``features``."""
-    arrays: dict[str, NDArray[Any]] = {"categories": np.array(feature_set.categories, dtype=np.str_)}
-    for key in ("labels", *OPTIONAL):
-        value = getattr(feature_set, key)
-        if value is not None:
-            arrays[key] = value
-    return arrays
-
-
 def write_arrays(folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write arrays as .npy files, and remove what an earlier feature set left of the optional ones."""
     for key in OPTIONAL:
@@ -208,14 +175,6 @@ def check_finite(features: FeatureArray, ids: Texts) -> None:
         if bad.any():
             row = chunk.start + int(bad.argmax())
             raise DataError(f"features: row {row} ({str(ids[row])!r}) has NaN or infinite values; leave the row out")
-
-
-def _save_chunks(file: IO[bytes], features: FeatureArray) -> None:
-    """A .npy file, written piece by piece."""
-    header = {"descr": np.lib.format.dtype_to_descr(features.dtype), "fortran_order": False, "shape": features.shape}
-    np.lib.format.write_array_header_2_0(file, header)
-    for chunk in chunks(features):
-        file.write(np.ascontiguousarray(features[chunk]).tobytes())
 
 
 def _read_folder(folder: Path) -> dict[str, Any]:
