@@ -85,10 +85,10 @@ def test_bad_input_is_one_clear_line(changes: dict[str, Any], message: str, part
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objective": "f1"}, "objective 'f1': use ap, auc"),
-        ({"method": "sgd"}, "method 'sgd': use auto, logistic, backprop, genetic"),
-        ({"loss": "focal"}, "loss 'focal': use bce, asl"),
-        ({"preset": "slow"}, "preset 'slow': use fast, paper-2024"),
+        ({"objective": "f1"}, "objective: expected one of ap, auc, got 'f1'"),
+        ({"method": "sgd"}, "method: expected one of auto, logistic, backprop, genetic, got 'sgd'"),
+        ({"loss": "focal"}, "loss: expected one of bce, asl, got 'focal'"),
+        ({"preset": "slow"}, "preset: expected one of fast, paper-2024, got 'slow'"),
         ({"preset": "fast", "method": "genetic"}, "preset fast belongs to method auto or logistic"),
         ({"preset": "paper-2024", "method": "logistic"}, "preset paper-2024 belongs to method auto or backprop or gen"),
         ({"device": "gpu"}, "device 'gpu'"),

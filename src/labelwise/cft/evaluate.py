@@ -25,19 +25,7 @@ from labelwise.results import Splits
 from labelwise.results import cft as record
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class LinearHead:
-    """``weight`` (C, D) and ``bias`` (C,)."""
-
-    weight: Floats
-    bias: Floats
-
-    def logits(self, data: FeatureSet, rows: NDArray[np.int64]) -> Floats:
-        """(len(rows), C)."""
-        features = Rows(data.features, rows)
-        return linear_logits(features, torch.from_numpy(self.weight), torch.from_numpy(self.bias)).numpy()
+Head = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
@@ -61,8 +49,8 @@ class Measured:
         return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def measure(data: FeatureSet, old: LinearHead, new: LinearHead) -> dict[SplitName, Measured]:
-    """What both heads do on ``select`` and, where the data have one, on ``test``.
+def measure(data: FeatureSet, old: Head, new: Head) -> dict[SplitName, Measured]:
+    """What both heads, weight (C, D) and bias (C,), do on ``select`` and, where the data have one, on ``test``.
 
     Labels that are uncertain or soft count as unknown.
     """
@@ -119,11 +107,11 @@ def hard_labels(labels: Floats) -> Floats:
     return np.where((labels == 0) | (labels == 1), labels, np.float32(np.nan))
 
 
-def _measure(data: FeatureSet, split: SplitName, old: LinearHead, new: LinearHead) -> Measured:
+def _measure(data: FeatureSet, split: SplitName, old: Head, new: Head) -> Measured:
     rows = data.rows(split)
-    labels = hard_labels(data.labels[rows])
-    before, after = old.logits(data, rows), new.logits(data, rows)
+    labels, features = hard_labels(data.labels[rows]), Rows(data.features, rows)
     columns = torch.from_numpy(np.ascontiguousarray(labels.T))
+    before, after = (linear_logits(features, *map(torch.from_numpy, head)).numpy() for head in (old, new))
     first, second = (ranking(np.ascontiguousarray(logits.T), columns) for logits in (before, after))
     return Measured(labels, (before, after), (first, second))
 

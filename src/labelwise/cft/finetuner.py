@@ -20,7 +20,7 @@ from torch import Tensor
 
 from labelwise.cft.calibrate import known_entries, scale_and_bias
 from labelwise.cft.evidence import NewHeads, category_reports, heads_of_grid, heads_of_steps, warnings_of
-from labelwise.cft.first_head import Base, fit_first_head
+from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers import backprop, genetic, genetic_paper
 from labelwise.cft.solvers.coordinates import Features, linear_logits
 from labelwise.cft.solvers.greedy import fit_greedy
@@ -35,22 +35,13 @@ from labelwise.cft.solvers.inputs import (
     no_progress,
 )
 from labelwise.cft.solvers.logistic import FAST, THOROUGH, grid_search
-from labelwise.config import Metric
+from labelwise.config import BaseHead, CftMethod, CftPreset, Metric, check_choice
 from labelwise.errors import ConfigError, InputError
 from labelwise.metrics.operating import parse_rule, threshold_for
 from labelwise.metrics.ranking import ranking
 
-Method = Literal["auto", "logistic", "backprop", "genetic"]
-Preset = Literal["fast", "paper-2024"]
+Loss = Literal["bce", "asl"]
 RandomState = int | np.random.RandomState | np.random.Generator | None
-
-CHOICES: dict[str, tuple[str | None, ...]] = {
-    "objective": ("ap", "auc"),
-    "method": ("auto", "logistic", "backprop", "genetic"),
-    "preset": (None, "fast", "paper-2024"),
-    "base": ("ignore", "assume-negative"),
-    "loss": ("bce", "asl"),
-}
 PRESET_METHODS = {"fast": ("auto", "logistic"), "paper-2024": ("auto", "backprop", "genetic")}
 
 
@@ -119,12 +110,12 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         objective: Metric = "ap",
-        method: Method = "auto",
+        method: CftMethod = "auto",
         *,
-        preset: Preset | None = None,
-        base: Base = "ignore",
+        preset: CftPreset | None = None,
+        base: BaseHead = "ignore",
         threshold: str | None = None,
-        loss: Literal["bce", "asl"] = "bce",
+        loss: Loss = "bce",
         calibrate: bool = True,
         device: str = "auto",
         memory_gb: float = 1.0,
@@ -235,9 +226,9 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         return float(_objective(logits, known, self.objective).nanmean())
 
     def _check_options(self) -> None:
-        for name, allowed in CHOICES.items():
-            if (value := getattr(self, name)) not in allowed:
-                raise ConfigError(f"{name} {value!r}: use {', '.join(choice for choice in allowed if choice)}")
+        choices = {"objective": Metric, "method": CftMethod, "base": BaseHead, "loss": Loss}
+        for name, allowed in (choices | ({} if self.preset is None else {"preset": CftPreset})).items():
+            check_choice(name, getattr(self, name), allowed)
         if self.preset is not None and self.method not in PRESET_METHODS[self.preset]:
             raise ConfigError(f"preset {self.preset} belongs to method {' or '.join(PRESET_METHODS[self.preset])}")
         if self.threshold is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,17 +10,17 @@ from torch import Tensor
 from labelwise.cft.solvers.coordinates import linear_logits, principal_coordinates
 from labelwise.cft.solvers.inputs import SolverInput
 from labelwise.cft.solvers.logistic import fit_candidates, make_grid
+from labelwise.config import BaseHead
 from labelwise.errors import DataError
 from labelwise.metrics.ranking import ranking
 
-Base = Literal["assume-negative", "ignore"]
 STRENGTHS = make_grid((0.25, 1.0, 4.0, 16.0, 64.0, 256.0), rank=(2048,))
 """Prior variances tried; one for all categories, as one network has one weight decay."""
 
 STEPS = 60
 
 
-def fit_first_head(inputs: SolverInput, base: Base) -> tuple[Tensor, Tensor]:
+def fit_first_head(inputs: SolverInput, base: BaseHead) -> tuple[Tensor, Tensor]:
     """Fit heads on ``fit``, and choose their common strength on ``select``.
 
     Parameters

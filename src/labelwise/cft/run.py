@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from labelwise.cft.ensemble import PREDICTIONS
-from labelwise.cft.evaluate import LinearHead, Measured, measure, measured_fields
+from labelwise.cft.evaluate import Measured, measure, measured_fields
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
 from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers.inputs import Rows, SolverInput, Split, blank_uncertain, hold_out_rows
@@ -81,7 +81,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         )
     del fit, select  # their labels are copies, and large where there are many categories
     with clock("evaluate"):
-        measured = measure(data, LinearHead(weight, bias), LinearHead(tuner.weight_, tuner.bias_))
+        measured = measure(data, (weight, bias), (tuner.weight_, tuner.bias_))
         found = measured_fields(data, measured, tuner.report_, config)
     tensors = {"weight": torch.from_numpy(tuner.weight_), "bias": torch.from_numpy(tuner.bias_)}
     atomic_write(out / HEAD, safetensors.torch.save(tensors))

@@ -14,7 +14,7 @@ from torch import Tensor
 from helpers.solver_inputs import make_inputs, score
 from labelwise.cft.solvers import iterate as optimised
 from labelwise.cft.solvers.inputs import SolverInput
-from labelwise.cft.solvers.iterate import early_stopping, keep_best
+from labelwise.cft.solvers.iterate import early_stopping, keep_best, weight_and_bias
 from labelwise.errors import ConfigError
 
 
@@ -68,7 +68,7 @@ def run(inputs: SolverInput, scripts: list[Script], steps: int = 60, patience: i
     told: list[tuple[int, int]] = []
     given = replace(inputs, budget=budget, progress=lambda done, total: told.append((done, total)))
     select_x = torch.as_tensor(inputs.select.features)
-    kept = keep_best(given, scripts, origin, select_x, steps=steps, patience=patience)
+    kept = keep_best(given, scripts, origin, select_x, weight_and_bias, steps=steps, patience=patience)
     return kept, told
 
 
@@ -92,7 +92,10 @@ def test_every_category_keeps_its_best_and_stops_for_itself(own, known, monkeypa
             if values[step] > best + 1e-12:
                 best, at = values[step], step
         assert int(kept.best_step[c]) == at and kept.score_after[c].item() == pytest.approx(best, abs=1e-9)
-        assert kept.genes[c].tolist() == (table[c, at] if at >= 0 else torch.from_numpy(old)).tolist()
+        assert (
+            torch.cat([kept.weight[c], kept.bias[c, None]]).tolist()
+            == (table[c, at] if at >= 0 else torch.from_numpy(old)).tolist()
+        )
         assert int(kept.steps[c]) == min(60, at + 9 + 1)
     assert len(set(kept.steps.tolist())) > 2, "the case shall stop categories at different times"
     assert script.widths[-1] < 5, "stopped categories are taken out of the batch"
@@ -113,7 +116,7 @@ def test_windows_narrowing_and_memory_change_nothing(monkeypatch):
     monkeypatch.setattr(optimised, "WINDOW", 1)
     others.append(run(inputs, [Script(table, list(range(6)))])[0])
     for other in others:
-        for name in ("genes", "best_step", "steps"):
+        for name in ("weight", "bias", "best_step", "steps"):
             assert torch.equal(getattr(kept, name), getattr(other, name)), name
         torch.testing.assert_close(kept.score_after, other.score_after, rtol=0, atol=1e-12)
     assert told == [(done, 6) for done in range(1, 7)]
@@ -126,7 +129,9 @@ def test_a_candidate_as_good_as_the_old_head_is_not_better():
     origin_again[:, :, -1] += 5.0  # no rank objective sees the bias
     kept, _ = run(inputs, [Script(origin_again, [0, 1, 2, 3])], patience=7)
     assert kept.best_step.tolist() == [-1] * 4 and kept.steps.tolist() == [7] * 4
-    assert torch.equal(kept.genes, origin) and torch.equal(kept.score_before, kept.score_after)
+    assert torch.equal(torch.cat([kept.weight, kept.bias[:, None]], 1), origin) and torch.equal(
+        kept.score_before, kept.score_after
+    )
 
 
 @pytest.mark.parametrize(("steps", "patience"), [(0, 5), (5, 0)])

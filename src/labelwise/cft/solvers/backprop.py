@@ -14,7 +14,7 @@ from torch import Tensor
 
 from labelwise.cft.solvers.coordinates import as_float
 from labelwise.cft.solvers.inputs import Block, SolverInput, blocks
-from labelwise.cft.solvers.iterate import IterativeResult, keep_best, subset
+from labelwise.cft.solvers.iterate import IterativeResult, keep_best, subset, weight_and_bias
 from labelwise.losses import asymmetric_loss, binary_cross_entropy
 
 LossFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -53,8 +53,7 @@ def fit_backprop(
     fittable = inputs.fittable.nonzero()[:, 0]
     known = blocks(fit_x, inputs.fit.labels, inputs.fit.weight, fittable, 1, inputs.budget)
     optimisers = (GradientDescent(block, origin[block.categories], function, learning_rate) for block in known)
-    best = keep_best(inputs, optimisers, origin, select_x, steps=steps, patience=patience)
-    return best.with_heads(best.genes[:, :-1], best.genes[:, -1])
+    return keep_best(inputs, optimisers, origin, select_x, weight_and_bias, steps=steps, patience=patience)
 
 
 class GradientDescent:

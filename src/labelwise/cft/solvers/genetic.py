@@ -65,9 +65,14 @@ def fit_genetic(
 
     populations = map(start, blocks(fit_x, inputs.fit.labels, None, fittable, POPULATION, inputs.budget))
     origin = torch.zeros(len(inputs.bias), coordinates.rank, device=inputs.device)
-    best = keep_best(inputs, populations, origin, select_x, steps=steps, patience=patience)
-    weight, bias = coordinates.to_features(best.genes, torch.zeros_like(inputs.bias))
-    return best.with_heads(inputs.weight + weight, inputs.bias + bias, fit_before)
+
+    def to_heads(genes: Tensor) -> tuple[Tensor, Tensor]:
+        weight, bias = coordinates.to_features(genes, torch.zeros_like(inputs.bias))
+        return inputs.weight + weight, inputs.bias + bias
+
+    return keep_best(
+        inputs, populations, origin, select_x, to_heads, fit_before=fit_before, steps=steps, patience=patience
+    )
 
 
 class Population:

@@ -107,9 +107,13 @@ def fit_genetic_paper(
         return population
 
     populations = map(start, blocks(fit_x, inputs.fit.labels, None, fittable, POPULATION, inputs.budget))
-    best = keep_best(inputs, populations, origin, select_x, steps=steps, patience=patience)
-    bias = inputs.bias.clone() if keep_old_bias else best.genes[:, -1]
-    return best.with_heads(best.genes[:, :-1], bias, fit_before)
+
+    def to_heads(genes: Tensor) -> tuple[Tensor, Tensor]:
+        return genes[:, :-1], inputs.bias.clone() if keep_old_bias else genes[:, -1]
+
+    return keep_best(
+        inputs, populations, origin, select_x, to_heads, fit_before=fit_before, steps=steps, patience=patience
+    )
 
 
 class Population:

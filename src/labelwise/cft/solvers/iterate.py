@@ -8,7 +8,7 @@ computed past a category's stop is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -63,32 +63,17 @@ class Optimiser(Protocol):
         """Go on with the categories in places ``keep`` (k,) of ``categories`` alone."""
 
 
-@dataclass(frozen=True)
-class BestGenes:
-    """The best candidates as ``genes`` (C, G); the other fields are those of `IterativeResult`."""
-
-    genes: Tensor
-    best_step: Tensor
-    steps: Tensor
-    score_before: Tensor
-    score_after: Tensor
-
-    def with_heads(self, weight: Tensor, bias: Tensor, fit_before: Tensor | None = None) -> IterativeResult:
-        """The result, with the heads that the genes stand for."""
-        evidence = (self.best_step, self.steps, self.score_before, self.score_after)
-        fit_before = torch.full_like(self.score_before, torch.nan) if fit_before is None else fit_before
-        return IterativeResult(weight.contiguous(), bias.contiguous(), *evidence, fit_before)
-
-
 def keep_best(
     inputs: SolverInput,
     optimisers: Iterable[Optimiser],
     origin: Tensor,
     select_x: Tensor,
+    to_heads: Callable[[Tensor], tuple[Tensor, Tensor]],
     *,
+    fit_before: Tensor | None = None,
     steps: int,
     patience: int,
-) -> BestGenes:
+) -> IterativeResult:
     """Let every optimiser run, judge its candidates on ``select``, and keep each category's best.
 
     Parameters
@@ -98,6 +83,8 @@ def keep_best(
     select_x : (M, R) or (M, C, R), what the weights among the genes multiply. A candidate's logit is the old head's
         plus ``x . (weights - origin's weights)``, so the old head's own score is met to the bit and rounding never
         passes for a gain
+    to_heads : weight (C, D) and bias (C,) of genes (C, G)
+    fit_before : see `IterativeResult`; the optimisers may fill it while they run
     steps, patience : steps of an optimiser at most, and steps without a gain after which a category stops
 
     Raises
@@ -142,7 +129,15 @@ def keep_best(
             first += window
         done += len(every)
         inputs.progress(done, total)
-    return BestGenes(genes, best_step, taken, before, best)
+    weight, bias = to_heads(genes)
+    if fit_before is None:
+        fit_before = torch.full_like(before, torch.nan)
+    return IterativeResult(weight.contiguous(), bias.contiguous(), best_step, taken, before, best, fit_before)
+
+
+def weight_and_bias(genes: Tensor) -> tuple[Tensor, Tensor]:
+    """Genes (C, D + 1) that are heads, the bias last."""
+    return genes[:, :-1], genes[:, -1]
 
 
 class StoppingState(NamedTuple):
