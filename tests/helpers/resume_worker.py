@@ -37,40 +37,40 @@ def run(argv: list[str], resumed: Path, plan: tuple[str, str] | None = None, rea
 
 
 def _log_resume(log: Path) -> None:
-    restore = fit._restore
+    restore = fit._Loop.restore
 
-    def logged(path: Path, state: Any, *rest: Any) -> None:
-        restore(path, state, *rest)
+    def logged(loop: Any, path: Path, state: Any) -> None:
+        restore(loop, path, state)
         with open(log, "a") as file:
             file.write(f"{path.parent.name} {state.epoch} {state.step}\n")
 
-    fit._restore = logged
+    fit._Loop.restore = logged
 
 
 def _interfere(network: str, what: str, reached: Any) -> None:
-    store, count = fit._store, 0
+    store, count = fit._Loop.store, 0
 
     def wait(*_: Any) -> None:
         reached.set()
         time.sleep(600)
 
-    def stop(path: Path, state: Any, *rest: Any) -> None:
+    def stop(loop: Any, path: Path, state: Any) -> None:
         place = (state.epoch, state.step)
         if path.parent.name != network or place <= CHECKPOINT:
-            store(path, state, *rest)
+            store(loop, path, state)
         elif place == STOP and what == "during":
             os.fsync = wait
-            store(path, state, *rest)
+            store(loop, path, state)
         elif place == STOP:
             wait()
 
-    def fill(path: Path, *rest: Any) -> None:
+    def fill(loop: Any, path: Path, state: Any) -> None:
         nonlocal count
-        store(path, *rest)
+        store(loop, path, state)
         count += path.parent.name == network
         if count == GOOD_CHECKPOINTS:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             limit = path.stat().st_size // 2
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    fit._store = fill if what == "full" else stop
+    fit._Loop.store = fill if what == "full" else stop

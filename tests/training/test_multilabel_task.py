@@ -184,9 +184,8 @@ def test_the_loop_keeps_the_epoch_of_the_best_map(tmp_path: Path, capsys: pytest
         result = fit(
             model,
             task,
-            FitInput(make_loader(data, recipe.views, runtime.device), rows, recipe.views),
+            FitInput(make_loader(data, recipe.views, runtime.device), rows, recipe.views, 0),
             config,
-            seed=0,
             folder=tmp_path,
             runtime=runtime,
             select=select,

@@ -153,9 +153,8 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
         result = fit(
             model,
             plan.task,
-            FitInput(context.loader, rows, context.recipe.views, _of_rows(plan, dataset.rows("fit"), rows)),
+            FitInput(context.loader, rows, context.recipe.views, seed, _of_rows(plan, dataset.rows("fit"), rows)),
             network.train,
-            seed=seed,
             folder=folder,
             runtime=runtime,
             select=select if len(select_rows) else None,

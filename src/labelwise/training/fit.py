@@ -20,7 +20,7 @@ from torch import Tensor
 
 from labelwise.config import TrainConfig, ViewConfig
 from labelwise.data.counter_rng import derive_seed
-from labelwise.data.loaders import ViewLoader
+from labelwise.data.loaders import Batch, ViewLoader
 from labelwise.data.sampling import plan_training, steps_per_epoch
 from labelwise.errors import ModelError, RunError
 from labelwise.models.classifier import Classifier
@@ -41,11 +41,15 @@ ASK_STEPS = 20
 
 @dataclass(frozen=True)
 class FitInput:
-    """What is trained on: ``rows`` (N,) of the loader's data set, and a sampling weight for each, if any."""
+    """What is trained on: ``rows`` (N,) of the loader's data set, and a sampling weight for each, if any.
+
+    ``seed`` decides on the order of the samples, their views, and dropout.
+    """
 
     loader: ViewLoader
     rows: NDArray[np.int64]
     views: ViewConfig
+    seed: int
     sample_weight: NDArray[np.float64] | None = None
 
 
@@ -71,13 +75,73 @@ class _State:
     best_weights: dict[str, Tensor] | None = None
 
 
+@dataclass
+class _Loop:
+    """A network while it is trained, with all that a step changes."""
+
+    model: Classifier
+    wrapped: torch.nn.Module
+    task: Task
+    optimizer: Any
+    average: Any
+    config: TrainConfig
+    runtime: Runtime
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def evaluated(self) -> Classifier:
+        """What is scored and kept: the averaged weights where there are such."""
+        return self.model if self.average is None else cast(Classifier, self.average.module)
+
+    def step(self, batch: Batch, rate: float, sums: Tensor) -> None:
+        """One step of the optimiser; the sums of the batch's scores are added to ``sums``."""
+        accelerator, config = self.runtime.accelerator, self.config
+        set_learning_rate(self.optimizer, rate)
+        parts = batch.split(config.micro_batches)
+        for i, part in enumerate(parts):
+            with _synchronised(accelerator, self.wrapped, last=i == len(parts) - 1):
+                output = self.task(self.wrapped, part)
+                accelerator.backward(output.loss * (part.weight / len(parts)))
+            sums += output.sums
+        if config.clip_grad > 0:
+            accelerator.clip_grad_norm_(self.model.parameters(), config.clip_grad)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+
+    def store(self, path: Path, state: _State) -> None:
+        """Write a checkpoint, from the main process alone."""
+        if self.runtime.is_main:
+            parts = {"model": self.model.net, "task": self.task, "optimizer": self.optimizer}
+            parts |= {"average": self.average, "scaler": self.runtime.accelerator.scaler}
+            content = {name: None if part is None else part.state_dict() for name, part in parts.items()}
+            atomic_write(path, lambda file: torch.save({"state": vars(state), **content}, file))
+        self.saved = time.monotonic()
+
+    def restore(self, path: Path, state: _State) -> None:
+        """Go on from a checkpoint."""
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            vars(state).update(content["state"])
+            self.model.net.load_state_dict(content["model"])
+            self.task.load_state_dict(content["task"])
+            self.optimizer.load_state_dict(content["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(content["average"])
+            if self.runtime.accelerator.scaler is not None and content["scaler"] is not None:
+                self.runtime.accelerator.scaler.load_state_dict(content["scaler"])
+        except Exception as error:  # torch raises many unrelated types for a damaged file
+            reason = f"cannot be resumed from ({type(error).__name__})"
+            raise RunError(f"{path}: {reason}; delete it to start again") from None
+
+
 def fit(
     model: Classifier,
     task: Task,
     data: FitInput,
     config: TrainConfig,
     *,
-    seed: int,
     folder: Path,
     runtime: Runtime,
     select: Callable[[Classifier], Scores] | None,
@@ -98,7 +162,39 @@ def fit(
     RunError
         If the disk is full, or ``resume.pt`` cannot be read.
     """
-    accelerator, shard = runtime.accelerator, runtime.shard
+    loop, state = _prepare(model, task, config, runtime), _State()
+    if (folder / RESUME).exists():
+        loop.restore(folder / RESUME, state)
+    if runtime.is_main:
+        write_lines(folder / METRICS, [r for r in read_lines(folder / METRICS) if r["epoch"] <= state.epoch])
+    steps = steps_per_epoch(len(data.rows), config.batch_size, runtime.shard)
+    progress.start(steps * config.epochs, before=state.epoch * steps + state.step)
+    progress.advance(state.epoch * steps + state.step, worked=False)
+    loop.saved = time.monotonic()
+    model.train()
+    for epoch in range(state.epoch, config.epochs):
+        record = _epoch(loop, data, state, steps, folder, progress)
+        if select is not None:
+            record["select"] = select(loop.evaluated)
+            _choose(state, loop.evaluated, record["select"], epoch + 1, config.keep)
+        record["seconds"] = round(state.seconds, 3)
+        progress.show(_note(record, config.epochs))
+        runtime.accelerator.log(_flat(record, f"{folder.parent.name}/{folder.name}"), step=epoch + 1)
+        state.epoch, state.step, state.sums = epoch + 1, 0, []
+        if runtime.is_main:
+            append_line(folder / METRICS, record)
+            if time.monotonic() - loop.saved >= config.checkpoint_seconds and state.epoch < config.epochs:
+                loop.store(folder / RESUME, state)
+    _keep(model, loop.evaluated, state, config.keep)
+    runtime.accelerator.unwrap_model(loop.wrapped, keep_fp32_wrapper=False)
+    runtime.accelerator.free_memory()
+    kept = config.epochs if config.keep == "last" else state.best_epoch
+    images = len(data.rows) * config.epochs
+    return FitResult(kept, state.seconds, images / max(state.seconds, 1e-9))
+
+
+def _prepare(model: Classifier, task: Task, config: TrainConfig, runtime: Runtime) -> _Loop:
+    """The network on its device, with an optimiser and, if asked for, an average of its weights."""
     model.to(runtime.device)
     if config.channels_last:
         model.use_channels_last()
@@ -107,77 +203,37 @@ def fit(
     if config.only:
         model.train_only(config.only)
     average = make_average(model, config.ema)
-    wrapped, optimizer = accelerator.prepare(model, make_optimizer(model, config))
-    evaluated = model if average is None else cast(Classifier, average.module)
-    steps = steps_per_epoch(len(data.rows), config.batch_size, shard)
-    state = _State()
-    if (folder / RESUME).exists():
-        _restore(folder / RESUME, state, model, task, optimizer, average, accelerator.scaler)
-    if runtime.is_main:
-        write_lines(folder / METRICS, [r for r in read_lines(folder / METRICS) if r["epoch"] <= state.epoch])
-    progress.start(steps * config.epochs, before=state.epoch * steps + state.step)
-    progress.advance(state.epoch * steps + state.step, worked=False)
-    saved = time.monotonic()
-    model.train()
-    for epoch in range(state.epoch, config.epochs):
-        plans = plan_training(data.rows, config.batch_size, data.views, seed, epoch, shard, data.sample_weight)
-        sums = torch.zeros(len(task.names), device=runtime.device, dtype=torch.float64)
-        if state.step and runtime.is_main:  # a checkpoint holds the sums of all ranks
-            sums += torch.tensor(state.sums, device=runtime.device, dtype=torch.float64)
-        started = time.monotonic()
-        for batch in data.loader.stream(plans[state.step :], task.sizes, seed):
-            _seed_step(derive_seed(seed, "dropout", epoch, state.step, shard.rank), runtime.device)
-            rate = learning_rate(config, epoch * steps + state.step, steps)
-            set_learning_rate(optimizer, rate)
-            parts = batch.split(config.micro_batches)
-            for i, part in enumerate(parts):
-                last = i == len(parts) - 1
-                with _synchronised(accelerator, wrapped, last):
-                    output = task(wrapped, part)
-                    accelerator.backward(output.loss * (part.weight / len(parts)))
-                sums += output.sums
-            if config.clip_grad > 0:
-                accelerator.clip_grad_norm_(model.parameters(), config.clip_grad)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if average is not None:
-                average.update_parameters(model)
-            state.step += 1
-            progress.advance()
-            if state.step < len(plans) and _due(time.monotonic() - saved, state.step, config, runtime):
-                mid = copy.copy(state)
-                mid.sums = runtime.gather(sums[None]).sum(0).tolist()
-                mid.seconds = state.seconds + time.monotonic() - started
-                if runtime.is_main:
-                    _store(folder / RESUME, mid, model, task, optimizer, average, accelerator.scaler)
-                saved = time.monotonic()
-        runtime.share_buffers(evaluated)  # what is scored and kept is one network
-        state.seconds += time.monotonic() - started
-        seen = min(len(data.rows), len(plans) * config.batch_size)
-        train_scores = dict(zip(task.names, (runtime.gather(sums[None]).sum(0) / seen).tolist(), strict=True))
-        if not np.isfinite(train_scores["loss"]):
-            raise ModelError(
-                f"{folder.name}: the loss is not finite in epoch {epoch + 1}; lower train.lr ({config.lr})"
-            )
-        record: dict[str, Any] = {"epoch": epoch + 1, "lr": rate, "train": train_scores}
-        if select is not None:
-            record["select"] = select(evaluated)
-            _choose(state, evaluated, record["select"], epoch + 1, config.keep)
-        record["seconds"] = round(state.seconds, 3)
-        progress.show(_note(record, config.epochs))
-        accelerator.log(_flat(record, f"{folder.parent.name}/{folder.name}"), step=epoch + 1)
-        state.epoch, state.step, state.sums = epoch + 1, 0, []
-        if runtime.is_main:
-            append_line(folder / METRICS, record)
-            if time.monotonic() - saved >= config.checkpoint_seconds and state.epoch < config.epochs:
-                _store(folder / RESUME, state, model, task, optimizer, average, accelerator.scaler)
-                saved = time.monotonic()
-    _keep(model, evaluated, state, config.keep)
-    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-    accelerator.free_memory()
-    kept = config.epochs if config.keep == "last" else state.best_epoch
-    images = len(data.rows) * config.epochs
-    return FitResult(kept, state.seconds, images / max(state.seconds, 1e-9))
+    wrapped, optimizer = runtime.accelerator.prepare(model, make_optimizer(model, config))
+    return _Loop(model, wrapped, task, optimizer, average, config, runtime)
+
+
+def _epoch(loop: _Loop, data: FitInput, state: _State, steps: int, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Train for the rest of an epoch; its number, learning rate and mean scores on the batches."""
+    config, runtime, names = loop.config, loop.runtime, loop.task.names
+    epoch, shard = state.epoch, runtime.shard
+    plans = plan_training(data.rows, config.batch_size, data.views, data.seed, epoch, shard, data.sample_weight)
+    sums = torch.zeros(len(names), device=runtime.device, dtype=torch.float64)
+    if state.step and runtime.is_main:  # a checkpoint holds the sums of all ranks
+        sums += torch.tensor(state.sums, device=runtime.device, dtype=torch.float64)
+    started = time.monotonic()
+    for batch in data.loader.stream(plans[state.step :], loop.task.sizes, data.seed):
+        _seed_step(derive_seed(data.seed, "dropout", epoch, state.step, shard.rank), runtime.device)
+        rate = learning_rate(config, epoch * steps + state.step, steps)
+        loop.step(batch, rate, sums)
+        state.step += 1
+        progress.advance()
+        if state.step < len(plans) and _due(time.monotonic() - loop.saved, state.step, config, runtime):
+            mid = copy.copy(state)
+            mid.sums = runtime.gather(sums[None]).sum(0).tolist()
+            mid.seconds = state.seconds + time.monotonic() - started
+            loop.store(folder / RESUME, mid)
+    runtime.share_buffers(loop.evaluated)  # what is scored and kept is one network
+    state.seconds += time.monotonic() - started
+    seen = min(len(data.rows), len(plans) * config.batch_size)
+    scores = dict(zip(names, (runtime.gather(sums[None]).sum(0) / seen).tolist(), strict=True))
+    if not np.isfinite(scores["loss"]):
+        raise ModelError(f"{folder.name}: the loss is not finite in epoch {epoch + 1}; lower train.lr ({config.lr})")
+    return {"epoch": epoch + 1, "lr": rate, "train": scores}
 
 
 def _note(record: dict[str, Any], epochs: int) -> str:
@@ -230,35 +286,6 @@ def _keep(model: Classifier, evaluated: Classifier, state: _State, keep: str) ->
         model.net.load_state_dict(state.best_weights)
     elif evaluated is not model:
         model.net.load_state_dict(evaluated.net.state_dict())
-
-
-def _store(path: Path, state: _State, model: Classifier, task: Task, optimizer: Any, average: Any, scaler: Any) -> None:
-    content = {
-        "state": vars(state),
-        "model": model.net.state_dict(),
-        "task": task.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": None if average is None else average.state_dict(),
-        "scaler": None if scaler is None else scaler.state_dict(),
-    }
-    atomic_write(path, lambda file: torch.save(content, file))
-
-
-def _restore(
-    path: Path, state: _State, model: Classifier, task: Task, optimizer: Any, average: Any, scaler: Any
-) -> None:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        vars(state).update(content["state"])
-        model.net.load_state_dict(content["model"])
-        task.load_state_dict(content["task"])
-        optimizer.load_state_dict(content["optimizer"])
-        if average is not None:
-            average.load_state_dict(content["average"])
-        if scaler is not None and content["scaler"] is not None:
-            scaler.load_state_dict(content["scaler"])
-    except Exception as error:  # torch raises many unrelated types for a damaged file
-        raise RunError(f"{path}: cannot be resumed from ({type(error).__name__}); delete it to start again") from None
 
 
 def _flat(record: dict[str, Any], name: str) -> dict[str, float]:
