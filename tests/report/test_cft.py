@@ -36,7 +36,7 @@ def results_of(run: Path) -> CftResults:
 
 def printed(run: Path, width: int = 100) -> str:
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(terminal(cft.terminal_table(results_of(run))))
+    console.print(terminal(cft.category_table(Run(results_of(run)), "terminal")))
     return console.export_text()
 
 
@@ -201,7 +201,7 @@ def test_hostile_text_is_escaped(tmp_path: Path) -> None:
     table = markdown_report(run)
     assert not re.search(r"(?<!\\)<", table)
     rows = [line for line in table.splitlines() if line.startswith("| ")][3:]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {12}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {11}
     written = printed(run)
     assert max(map(len, written.splitlines())) <= 100
     assert "+15.0 to +23.3" in written and "not fitted" in written and "WWWWW" in written and "…" in written
@@ -255,7 +255,7 @@ def test_terminal_fits_and_says_what_matters(run: Path) -> None:
 def test_markdown(run: Path) -> None:
     (run / "run.json").unlink()
     table = markdown_report(run)
-    assert "| water | not fitted | 0 | 121 |" in table and "| mean AUC | 94.10 → 95.70 | +1.60 |" in table
+    assert "| water | not fitted | 0/121 | 1,164 |" in table and "| mean AUC | 94.10 → 95.70 | +1.60 |" in table
     assert table.count("\n| ") == 1 + 2 + 1 + 17
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from helpers.pages import Page
 from labelwise.report.plots import (
-    Bins,
     DotRow,
     Line,
     Panel,
@@ -44,12 +43,12 @@ def test_dots_scatters_and_reliability(size):
         DotRow(f"${i}\\b <x>", STATUS[i % 3], i / 50, (0.0, 1.0) if i % 2 else None, ["+1", "9"]) for i in range(size)
     ]
     points = [Point(float(i**3), 0.5, STATUS[i % 3]) for i in range(size)]
-    bins = Bins("before", "ink", [i / 40 for i in range(size)], [0.5] * size, [10.0**i for i in range(size)])
+    bins = [(i / 40, 0.5, 10 ** min(i, 15)) for i in range(size)]
     sound(dot_plot("a", 'a "b" <c>', [*rows, DotRow("gap")], "AP", ["gain", "pos."]))
     sound(dot_plot("a", "a", [DotRow("one", "loss", -0.1, (0.0, -0.1), ["−10"])] * size, "change"))
     sound(gain_scatter("b", "b", points, "x", "y"))
     sound(change_scatter("c", "c", [Point(0.5, 0.5, "improved")] * size, "x", "y"))
-    sound(reliability_plot("d", "d", [bins] * 2))
+    sound(reliability_plot("d", "d", {"before": bins, "after": bins}))
 
 
 @pytest.mark.parametrize("sideways", [True, False])

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from helpers.pages import EVIL, Page, edit, page_of
 from helpers.run_factory import ADVICE, make_run, write_json
-from labelwise.report.read import read_gallery, read_picture
+from labelwise.report.read import read_gallery
 from labelwise.report.refine import networks_of, results_table, summary_lines, verdict_of
 from labelwise.report.table import terminal
 from labelwise.report.write import compare_runs, markdown_report
@@ -163,12 +163,14 @@ def test_damaged_neighbours_become_notes(run: Path) -> None:
 
 
 def test_gallery_never_leaves_its_folder(run: Path) -> None:
-    seed = run / "seed-0"
-    (run / "secret.png").write_bytes((seed / "gallery" / "000.png").read_bytes())
-    (seed / "gallery" / "text.png").write_text("no picture")
-    assert read_picture(seed, "000.png") is not None
-    for file in ("../../secret.png", "text.png", "gone.png", "a\0b", None):
-        assert read_picture(seed, file) is None
+    gallery = run / "seed-0" / "gallery"
+    (run / "secret.png").write_bytes((gallery / "000.png").read_bytes())
+    (gallery / "text.png").write_text("no picture")
+    item = {"id": "a", "given": "cat", "top": [["dog", 0.7]]}
+    files = ["000.png", "../../secret.png", "text.png", "gone.png", "a\0b", None]
+    write_json(gallery / "gallery.json", {"items": [{**item, "file": file} for file in files]})
+    found = read_gallery(run / "seed-0", [])
+    assert found is not None and [crop.picture is not None for crop in found.items] == [True] + [False] * 5
 
 
 def test_a_row_never_leads_out_of_the_run(run: Path, tmp_path: Path) -> None:

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from labelwise.report.formats import DASH, count, duration, interval, percent, points, points2, several, shorten
 from labelwise.report.page import Verdict, tone_of
@@ -24,13 +24,14 @@ TONES = {"improved": "gain", "unchanged": "", "not_fitted": "mixed"}
 WIDTH = 100
 """Columns of a terminal that the table needs."""
 
-MOST_ON_TERMINAL, MOST_IN_MARKDOWN, MOST_ON_PAGE = 39, 100, 300
+MOST_ROWS = {"terminal": 39, "markdown": 100, "page": 300}
 MOST_WARNINGS = 8
 MOST_REASONS = 12
 MOST_NAMES = 12
 
 Ends = tuple[float, float]
 Score = MeanScore | CategoryScores
+Writer = Literal["terminal", "markdown", "page"]
 
 
 @dataclass(frozen=True)
@@ -150,13 +151,12 @@ def overstatement_line(run: Run) -> str:
     over, select, test = overstatement_of(run), run.results.mean.select, run.test
     if over is None or test is None:
         return ""
-    line = f"On select, which chose the heads, {run.mean_name} gained {points2(gain_of(select))} points: "
+    said = f"select overstates the gain by {percent(over, 2)} points."
     if abs(over) < 5e-5:
-        line += "as much as on test."
-    elif over > 0:
-        line += f"select overstates the gain by {percent(over, 2)} points."
-    else:
-        line += f"select understates it by {percent(-over, 2)} points here."
+        said = "as much as on test."
+    elif over < 0:
+        said = f"select understates it by {percent(-over, 2)} points here."
+    line = f"On select, which chose the heads, {run.mean_name} gained {points2(gain_of(select))} points: {said}"
     if select.scored != test.scored:
         line += (
             f" The means are over {select.scored:,} categories on select and {test.scored:,} on test, "
@@ -202,7 +202,7 @@ def summary_lines(results: CftResults) -> list[str]:
     lines += [f"Warning: {' '.join(warning.split())}" for warning in warnings[:MOST_WARNINGS]]
     if len(warnings) > MOST_WARNINGS:
         lines.append(f"{len(warnings) - MOST_WARNINGS} more warnings stand in results.json.")
-    if hidden := run.excerpt(MOST_ON_TERMINAL)[1]:
+    if hidden := run.excerpt(MOST_ROWS["terminal"])[1]:
         lines.append(f"The table leaves out {len(hidden):,} categories ({status_counts(hidden)}).")
     return lines
 
@@ -255,65 +255,43 @@ def mean_table(run: Run) -> Table:
     return Table(columns, rows)
 
 
-def terminal_table(results: CftResults) -> Table:
-    """Return one line a category, most gained first, within 100 columns; of many the first and the last."""
-    run = Run(results)
-    parts: list[tuple[Column, Callable[[Category], Any]]] = [
-        (Column("category", right=False), lambda c: shorten(c.name, 26)),
-        (Column("status", STATUS_TITLES.__getitem__, right=False), lambda c: Cell(c.status, tone=TONES[c.status])),
-        (Column("known +/−"), lambda c: f"{c.known_positive:,}/{c.known_negative:,}"),
-        (Column("select", change), lambda c: c.select),
-        (Column("test", change), lambda c: c.test),
-        (Column("gain", points), run.gain),
-        (Column("95% interval", interval), lambda c: ends_of(c.test)),
-        (Column("pos.", count), lambda c: run.score(c).positives),
-    ]
-    return _category_table(
-        run,
-        parts,
-        MOST_ON_TERMINAL,
-        title=f"{run.metric} in %, before → after",
-        after=f"sorted by gain on {run.split}; pos.: positives in {run.split}; select chose the heads",
-    )
+def category_table(run: Run, writer: Writer) -> Table:
+    """Return one line a category, most gained first; of many the first and the last.
 
-
-def markdown_categories(run: Run) -> Table:
-    """Return every category with why it is as it is; of many the first and the last."""
-    parts: list[tuple[Column, Callable[[Category], Any]]] = [
-        (Column("category", right=False), lambda c: c.name),
-        (Column("status", STATUS_TITLES.__getitem__, right=False), lambda c: c.status),
-        (Column("known +", count), lambda c: c.known_positive),
-        (Column("known −", count), lambda c: c.known_negative),
-        (Column("unknown", count), lambda c: c.unknown),
-        (Column(f"{run.metric} select", change), lambda c: c.select),
-        (Column(f"{run.metric} test", change), lambda c: c.test),
-        (Column("gain", points), run.gain),
-        (Column("95% interval", interval), lambda c: ends_of(c.test)),
-        (Column("test positives", count), lambda c: c.test and c.test.positives),
-        (Column("why", right=False), lambda c: c.reason),
-    ]
-    return _category_table(run, parts, MOST_IN_MARKDOWN)
-
-
-def page_categories(run: Run) -> Table:
-    """Return every category with all that is known of it; of many the first and the last."""
-    categories = run.results.categories
-    parts: list[tuple[Column, Callable[[Category], Any]]] = [
-        (Column("category", right=False), lambda c: Cell(c.name, [c.reason])),
+    On a terminal it takes 100 columns. A page has room for notes below the numbers, Markdown says why.
+    """
+    found, tested = run.results.categories, run.test is not None
+    most = 26 if writer == "terminal" else 1000
+    tuned, measured = any(c.threshold for c in found), any(c.ece for c in found)
+    columns: list[tuple[bool, Column, Callable[[Category], Any]]] = [
+        (True, Column("category", right=False), lambda c: Cell(shorten(c.name, most), [c.reason])),
+        (True, Column("status", STATUS_TITLES.__getitem__, right=False), _status),
+        (True, Column("known +/−"), _known),
+        (writer == "markdown", Column("unknown", count), lambda c: c.unknown),
+        (True, Column("select", change), lambda c: _with_positives(c.select)),
+        (tested, Column("test", change), lambda c: _with_positives(c.test)),
         (
-            Column("status", STATUS_TITLES.__getitem__, right=False),
-            lambda c: Cell(c.status, [c.method], TONES[c.status]),
+            True,
+            Column("gain", points),
+            lambda c: Cell(run.gain(c), [interval(ends_of(run.score(c)))] if tested else []),
         ),
-        (Column("known + / −"), _known),
-        (Column("select", change), lambda c: Cell(c.select, [f"{c.select.positives:,} positive"])),
-        (Column("test", change), lambda c: Cell(c.test, [f"{c.test.positives:,} positive"] if c.test else [])),
-        (Column(f"gain, {run.split}", points), lambda c: Cell(run.gain(c), _interval_note(run.score(c)))),
+        (tested and writer != "page", Column("95% interval", interval), lambda c: ends_of(c.test)),
+        (writer != "page", Column("positives", count), lambda c: run.score(c).positives),
+        (writer == "page" and measured, Column("ECE"), _ece),
+        (writer == "page" and tuned, Column("threshold"), _threshold),
+        (writer == "page" and tuned, Column("at threshold"), _at_threshold),
+        (writer == "markdown", Column("why", right=False), lambda c: c.reason),
     ]
-    if any(category.ece for category in categories):
-        parts.append((Column("ECE"), _ece))
-    if any(category.threshold for category in categories):
-        parts += [(Column("threshold"), _threshold), (Column("at threshold"), _at_threshold)]
-    return _category_table(run, parts, MOST_ON_PAGE)
+    shown = [(column, value) for there, column, value in columns if there]
+    first, hidden, last = run.excerpt(MOST_ROWS[writer])
+    head, tail = (
+        [Row([value(c) for _, value in shown], quiet=c.status == "unchanged") for c in part] for part in (first, last)
+    )
+    gap = [Row([Cell(f"… {len(hidden):,} more", [status_counts(hidden)])])] if hidden else []
+    after = f"sorted by gain on {run.split}; positives: in {run.split}; select chose the heads"
+    return Table(
+        [column for column, _ in shown], [*head, *gap, *tail], f"{run.metric} in %, before → after", after=after
+    )
 
 
 def cft_markdown(results: CftResults, folder: Folder) -> str:
@@ -326,38 +304,22 @@ def cft_markdown(results: CftResults, folder: Folder) -> str:
         *([f"`{command}`"] if command else []),
         *(["\n".join(f"- {escape(warning)}" for warning in results.warnings)] if results.warnings else []),
         markdown(mean_table(run)).strip(),
-        markdown(markdown_categories(run)).strip(),
+        markdown(category_table(run, "markdown")).strip(),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _category_table(
-    run: Run, parts: Sequence[tuple[Column, Callable[[Category], Any]]], most: int, title: str = "", after: str = ""
-) -> Table:
-    """Return a table of the categories, without the columns of test where there is none."""
-    of_test = ("test", f"{run.metric} test", "95% interval", "test positives")
-    shown = [part for part in parts if run.test is not None or part[0].title not in of_test]
-    first, hidden, last = run.excerpt(most)
-
-    def rows(categories: Sequence[Category]) -> list[Row]:
-        return [
-            Row([value(category) for _, value in shown], quiet=category.status == "unchanged")
-            for category in categories
-        ]
-
-    gap = [Row([Cell(f"… {len(hidden):,} more", [status_counts(hidden)])])] if hidden else []
-    return Table([column for column, _ in shown], [*rows(first), *gap, *rows(last)], title=title, after=after)
+def _status(category: Category) -> Cell:
+    return Cell(category.status, [category.method], TONES[category.status])
 
 
 def _known(category: Category) -> Cell:
-    notes = [f"{category.unknown:,} unknown"]
-    notes += [f"{category.uncertain:,} uncertain"] if category.uncertain else []
-    return Cell(f"{category.known_positive:,} / {category.known_negative:,}", notes)
+    notes = [f"{category.unknown:,} unknown"] + ([f"{category.uncertain:,} uncertain"] if category.uncertain else [])
+    return Cell(f"{category.known_positive:,}/{category.known_negative:,}", notes)
 
 
-def _interval_note(score: CategoryScores) -> list[str]:
-    ends = ends_of(score)
-    return [] if ends in (None, (0.0, 0.0)) else [interval(ends)]
+def _with_positives(scores: CategoryScores | None) -> Cell:
+    return Cell(scores, [] if scores is None else [f"{scores.positives:,} positive"])
 
 
 def _ece(category: Category) -> Cell:

@@ -7,52 +7,48 @@ from functools import partial
 from typing import Any
 
 from labelwise.report import cft
-from labelwise.report.cft import MOST_ON_PAGE, STATUS_TITLES, Run, ends_of, gain_of
-from labelwise.report.formats import count, decimal, duration, interval, percent, points, points2, several, shorten
+from labelwise.report.cft import STATUS_TITLES, Run, ends_of, gain_of
+from labelwise.report.formats import count, decimal, duration, interval, percent, points, points2, several
 from labelwise.report.page import Bar, Picture, Tile
-from labelwise.report.plots import Bins, DotRow, Point, change_scatter, dot_plot, gain_scatter, reliability_plot
+from labelwise.report.plots import DotRow, Point, change_scatter, dot_plot, gain_scatter, reliability_plot
 from labelwise.report.read import Folder
 from labelwise.report.table import Cell, Column, Row, Table
 from labelwise.results import CftResults
-from labelwise.results.cft import Bin, Category
+from labelwise.results.cft import Bin, Candidate, Category
 
 MOST_LINES = 60
 MOST_POINTS = 2000
 MOST_EVIDENCE = 100
-MOST_CANDIDATES = 20
 
 
 def cft_context(results: CftResults, folder: Folder) -> dict[str, Any]:
     """Return what ``cft.html.j2`` fills in."""
     run = Run(results)
-    first, hidden, last = run.excerpt(MOST_ON_PAGE)
+    first, hidden, last = run.excerpt(cft.MOST_ROWS["page"])
     evident = [category for category in (*first, *last) if category.evidence]
-    groups = (("Not fitted", "not_fitted"), ("Kept as they were", "unchanged"))
-    pictures = (known_picture(run), change_picture(run))
+    groups = {"Not fitted": "not_fitted", "Kept as they were": "unchanged"}
     return {
         "title": results.name or folder.name,
+        "results": results,
+        "run": run,
+        "folder": folder,
         "facts": cft.facts_of(results),
         "verdict": cft.verdict_of(run),
         "lines": cft.said_lines(run),
-        "warnings": [*results.warnings, *folder.notes],
         "headline": _headline(run),
         "tiles": _tiles(run),
         "means": cft.mean_table(run),
-        "tested": run.test is not None,
-        "split": run.split,
-        "metric": run.metric,
         "forest": gain_picture(run),
-        "scatters": [picture for picture in pictures if picture is not None],
+        "scatters": [picture for picture in (known_picture(run), change_picture(run)) if picture is not None],
         "reliability": reliability_picture(results),
         "calibration": _calibration(results),
-        "table": cft.page_categories(run),
+        "table": cft.category_table(run, "page"),
         "hidden": len(hidden),
-        "thresholds": any(category.threshold for category in results.categories),
-        "groups": [(title, found) for title, status in groups if (found := cft.reasons_of(run, status))],
-        "evidence": [_evidence(category) for category in evident[:MOST_EVIDENCE]],
+        "groups": {title: found for title, status in groups.items() if (found := cft.reasons_of(run, status))},
+        "evidence": [(category, _weighed(category)) for category in evident[:MOST_EVIDENCE]],
         "more_evidence": max(0, sum(bool(c.evidence) for c in results.categories) - MOST_EVIDENCE),
+        "status_titles": STATUS_TITLES,
         "labels": _labels(results),
-        "stages": [(name, f"{seconds:.2f} s") for name, seconds in results.stages.items()],
         "lineage": folder.about.lineage(
             ("Objective", results.objective),
             ("Method", results.method),
@@ -60,9 +56,7 @@ def cft_context(results: CftResults, folder: Folder) -> dict[str, Any]:
             ("Base head", results.base),
             ("Seed", results.seed),
             ("Features", results.dim),
-            ("Run folder", folder.name),
         ),
-        "config": folder.config,
     }
 
 
@@ -131,15 +125,10 @@ def reliability_picture(results: CftResults) -> Picture | None:
     found = results.reliability
     if found is None:
         return None
-    drawn = [_bins("before", "ink", found.before), _bins("after", "test", found.after)]
-    lines = [bins for bins in drawn if bins.count]
-    if not lines:
-        return None
-    whole = partial(percent, digits=0)
+    lines = {"before": _filled(found.before), "after": _filled(found.after)}
     said = "; ".join(
-        f"{line.label}: "
-        + ", ".join(f"{whole(p)}% said, {whole(q)}% true" for p, q in zip(line.probability, line.positive, strict=True))
-        for line in lines
+        f"{label}: " + ", ".join(f"{percent(p, 0)}% said, {percent(q, 0)}% true" for p, q, _ in bins)
+        for label, bins in lines.items()
     )
     svg = reliability_plot("reliability", f"Reliability. {said}.", lines)
     caption = "On the dashed line a probability means what it says. Below: how many labels are in each bin."
@@ -200,27 +189,9 @@ def _calibration(results: CftResults) -> Table | None:
     )
 
 
-def _evidence(category: Category) -> dict[str, Any]:
-    """Return the candidates of one category, those with the largest share first; bars are relative to it."""
-    most = max([*(candidate.share or 0.0 for candidate in category.evidence), 1e-12])
-    candidates = sorted(category.evidence, key=lambda c: (-(c.share or 0.0), -(c.select or 0.0)))
-    return {
-        "name": shorten(category.name, 80),
-        "status": STATUS_TITLES[category.status],
-        "reason": category.reason,
-        "old": percent(category.select.before, 2),
-        "new": percent(category.select.after, 2),
-        "candidates": [
-            {
-                "name": candidate.candidate,
-                "select": percent(candidate.select, 2),
-                "share": f"{100 * candidate.share:.0f}%" if candidate.share else "",
-                "fill": round(100 * (candidate.share or 0.0) / most, 1),
-            }
-            for candidate in candidates[:MOST_CANDIDATES]
-        ],
-        "more": max(0, len(candidates) - MOST_CANDIDATES),
-    }
+def _weighed(category: Category) -> list[Candidate]:
+    """The candidates of one category, those with the largest share in the adopted head first."""
+    return sorted(category.evidence, key=lambda c: (-(c.share or 0.0), -(c.select or 0.0)))
 
 
 def _labels(results: CftResults) -> Table:
@@ -251,12 +222,7 @@ def _thinned(dots: Sequence[Point]) -> tuple[Sequence[Point], str]:
     )
 
 
-def _bins(label: str, colour: str, bins: Sequence[Bin]) -> Bins:
-    """Return the bins that hold at least one label."""
-    found = [
-        (one.probability, one.positive, one.count)
-        for one in bins
-        if one.count and one.probability is not None and one.positive is not None
-    ]
-    probability, positive, counts = zip(*sorted(found), strict=True) if found else ((), (), ())
-    return Bins(label, colour, probability, positive, counts)
+def _filled(bins: Sequence[Bin]) -> list[tuple[float, float, int]]:
+    """Probability, share of positives and count of the bins that hold labels."""
+    found = [(one.probability, one.positive, one.count) for one in bins]
+    return sorted((p, q, n) for p, q, n in found if p is not None and q is not None and n)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from labelwise.report.formats import DASH, Spread, duration, interval, percent2, points2, several, short_spread
 from labelwise.report.table import Column, Row, Table
 from labelwise.results import ExperimentResults
-from labelwise.results.experiment import BASE, CellScore, Gain, TableCell
+from labelwise.results.experiment import BASE, CellScore, Gain, Predicted, TableCell
 
 METRICS = {"top1": "top-1 accuracy", "map": "mAP", "mauc": "mean AUC"}
 UNITS = {"sample": "", "study": " of studies", "group": " of groups"}
@@ -17,6 +18,8 @@ PERCENT = {"top1", "top5", "map", "mauc", "ece", "hidden_map", "refined_label_ac
 """Scores that are told in percent, as their differences are; all others as they are."""
 
 SCORE = Spread(percent2)
+Read = Callable[[str], Any]
+"""What a column says of a row, by the name of the row."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,6 @@ def extra_title(name: str) -> str:
     return f"{name}, {'points' if ' - ' in name else '%'}" if is_percent(name) else name
 
 
-def extra_column(name: str, title: str = "") -> Column:
-    """Return a column of a further score."""
-    return Column(title or extra_title(name), SCORE if is_percent(name) else short_spread)
-
-
 def gain_text(found: Gain | None) -> str:
     """Write a difference in points with its interval."""
     if found is None:
@@ -115,27 +113,25 @@ def experiment_tables(results: ExperimentResults) -> list[Table]:
     """Return scores on test, what was chosen, differences, further scores; then those of groups and categories."""
     columns = columns_of(results)
     singles = [column for column in columns if not column.is_mean]
-    tables = _scores(results, columns)
-    tables += [_choices(results, columns)] if results.best else []
-    tables += [_differences(results, columns)]
-    tables += [_compared(results, columns)] if results.compared else []
-    tables += [_predicted(results, singles)] if results.predicted else []
-    tables += _further_scores(results, columns)
-    for column in singles:
-        for kind in ("groups", "categories"):
-            if getattr(results, kind):
-                tables += part_tables(results, column, kind)
-    return tables
+    kinds = [kind for kind in ("groups", "categories") if getattr(results, kind)]
+    return [
+        *_scores(results, columns),
+        *([_choices(results, columns)] if results.best else []),
+        _differences(results, columns),
+        *([_compared(results, columns)] if results.compared else []),
+        *([_predicted(results, singles)] if results.predicted else []),
+        *_further_scores(results, columns),
+        *(table for column in singles for kind in kinds for table in part_tables(results, column, kind)),
+    ]
 
 
 def terminal_tables(results: ExperimentResults) -> list[Table]:
     """Return a table for each axis without further scores: of the means over its columns, or of its only column."""
     found = []
     for column in last_columns(results):
-        title = ", ".join(filter(None, [f"{metric_of(results)} on test in %", column.title]))
-        rows = [Row([row, *(column.score(row, head) for head in results.heads)]) for row in _rows(results)]
-        heads = [Column("", right=False), *(Column(head, SCORE) for head in _heads(results))]
-        found.append(Table(heads, rows, title=f"{title}, {several(results.seeds, 'seed')}"))
+        what = ", ".join(filter(None, [f"{metric_of(results)} on test in %", column.title]))
+        title = f"{what}, {several(results.seeds, 'seed')}"
+        found.append(_table(title, _rows(results), _score_columns(results, column)))
     return found
 
 
@@ -165,9 +161,21 @@ def _rows(results: ExperimentResults) -> list[str]:
     return [*results.rows, *(choice.name for choice in results.best)]
 
 
-def _heads(results: ExperimentResults) -> list[str]:
-    """What the heads are called; a network that has no other is called by what is scored."""
-    return list(results.heads) if len(results.heads) > 1 else [metric_of(results)]
+def _table(title: str, rows: Sequence[str], columns: Sequence[tuple[Column, Read]], before: str = "") -> Table:
+    """A table of named rows: what each column reads of a row, in its format."""
+    cells = [Row([row, *(read(row) for _, read in columns)]) for row in rows]
+    return Table([Column("", right=False), *(column for column, _ in columns)], cells, title, before)
+
+
+def _score_columns(results: ExperimentResults, column: TableColumn) -> list[tuple[Column, Read]]:
+    """A column a head; a network that has no other is called by what is scored."""
+    names = results.heads if len(results.heads) > 1 else [metric_of(results)]
+    pairs = zip(names, results.heads, strict=True)
+    return [(Column(name, SCORE), partial(column.score, head=head)) for name, head in pairs]
+
+
+def _extra_column(column: TableColumn, name: str, title: str) -> tuple[Column, Read]:
+    return Column(title, SCORE if is_percent(name) else short_spread), partial(column.extra, name=name)
 
 
 def _by_score(results: ExperimentResults, columns: Sequence[TableColumn]) -> bool:
@@ -176,131 +184,100 @@ def _by_score(results: ExperimentResults, columns: Sequence[TableColumn]) -> boo
 
 
 def _scores(results: ExperimentResults, columns: Sequence[TableColumn]) -> list[Table]:
-    name = Column("", right=False)
     if _by_score(results, columns):
-        rows = [Row([row, *(column.score(row) for column in columns)]) for row in _rows(results)]
-        titles = [name, *(Column(column.title, SCORE) for column in columns)]
-        return [Table(titles, rows, title=f"{metric_of(results)}, %")]
+        shown = [(Column(column.title, SCORE), column.score) for column in columns]
+        return [_table(f"{metric_of(results)}, %", _rows(results), shown)]
     found = []
     for column in columns:
-        rows = [
-            Row(
-                [
-                    row,
-                    *(column.score(row, head) for head in results.heads),
-                    *(column.extra(row, name) for name in results.extra),
-                ]
-            )
-            for row in _rows(results)
-        ]
-        titles = [name, *(Column(head, SCORE) for head in _heads(results)), *map(extra_column, results.extra)]
-        found.append(Table(titles, rows, title=column.title))
+        extra = [_extra_column(column, name, extra_title(name)) for name in results.extra]
+        found.append(_table(column.title, _rows(results), [*_score_columns(results, column), *extra]))
     return found
 
 
 def _further_scores(results: ExperimentResults, columns: Sequence[TableColumn]) -> list[Table]:
-    if not _by_score(results, columns):
-        return []
+    names = results.extra if _by_score(results, columns) else ()
     return [
-        Table(
-            [Column("", right=False), *(extra_column(name, column.title) for column in columns)],
-            [Row([row, *(column.extra(row, name) for column in columns)]) for row in _rows(results)],
-            title=extra_title(name),
-        )
-        for name in results.extra
+        _table(extra_title(name), _rows(results), [_extra_column(column, name, column.title) for column in columns])
+        for name in names
     ]
 
 
 def part_tables(results: ExperimentResults, column: TableColumn, kind: str) -> list[Table]:
     """Return scores, and points over the reference row, by ``groups`` or by ``categories``."""
-    cells = [(name, cell) for name, row, head in _names(results) if (cell := column.cell(row, head)) is not None]
-    parts: list[tuple[str, TableCell, dict[str, CellScore]]] = [(name, c, getattr(c, kind) or {}) for name, c in cells]
-    named = next((list(own) for _, _, own in parts), [])  # another column may have others
+    cells = {name: cell for name, key in _names(results).items() if (cell := column.cell(*key)) is not None}
+    parts = {name: {**(getattr(cell, kind) or {}), "all": cell} for name, cell in cells.items()}
+    named = next(iter(parts.values()), {})  # another column may have others
 
-    def table(write: Callable[[Any], str], title: str = "", before: str = "") -> Table:
-        rows = [
-            Row([name, *(own[part] for part in named), cell])
-            for name, cell, own in parts
-            if title or cell.over_reference is not None
-        ]
-        return Table([Column("", right=False), *(Column(part, write) for part in (*named, "all"))], rows, title, before)
+    def columns(write: Callable[[Any], str]) -> list[tuple[Column, Read]]:
+        return [(Column(part, write), lambda name, part=part: parts[name][part]) for part in named]  # type: ignore[misc]
 
+    title = ", ".join(filter(None, [column.title, kind]))
+    gained = [name for name, cell in cells.items() if cell.over_reference is not None]
     return [
-        table(lambda cell: SCORE(cell.test), ", ".join(filter(None, [column.title, kind]))),
-        table(difference_text, before=f'Points over "{results.reference}", as above:'),
+        _table(title, list(parts), columns(lambda cell: SCORE(cell.test))),
+        _table("", gained, columns(difference_text), f'Points over "{results.reference}", as above:'),
     ]
 
 
 def _choices(results: ExperimentResults, columns: Sequence[TableColumn]) -> Table:
     """Of every column which row was chosen, and what it gains on test."""
-    candidates = {choice.name: len(choice.rows) for choice in results.best}
+    candidates = {choice.name: f" (of {len(choice.rows)})" for choice in results.best}
     rows = []
     for choice in results.best:
-        over = choice.reference
-        over += f" (of {candidates[over]})" if over in candidates else ""
+        over = choice.reference + candidates.get(choice.reference, "")
         for column in columns:
             cell = column.cell(choice.name)
-            if cell is None or (column.is_mean and cell.over_reference is None):
-                continue
-            chosen = [cell.chosen or DASH, cell.candidates or DASH, cell.select]
-            name = ", ".join(filter(None, [choice.name, column.title]))
-            rows.append(Row([name, *chosen, cell.test, cell.over_reference, over]))
+            if cell is not None and not (column.is_mean and cell.over_reference is None):
+                name = ", ".join(filter(None, [choice.name, column.title]))
+                chosen = [cell.chosen or DASH, cell.candidates or DASH, cell.select]
+                rows.append(Row([name, *chosen, cell.test, cell.over_reference, over]))
     before = (
         f"The mean {metric_of(results)} on select over the seeds chose; test chose nothing. Points have a 95% paired"
         " bootstrap interval over groups of test samples and seeds. The choice is not made again in its draws."
     )
-    titles = ["", "chosen", "candidates"]
-    columns_ = [Column(title, right=title == "candidates") for title in titles]
-    columns_ += [Column("select, %", SCORE), Column("test, %", SCORE), Column("points on test", gain_text)]
-    return Table([*columns_, Column("over", right=False)], rows, "Chosen on select", before)
+    heads = [Column("", right=False), Column("chosen", right=False), Column("candidates"), Column("select, %", SCORE)]
+    heads += [Column("test, %", SCORE), Column("points on test", gain_text), Column("over", right=False)]
+    return Table(heads, rows, "Chosen on select", before)
 
 
 def _differences(results: ExperimentResults, columns: Sequence[TableColumn]) -> Table:
-    found = [(name, [column.cell(row, head) for column in columns]) for name, row, head in _names(results)]
-    rows = [Row([name, *cells]) for name, cells in found if any(map(difference_text, cells))]
+    names = _names(results)
+    told = [name for name, key in names.items() if any(difference_text(column.cell(*key)) for column in columns)]
     own = any(cell.over_base or cell.over_networks for cell in results.table)
     brackets = " In brackets: of a head over its own network, of an ensemble over the mean of its networks."
     before = (
         f'Points over "{results.reference}" as it is trained, with a 95% paired bootstrap interval over groups of test'
         f" samples and seeds.{brackets if own else ''}"
     )
-    return Table(_value_columns(columns, difference_text), rows, "Differences on test", before)
+    shown = [(Column(c.title or "points", difference_text), lambda name, c=c: c.cell(*names[name])) for c in columns]
+    return _table("Differences on test", told, shown, before)
 
 
 def _compared(results: ExperimentResults, columns: Sequence[TableColumn]) -> Table:
     """The differences that were asked for beside those over the reference row."""
-    found = {(entry.row, entry.over, entry.axis, entry.column): entry for entry in results.compared}
-    pairs = dict.fromkeys((row, over) for row, over, _, _ in found)
-    rows = [
-        Row([f"{row}, over {over}", *(found.get((row, over, c.axis, c.number)) for c in columns)])
-        for row, over in pairs
+    found = {(f"{one.row}, over {one.over}", one.axis, one.column): one for one in results.compared}
+    shown = [
+        (Column(c.title or "points", gain_text), lambda name, c=c: found.get((name, c.axis, c.number))) for c in columns
     ]
-    return Table(_value_columns(columns, gain_text), rows, "Compared")
+    return _table("Compared", list(dict.fromkeys(name for name, _, _ in found)), shown)
 
 
 def _predicted(results: ExperimentResults, columns: Sequence[TableColumn]) -> Table:
     """Which numbers go with the score over the rows."""
-    found = {(entry.name, entry.column): entry for entry in results.predicted}
-    rows = [
-        Row([name, *(found[name, column.number or 0] for column in columns)])
-        for name in dict.fromkeys(name for name, _ in found)
-    ]
+    found = {(one.name, one.column): one for one in results.predicted}
+
+    def write(one: Predicted) -> str:
+        return f"{short_spread(one.correlation)} ({one.rows} rows)"
+
     before = (
         f"Spearman's rank correlation with {metric_of(results)} on test over the rows that have the number, in each"
         " seed alone: mean ± sample standard deviation over the seeds."
     )
-    titles = _value_columns(
-        columns, lambda entry: f"{short_spread(entry.correlation)} ({entry.rows} rows)", "correlation"
-    )
-    return Table(titles, rows, "What goes with the score", before)
+    shown = [(Column(c.title or "correlation", write), lambda name, c=c: found[name, c.number]) for c in columns]
+    return _table("What goes with the score", list(dict.fromkeys(name for name, _ in found)), shown, before)
 
 
-def _value_columns(
-    columns: Sequence[TableColumn], write: Callable[[Any], str], otherwise: str = "points"
-) -> list[Column]:
-    return [Column("", right=False), *(Column(column.title or otherwise, write) for column in columns)]
-
-
-def _names(results: ExperimentResults) -> list[tuple[str, str, str]]:
-    """Every row and head but the choices, and what the pair is called."""
-    return [(row if head == BASE else f"{row}, {head}", row, head) for row in results.rows for head in results.heads]
+def _names(results: ExperimentResults) -> dict[str, tuple[str, str]]:
+    """Every row and head but the choices, by what the pair is called."""
+    pairs = [(row, head) for row in results.rows for head in results.heads]
+    return {row if head == BASE else f"{row}, {head}": (row, head) for row, head in pairs}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelwise.report.formats import count
+from labelwise.report.formats import count, percent
 from labelwise.runs import atomic_write
 
 
@@ -83,6 +83,6 @@ def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["commas"] = count
+    environment.filters |= {"commas": count, "percent": percent}
     atomic_write(path, environment.get_template(template).render(context).encode("utf-8", errors="replace"))
     return path

@@ -6,25 +6,13 @@ Every plot takes ``key``, unique on its page, and ``alt``, what a reader who can
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from labelwise.report import svg
 from labelwise.report.formats import columns, count, shorten
-from labelwise.report.svg import (
-    COLOURS,
-    INK,
-    axis_limits,
-    canvas,
-    close_limits,
-    drawn,
-    legend_above,
-    percent_tick,
-    points_tick,
-    set_axis,
-    svg_file,
-    thousands_tick,
-)
+from labelwise.report.svg import COLOURS, INK, drawn
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,17 +59,6 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Bins:
-    """One line of a reliability diagram: mean probability, positive share and count of every bin that is not empty."""
-
-    label: str
-    colour: str
-    probability: Sequence[float]
-    positive: Sequence[float]
-    count: Sequence[float]
-
-
-@dataclass(frozen=True)
 class Series:
     """One label of a panel: values with their deviations at places 0, 1, 2, ... of the panel."""
 
@@ -117,11 +94,11 @@ def generation_plot(
 
     ``write`` says what stands at the axis; without it, fractions are written in percent. Sides are in inches.
     """
-    write = write or percent_tick
+    write = write or svg.percent_tick
     names = [f"{shorten(name, 18)} {write(round(value, 3))}".strip() for name, value in levels]
     right = 0.35 + 0.076 * max(map(len, names)) if names else 0.2
     top = 0.1 + (0.27 * math.ceil(len(lines) / 3) if len(lines) > 1 else 0)
-    figure, axes = canvas(width, height, 0.55, 0.5, right, top)
+    figure, axes = svg.canvas(width, height, 0.55, 0.5, right, top)
     for line in lines:
         colour = COLOURS[line.colour]
         for run in line.runs if len(line.runs) > 1 else ():
@@ -129,23 +106,23 @@ def generation_plot(
         look: dict[str, Any] = {"linewidth": 2.2, "marker": MARKERS.get(line.colour, "o"), "markersize": 5.5}
         axes.plot(line.x, _gaps(line.y), color=colour, label=shorten(line.label, 26), **look)
     values = [v for line in lines for run in (line.y, *line.runs) for v in run if v is not None]
-    limits = axis_limits([*values, *(value for _, value in levels)])
+    limits = svg.axis_limits([*values, *(value for _, value in levels)])
     axes.set_ylim(*limits)
     ticks = sorted({float(value) for line in lines for value in line.x}) or [1.0]
     axes.set_xlim(ticks[0] - 0.3, ticks[-1] + 0.3)
     axes.set_xticks(ticks[:: max(1, math.ceil(len(ticks) / 12))])
-    set_axis(axes.xaxis, "generation", lambda value: f"{value:g}")
-    set_axis(axes.yaxis, "", write)
+    svg.set_axis(axes.xaxis, "generation", lambda value: f"{value:g}")
+    svg.set_axis(axes.yaxis, "", write)
     _levels(axes, [value for _, value in levels], names, limits)
     if len(lines) > 1:
-        legend_above(axes)
+        svg.legend_above(axes)
     return figure
 
 
 @drawn
 def curve_plot(lines: Sequence[Line], limits: tuple[float, float], kept: Sequence[float] = ()) -> Figure:
     """Draw the learning curves of one network, a thin line a seed; ``kept`` marks the epochs that were kept."""
-    figure, axes = canvas(2.7, 2.05, 0.5, 0.45, 0.1, 0.1)
+    figure, axes = svg.canvas(2.7, 2.05, 0.5, 0.45, 0.1, 0.1)
     for epoch in kept:
         axes.axvline(epoch, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     for line in lines:
@@ -153,8 +130,8 @@ def curve_plot(lines: Sequence[Line], limits: tuple[float, float], kept: Sequenc
         style: Any = "-" if line.colour == "select" else (0, (4, 1.2))
         axes.plot(line.x, _gaps(line.y), color=COLOURS[line.colour], linestyle=style, **look)
     axes.set_ylim(*limits)
-    set_axis(axes.xaxis, "epoch", bins=4, integer=True)
-    set_axis(axes.yaxis, "", percent_tick, bins=4)
+    svg.set_axis(axes.xaxis, "epoch", bins=4, integer=True)
+    svg.set_axis(axes.yaxis, "", svg.percent_tick, bins=4)
     return figure
 
 
@@ -170,7 +147,7 @@ def dot_plot(rows: Sequence[DotRow], label: str, heads: Sequence[str] = (), *, w
     left = min(2.35, 0.3 + 0.083 * max(map(columns, names), default=0))
     beside = max([len(heads), *(len(row.beside) for row in rows)])
     right = 0.25 + 0.45 * max(1, beside)
-    figure, axes = canvas(width, height, left, bottom, right, top)
+    figure, axes = svg.canvas(width, height, left, bottom, right, top)
     across = axes.get_yaxis_transform()
     margin = [1 + 0.43 * (place + 1) / (width - left - right) for place in range(beside)]
     for place, row in [(-1.0, DotRow("", beside=heads)), *enumerate(rows)]:
@@ -183,14 +160,14 @@ def dot_plot(rows: Sequence[DotRow], label: str, heads: Sequence[str] = (), *, w
             axes.text(x, place, said, transform=across, ha="right", va="center", fontsize=9)
     axes.axvline(0, color=INK, linewidth=1)
     ends = [end for row in rows if row.value is not None for end in (row.value, *(row.interval or ()))]
-    axes.set_xlim(*close_limits([0.0, *ends]))
+    axes.set_xlim(*svg.close_limits([0.0, *ends]))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), names)
     for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
         tick.set_fontstyle("italic" if row.value is None else "normal")
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
-    set_axis(axes.xaxis, label, points_tick, bins=8)
+    svg.set_axis(axes.xaxis, label, svg.points_tick, bins=8)
     return figure
 
 
@@ -211,12 +188,12 @@ def gain_scatter(dots: Sequence[Point], x_label: str, y_label: str) -> Figure:
         ticks = [tick for tick in ([0.0] if lowest < 1 else []) + powers if lowest / 1.5 <= tick <= highest * 1.5]
         axes.set_xticks(ticks)
         axes.xaxis.set_minor_locator(NullLocator())
-        set_axis(axes.xaxis, x_label, count)
+        svg.set_axis(axes.xaxis, x_label, count)
     else:
-        axes.set_xlim(*close_limits(counts))
-        set_axis(axes.xaxis, x_label, count, bins=6, integer=True)
-    axes.set_ylim(*close_limits([0.0, *(point.y for point in dots)]))
-    set_axis(axes.yaxis, y_label, points_tick, bins=7)
+        axes.set_xlim(*svg.close_limits(counts))
+        svg.set_axis(axes.xaxis, x_label, count, bins=6, integer=True)
+    axes.set_ylim(*svg.close_limits([0.0, *(point.y for point in dots)]))
+    svg.set_axis(axes.yaxis, y_label, svg.points_tick, bins=7)
     return figure
 
 
@@ -224,45 +201,46 @@ def gain_scatter(dots: Sequence[Point], x_label: str, y_label: str) -> Figure:
 def change_scatter(dots: Sequence[Point], x_label: str, y_label: str) -> Figure:
     """Draw after against before (fractions) with the diagonal of no change."""
     figure, axes = _scatter(dots)
-    low, high = close_limits([value for point in dots for value in (point.x, point.y)])
+    low, high = svg.close_limits([value for point in dots for value in (point.x, point.y)])
     low, high = max(low, -0.03), min(high, 1.03)
     axes.plot([low, high], [low, high], color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
-    set_axis(axes.xaxis, x_label, percent_tick, bins=6)
-    set_axis(axes.yaxis, y_label, percent_tick, bins=6)
+    svg.set_axis(axes.xaxis, x_label, svg.percent_tick, bins=6)
+    svg.set_axis(axes.yaxis, y_label, svg.percent_tick, bins=6)
     return figure
 
 
 @drawn
-def reliability_plot(lines: Sequence[Bins]) -> Figure:
-    """Draw the share that is positive against the probability, and under it how many labels are in each bin."""
+def reliability_plot(lines: Mapping[str, Sequence[tuple[float, float, int]]]) -> Figure:
+    """Draw the share that is positive against the probability, and under it how many labels are in each bin.
+
+    Each line holds (mean probability, share of positives, count) of every bin that is not empty.
+    """
     from matplotlib.ticker import NullLocator
 
-    figure, axes = canvas(5.4, 4.7, 0.8, 1.35, 0.18, 0.4)
+    figure, axes = svg.canvas(5.4, 4.7, 0.8, 1.35, 0.18, 0.4)
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 3)))
     below = figure.add_axes((0.8 / 5.4, 0.5 / 4.7, (5.4 - 0.98) / 5.4, 0.7 / 4.7))
-    for line, marker in zip(lines, "sod^", strict=False):
-        look: dict[str, Any] = {"color": COLOURS[line.colour]}
-        axes.plot(
-            line.probability, line.positive, linewidth=1.8, marker=marker, markersize=5.5, label=line.label, **look
-        )
-        below.plot(line.probability, line.count, linewidth=0, marker="_", markersize=12, **look)
-        below.vlines(line.probability, 0, line.count, linewidth=1.5, alpha=0.5, **look)
-    most = max((number for line in lines for number in line.count), default=1.0)
+    most = max([1, *(number for bins in lines.values() for _, _, number in bins)])
+    for (label, bins), colour, marker in zip(lines.items(), (INK, COLOURS["test"]), "so", strict=True):
+        probability, positive, counts = zip(*bins, strict=True) if bins else ((), (), ())
+        axes.plot(probability, positive, color=colour, linewidth=1.8, marker=marker, markersize=5.5, label=label)
+        below.plot(probability, counts, color=colour, linewidth=0, marker="_", markersize=12)
+        below.vlines(probability, 0, counts, color=colour, linewidth=1.5, alpha=0.5)
     axes.set_ylim(-0.02, 1.02)
     below.set_yscale("symlog", linthresh=1)
     below.set_ylim(0, max(2.0, most * 2))
-    below.set_yticks([0, 10.0 ** max(0, math.floor(math.log10(max(most, 1))))])
+    below.set_yticks([0, 10.0 ** math.floor(math.log10(most))])
     below.yaxis.set_minor_locator(NullLocator())
     for part in (axes, below):
         part.set_xlim(-0.02, 1.02)
         part.grid(visible=True, axis="both")
-    set_axis(axes.xaxis, "", lambda _: "")
-    set_axis(axes.yaxis, "really positive", percent_tick)
-    set_axis(below.xaxis, "probability that the head gives", percent_tick)
-    set_axis(below.yaxis, "labels", thousands_tick)
-    legend_above(axes)
+    svg.set_axis(axes.xaxis, "", lambda _: "")
+    svg.set_axis(axes.yaxis, "really positive", svg.percent_tick)
+    svg.set_axis(below.xaxis, "probability that the head gives", svg.percent_tick)
+    svg.set_axis(below.yaxis, "labels", svg.thousands_tick)
+    svg.legend_above(axes)
     return figure
 
 
@@ -302,7 +280,7 @@ panel_plot = drawn(panel_figure)
 
 def panel_file(grid: Sequence[Sequence[Panel | None]], size: tuple[float, float], *, sideways: bool) -> bytes:
     """Return `panel_figure` as an SVG file of its own."""
-    return svg_file(lambda: panel_figure(grid, size, sideways=sideways))
+    return svg.svg_file(lambda: panel_figure(grid, size, sideways=sideways))
 
 
 def _draw_panel(axes: Axes, panel: Panel, sideways: bool) -> None:
@@ -333,7 +311,7 @@ def _draw_panel(axes: Axes, panel: Panel, sideways: bool) -> None:
 
 def _scatter(dots: Sequence[Point]) -> tuple[Figure, Axes]:
     """Draw points by status, the improved last so that they lie on top."""
-    figure, axes = canvas(5.0, 4.0, 0.68, 0.55, 0.17, 0.15)
+    figure, axes = svg.canvas(5.0, 4.0, 0.68, 0.55, 0.17, 0.15)
     axes.grid(visible=True, axis="both")
     many = len(dots) > 150
     for status in reversed(STATUS):

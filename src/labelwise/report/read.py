@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -64,18 +64,30 @@ class About(_Model):
 
 
 class Crop(_Model):
-    """One crop of a gallery: the label it was given beside what the refinery believes, most probable class first."""
+    """One crop of a gallery: the label it was given beside what the refinery believes, most probable class first.
+
+    ``picture`` is a PNG as a ``data:`` address, None where there is no such picture; ``small`` ones have few pixels.
+    """
 
     id: str
     given: str
     true: str | None = None
     top: list[tuple[str, Share]]
     file: str | None = None
+    picture: str | None = None
+    small: bool = False
 
     @property
-    def refined(self) -> str | None:
-        """The refinery's first answer."""
-        return self.top[0][0] if self.top else None
+    def differs(self) -> bool:
+        """Whether the refinery's first answer is another one than the given label."""
+        return bool(self.top) and self.top[0][0] != self.given
+
+    @property
+    def right(self) -> str:
+        """Which label is the true one: given, refined, both or neither; nothing where the truth is not known."""
+        refined = bool(self.top) and self.top[0][0] == self.true
+        found = {(True, True): "both", (True, False): "given", (False, True): "refined", (False, False): "neither"}
+        return "" if self.true is None else found[self.given == self.true, refined]
 
 
 class Gallery(_Model):
@@ -102,16 +114,10 @@ class Folder:
 
 def read_folder(run: Path) -> Folder:
     """Read ``run.json`` and ``config.yaml`` of a run folder."""
-    notes: list[str] = []
-    about = _optional(run / RUN, About, notes) or About()
-    try:
-        config = (run / CONFIG).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        config = ""
-    except OSError as error:
-        config = ""
-        notes.append(f"{CONFIG} could not be read ({error.strerror or error}).")
-    return Folder(run, about, config, notes)
+    folder = Folder(run)
+    config = run / CONFIG
+    about = _optional(run / RUN, About, folder.notes) or About()
+    return replace(folder, about=about, config=config.read_text(errors="replace") if config.is_file() else "")
 
 
 def read_epochs(network: Path, notes: list[str]) -> list[Epoch]:
@@ -124,28 +130,26 @@ def read_epochs(network: Path, notes: list[str]) -> list[Epoch]:
 
 
 def read_gallery(seed: Path, notes: list[str]) -> Gallery | None:
-    """Read the gallery in the folder of a seed."""
-    return _optional(seed / "gallery" / "gallery.json", Gallery, notes)
-
-
-def read_picture(seed: Path, file: str | None) -> tuple[str, bool] | None:
-    """Return a PNG of a gallery as a ``data:`` address, and whether it is small; None where there is no such picture.
-
-    A name that leaves the gallery's folder is not followed.
-    """
-    if file is None or Path(file).name != file:
+    """Read the gallery in the folder of a seed, with its pictures."""
+    folder = seed / "gallery"
+    found = _optional(folder / "gallery.json", Gallery, notes)
+    if found is None:
         return None
-    path = seed / "gallery" / file
+    return found.model_copy(update={"items": [_with_picture(folder, crop) for crop in found.items]})
+
+
+def _with_picture(folder: Path, crop: Crop) -> Crop:
+    """A name that leaves the gallery's folder is not followed."""
+    path = folder / (crop.file or "")
     try:
-        if path.stat().st_size > MAX_PICTURE_BYTES:
-            return None
-        data = path.read_bytes()
+        inside = crop.file is not None and Path(crop.file).name == crop.file
+        data = path.read_bytes() if inside and path.stat().st_size <= MAX_PICTURE_BYTES else b""
     except (OSError, ValueError):
-        return None
+        data = b""
     if len(data) < 24 or not data.startswith(_PNG):
-        return None
-    sides = struct.unpack(">II", data[16:24])
-    return "data:image/png;base64," + base64.b64encode(data).decode("ascii"), max(sides) < 64
+        return crop
+    picture = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
+    return crop.model_copy(update={"picture": picture, "small": max(struct.unpack(">II", data[16:24])) < 64})
 
 
 def _optional(path: Path, model: type[M], notes: list[str]) -> M | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from labelwise.report import formats
 from labelwise.report.formats import Spread, interval, percent, points, several
@@ -27,42 +28,19 @@ ROLES = {
 HIDDEN_ON_TERMINALS = ("hidden_map", "refined_label_accuracy")
 
 
-@dataclass(frozen=True)
-class Words:
+class Words(NamedTuple):
     """How to speak of the data: the metric, what labels name, what each is scored by, and what is counted beside it."""
 
     metric: str
     one: str
     many: str
     score: str
-    count: str
-    lead: str
-    beliefs: str
-    right: str
+    counted: str
 
 
 WORDS = {
-    "single-label": Words(
-        metric="top-1 accuracy",
-        one="class",
-        many="classes",
-        score="Accuracy",
-        count="images",
-        lead="Every generation is a new network. It learns the labels that the one before it gives to each crop.",
-        beliefs="Accuracy counts only the first answer.",
-        right="Share of training images whose refined label has the true class on top.",
-    ),
-    "multi-label": Words(
-        metric="mAP",
-        one="category",
-        many="categories",
-        score="AP",
-        count="positives",
-        lead="Every generation is a new network. Known labels stay as they are. Unknown labels are filled in by the "
-        "generation before it.",
-        beliefs="mAP looks only at the order of the images.",
-        right="Share of the hidden labels of training images that the refined label, rounded, gets right.",
-    ),
+    "single-label": Words("top-1 accuracy", "class", "classes", "Accuracy", "images"),
+    "multi-label": Words("mAP", "category", "categories", "AP", "positives"),
 }
 
 
@@ -122,13 +100,13 @@ def results_table(results: RefineResults, *, digits: int = 1, brief: bool = Fals
     members : bool
         With the single networks of ensembles.
     """
-    key, name = results.metric, WORDS[results.task].metric
+    key, metric = results.metric, WORDS[results.task].metric
     networks = [network for network in networks_of(results) if members or network.summary.role != "member"]
     in_percent = partial(percent, digits=digits)
     known: list[tuple[str, str, Callable[[float | None], str], str]] = [
-        (f"fit_{key}", "train crops", in_percent, f"{name} on training crops against the given labels, in percent"),
-        (f"select_{key}", "select", in_percent, f"{name} on the split that choices are made on, in percent"),
-        (f"test_{key}", "test", in_percent, f"{name} on the split that is only reported, in percent"),
+        (f"fit_{key}", "train crops", in_percent, f"{metric} on training crops against the given labels, in percent"),
+        (f"select_{key}", "select", in_percent, f"{metric} on the split that choices are made on, in percent"),
+        (f"test_{key}", "test", in_percent, f"{metric} on the split that is only reported, in percent"),
         ("test_nll", "NLL", formats.short, "negative log-likelihood on test, in nats; lower is better"),
         ("test_ece", "ECE", in_percent, "expected calibration error on test, in percent; lower is better"),
         ("test_human_kl", "human KL", formats.short, "KL from people's votes to the network's answer on test, in nats"),
@@ -137,31 +115,20 @@ def results_table(results: RefineResults, *, digits: int = 1, brief: bool = Fals
         ("refined_label_accuracy", "refined labels true", in_percent, "share of refined labels that are true"),
         ("seconds", "time", formats.duration, "training time of one seed"),
     ]
-    shown = [
-        column
-        for column in known
-        if any(network.mean(column[0]) is not None for network in networks)
-        and not (brief and column[0] in HIDDEN_ON_TERMINALS)
-    ]
-    several_digits = {f"select_{key}", f"test_{key}"}
-    columns = [Column("network", right=False)]
-    for attribute, title, write, hint in shown:
-        alone = attribute == "seconds" or (brief and attribute not in several_digits)
-        columns.append(Column(title, Spread(write, alone=alone), hint=hint))
+    left_out = HIDDEN_ON_TERMINALS if brief else ()
+    known = [part for part in known if part[0] not in left_out and any(n.mean(part[0]) is not None for n in networks)]
+    alone = {"seconds", *(part[0] for part in known if brief and part[0] not in (f"select_{key}", f"test_{key}"))}
+    columns = [Column(title, Spread(write, alone=name in alone), hint=hint) for name, title, write, hint in known]
     rows = []
     for network in networks:
         role = network.summary.role
         labels = [network.rows[0].labels] if network.rows else []
-        cells = [Cell(network.name, labels), *(network.stat(attribute) for attribute, *_ in shown)]
+        cells = [Cell(network.name, labels), *(network.stat(part[0]) for part in known)]
         rows.append(Row(cells, marked=network.marked, quiet=role == "control", group=ROLES[role]))
     seeds = max((network.summary.seeds for network in networks), default=0)
     spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
-    return Table(
-        columns,
-        rows,
-        title=f"{name} in %, {spread}",
-        after="★ best of its kind, chosen on select; test is only reported" if any(row.marked for row in rows) else "",
-    )
+    after = "★ best of its kind, chosen on select; test is only reported" if any(row.marked for row in rows) else ""
+    return Table([Column("network", right=False), *columns], rows, f"{metric} in %, {spread}", after=after)
 
 
 def verdict_of(results: RefineResults) -> Verdict:
@@ -223,13 +190,9 @@ def tiles_of(results: RefineResults) -> list[Tile]:
     networks, key = networks_of(results), f"test_{results.metric}"
     first = next((network for network in networks if network.summary.role == "generation"), None)
     best = {network.summary.role: network for network in networks if network.marked}
-    shown = (
-        ("Generation 1", first),
-        ("Best generation", best.get("generation")),
-        ("Best control", best.get("control")),
-    )
+    shown = {"Generation 1": first, "Best generation": best.get("generation"), "Best control": best.get("control")}
     tiles = []
-    for heading, network in shown:
+    for heading, network in shown.items():
         if network is not None and (stat := network.stat(key)) is not None:
             beside = "" if stat.std is None else f"± {percent(stat.std)}"
             tiles.append(Tile(heading, f"{percent(stat.mean)}%", beside, f"{network.name}, on test"))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from labelwise.report import refine
 from labelwise.report.formats import count, percent, points, short
 from labelwise.report.page import Picture
 from labelwise.report.plots import DotRow, Line, curve_plot, dot_plot, generation_plot
-from labelwise.report.read import Crop, Folder, Gallery, read_epochs, read_gallery, read_picture
+from labelwise.report.read import Folder, Gallery, read_epochs, read_gallery
 from labelwise.report.refine import WORDS, Network, Words, networks_of
 from labelwise.report.svg import percent_tick, plain_tick
 from labelwise.report.table import Column, Row, Table
@@ -21,7 +20,6 @@ from labelwise.results import Row as NetworkRow
 
 MOST_BARS = 40
 MOST_PANELS = 16
-MOST_CARDS = 60
 STATES = ("underfit", "balanced", "overfit")
 
 
@@ -29,43 +27,31 @@ def refine_context(results: RefineResults, folder: Folder) -> dict[str, Any]:
     """Return what ``refine.html.j2`` fills in."""
     words, networks, data = WORDS[results.task], networks_of(results), folder.about.data
     changes = class_changes(results)
-    picture = change_picture(changes, words)
-    places = list(generations(results))
     return {
         "title": data.name or folder.name,
-        "trained_alone": results.kind == "train",
+        "results": results,
+        "folder": folder,
         "facts": refine.facts_of(results, folder),
         "verdict": refine.verdict_of(results),
         "noise_lines": refine.noise_lines(folder),
-        "simulated": bool(data.simulated_noise),
         "tiles": refine.tiles_of(results),
         "table": refine.results_table(results),
         "accuracy": accuracy_picture(results, networks),
-        "regime": results.regime,
-        "gap": None if results.regime is None else percent(results.regime.gap),
         "states": STATES,
         "beliefs": belief_pictures(results, networks),
         "curves": curve_pictures(results, folder),
-        "change_picture": picture,
-        "changes": _change_table(changes, words, places) if changes else None,
+        "change_picture": change_picture(changes, words),
+        "changes": _change_table(changes, words, list(generations(results))) if changes else None,
         "words": words,
-        "places": places,
         "gallery": _gallery(results, folder),
         "rows": _row_table(results),
-        "unreadable": data.unreadable,
         "lineage": folder.about.lineage(
-            ("Data", data.name),
-            ("Data fingerprint", data.fingerprint),
-            ("Simulated noise", data.simulated_noise),
-            ("Run folder", folder.name),
+            ("Data", data.name), ("Data fingerprint", data.fingerprint), ("Simulated noise", data.simulated_noise)
         ),
-        "config": folder.config,
-        "notes": folder.notes,
     }
 
 
-@dataclass(frozen=True)
-class ClassChange:
+class ClassChange(NamedTuple):
     """One class on test: its score in the first and the last generation, means over seeds, of ``n`` images."""
 
     name: str
@@ -123,45 +109,36 @@ def accuracy_picture(results: RefineResults, networks: Sequence[Network]) -> Pic
 
 def belief_pictures(results: RefineResults, networks: Sequence[Network]) -> list[Picture]:
     """Draw NLL, ECE and the quality of the labels by generation, each where it is known."""
+    right = "Share of training images whose refined label has the true class on top."
+    if results.task == "multi-label":
+        right = "Share of the hidden labels of training images that the refined label, rounded, gets right."
+    sure = "ECE on test. Lower is better: a network that is 80% sure is right 80% of the time."
+    wrong = "AUROC of 1 − q[given label] against the labels known to be wrong. 0.5 is chance, 1 is perfect."
     wanted: list[tuple[str, str, str, str, Callable[[float | None], str]]] = [
-        (
-            "test",
-            "nll",
-            "Negative log-likelihood",
-            "On test, in nats. Lower is better: the probabilities fit the true labels.",
-            short,
-        ),
-        (
-            "test",
-            "ece",
-            "Calibration error",
-            "ECE on test. Lower is better: a network that is 80% sure is right 80% of the time.",
-            percent,
-        ),
-        (
-            "fit",
-            "noise_auroc",
-            "Finding wrong labels",
-            "AUROC of 1 − q[given label] against the labels known to be wrong. 0.5 is chance, 1 is perfect.",
-            short,
-        ),
-        ("fit", "refined_label_accuracy", "Refined labels that are true", WORDS[results.task].right, percent),
+        ("test_nll", "nll", "Negative log-likelihood", "On test, in nats. Lower is better.", short),
+        ("test_ece", "ece", "Calibration error", sure, percent),
+        ("noise_auroc", "noise_auroc", "Finding wrong labels", wrong, short),
+        ("refined_label_accuracy", "refined_label_accuracy", "Refined labels that are true", right, percent),
+    ]
+    known = [
+        (line, *item)
+        for item in wanted
+        if (
+            line := line_over_generations(
+                results, "test" if item[0].startswith("test_") else "fit", item[1], item[2], "test"
+            )
+        )
     ]
     found = []
-    known = [(line_over_generations(results, item[0], item[1], item[2], "test"), item) for item in wanted]
-    width = 5.2 if sum(line is not None for line, _ in known) in (1, 2, 4) else 4.0
-    for line, (split, metric, title, caption, write) in known:
-        if line is None:
-            continue
+    for line, key, metric, title, caption, write in known:
+        levels = [("", value) for _, value in _levels([n for n in networks if n.marked], key)]
         alt = f"{title} by generation: {_said(line.y, write)}."
-        summary_key = metric if split == "fit" else f"{split}_{metric}"
-        levels = [("", value) for _, value in _levels([n for n in networks if n.marked], summary_key)]
         if levels:
             caption += " Dashed: the best control."
             alt += f" Best control {write(levels[0][1])}."
-        tick = percent_tick if write is percent else plain_tick
-        key = f"belief-{metric.replace('_', '-')}"
-        svg = generation_plot(key, alt, [line], levels, write=tick, width=width, height=2.9)
+        tick, width = percent_tick if write is percent else plain_tick, 4.0 if len(known) == 3 else 5.2
+        slug = f"belief-{metric.replace('_', '-')}"
+        svg = generation_plot(slug, alt, [line], levels, write=tick, width=width, height=2.9)
         found.append(Picture(title, svg, caption))
     return found
 
@@ -221,14 +198,18 @@ def change_picture(changes: Sequence[ClassChange], words: Words) -> Picture | No
     up, down = sum(change > 0 for _, change in pairs), sum(change < 0 for _, change in pairs)
     caption += f"{up} of {len(pairs)} {words.many} gained, {down} lost, {len(pairs) - up - down} stayed."
     counts = [item.n for item in changes if item.n]
-    if counts and words.count == "images":
+    if counts and words.counted == "images":
         one = points(1 / statistics.median(counts)).lstrip("+")
         caption += f" With {statistics.median(counts):g} test images a class, one image is {one} points."
     ends = "; ".join(f"{name}: {points(change)} points" for name, change in (pairs[0], pairs[-1]))
     rows = [
-        DotRow(name)
-        if change is None
-        else DotRow(name, "gain" if change >= 0 else "loss", change, (0.0, change), [points(change)])
+        DotRow(
+            name,
+            "loss" if (change or 0) < 0 else "gain",
+            change,
+            None if change is None else (0.0, change),
+            [points(change)],
+        )
         for name, change in shown
     ]
     alt = f"The change of each {words.one}. {ends}. {caption}"
@@ -266,7 +247,7 @@ def _per_class(rows: Sequence[NetworkRow]) -> dict[str, tuple[float | None, int]
 
 
 def _change_table(changes: Sequence[ClassChange], words: Words, places: Sequence[int]) -> Table:
-    columns = [Column(words.one, right=False), Column(words.count, count), Column(f"gen. {places[-1]}", percent)]
+    columns = [Column(words.one, right=False), Column(words.counted, count), Column(f"gen. {places[-1]}", percent)]
     if len(places) == 1:
         return Table(columns, [Row([item.name, item.n, item.last]) for item in changes])
     columns[2:2] = [Column(f"gen. {places[0]}", percent)]
@@ -289,32 +270,13 @@ def _row_table(results: RefineResults) -> Table:
     return Table(columns, rows)
 
 
-def _gallery(results: RefineResults, folder: Folder) -> dict[str, Any] | None:
-    """Return the gallery of the first seed that has one, with how often each side is right where the truth is known."""
+def _gallery(results: RefineResults, folder: Folder) -> tuple[int, Gallery] | None:
+    """Return the first seed that has a gallery, with its gallery."""
     for seed in dict.fromkeys(row.seed for row in results.rows):
-        place = folder.path / f"seed-{seed}"
-        gallery = read_gallery(place, folder.notes)
+        gallery = read_gallery(folder.path / f"seed-{seed}", folder.notes)
         if gallery is not None and gallery.items:
-            return _counted(gallery, place) | {"seed": seed}
+            return seed, gallery
     return None
-
-
-def _counted(gallery: Gallery, place: Path) -> dict[str, Any]:
-    crops = gallery.items[:MOST_CARDS]
-    known = [crop for crop in crops if crop.true is not None]
-    return {
-        "refinery": gallery.refinery,
-        "cards": [_card(crop, place) for crop in crops],
-        "differ": sum(crop.refined not in (None, crop.given) for crop in crops),
-        "known": len(known),
-        "refined_right": sum(crop.refined == crop.true for crop in known),
-        "given_right": sum(crop.given == crop.true for crop in known),
-    }
-
-
-def _card(crop: Crop, place: Path) -> dict[str, Any]:
-    picture, small = read_picture(place, crop.file) or (None, False)
-    return {"crop": crop, "picture": picture, "small": small, "differs": crop.refined not in (None, crop.given)}
 
 
 def _row_folder(run: Path, row: NetworkRow) -> Path:

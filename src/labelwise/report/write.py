@@ -97,7 +97,7 @@ def terminal_report(results: Reported) -> tuple[list[Table], list[str]]:
     if isinstance(results, ExperimentResults):
         return experiment.terminal_tables(results), experiment.experiment_lines(results)
     if isinstance(results, CftResults):
-        return [cft.terminal_table(results)], cft.summary_lines(results)
+        return [cft.category_table(cft.Run(results), "terminal")], cft.summary_lines(results)
     return [refine.results_table(results, brief=True)], refine.summary_lines(results)
 
 
