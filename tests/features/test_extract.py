@@ -174,7 +174,7 @@ def test_weights_without_a_head(tmp_path, data):
     torch.save(backbone, tmp_path / "w.pt")
     run("test_resnet", data, tmp_path / "f", "views.size=24", weights=tmp_path / "w.pt")
     assert read_features(tmp_path / "f").head_weight is None
-    with pytest.raises(ModelError, match="--keep-head: test_resnet comes without a head"):
+    with pytest.raises(ModelError, match="--keep-head: test_resnet has no head"):
         run("test_resnet", data, tmp_path / "g", weights=tmp_path / "w.pt", keep_head=True)
 
 

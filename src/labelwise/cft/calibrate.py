@@ -1,6 +1,6 @@
 """From ranks to probabilities: scale and bias of every category's logit.
 
-Rank objectives leave both free, and a wrong bias is the usual state of a head trained with unknown labels as negatives.
+AP and AUC do not depend on either, and a head that was trained with unknown labels as negatives has a wrong bias.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 PRIOR = 1.0
-"""Precision of the priors on log scale and on bias: about one labelled sample against them."""
+"""Precision of the priors on log scale and on bias; about one labelled sample outweighs them."""
 
 _NEWTON_STEPS = 30
 _SETTLED = 1e-12
-"""Decrease that a Newton step promises, relative to the objective, at which a category is done."""
+"""Predicted decrease of a Newton step, relative to the objective, below which a category is done."""
 
 
 def known_entries(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,13 +34,13 @@ def known_entries(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tenso
 def scale_and_bias(logits: Tensor, label: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """Platt scaling with a prior: p = sigmoid(exp(t) z + b), t ~ N(0, 1), b ~ N(bias, 1), for every category.
 
-    The scale is positive whatever the labels say, so ranks never change. Damped Newton; everything in float64.
+    The scale is always positive, so ranks never change. Solved by damped Newton steps in float64.
 
     Parameters
     ----------
-    logits : (C, n) at the scale that is right if nothing else is known
+    logits : (C, n), at the scale that the prior expects
     label, weight : (C, n) labels in [0, 1]; weight 0 where unknown
-    bias : (C,) to be added if nothing else is known
+    bias : (C,), the bias that the prior expects
 
     Returns
     -------
@@ -70,7 +70,7 @@ def scale_and_bias(logits: Tensor, label: Tensor, weight: Tensor, bias: Tensor) 
         h_bb = curve.sum(1) + PRIOR
         determinant = h_tt * h_bb - h_tb**2
         d_t, d_b = (h_bb * g_t - h_tb * g_b) / determinant, (h_tt * g_b - h_tb * g_t) / determinant
-        # What a full step promises. Where that is down to rounding, the step is taken unseen: it is the last.
+        # The predicted decrease of a full step. Where it is rounding alone, the step is not checked and is the last.
         settled = g_t * d_t + g_b * d_b <= _SETTLED * (1 + value.abs())
         length = torch.ones_like(t)
         for _ in range(20):

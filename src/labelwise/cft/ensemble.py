@@ -1,4 +1,4 @@
-"""Several fine-tuned models as one: mean logit, mean probability or mean rank, scored the way a single one is."""
+"""Ensembles of fine-tuned models: the mean logit, probability or rank, scored as a single model is."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def combine(logits: Sequence[NDArray[np.floating]], how: EnsembleMean) -> NDArra
 
     Returns
     -------
-    (N, C) scores; their order is what counts
+    (N, C) scores, to be ranked within a category
 
     Raises
     ------
@@ -80,7 +80,7 @@ def read_predictions(run: Path) -> Predictions:
     """
     file = run / PREDICTIONS
     if not file.exists():
-        raise RunError(f"{run}: no {PREDICTIONS}; is this the folder of a `labelwise cft` run?")
+        raise RunError(f"{run}: no {PREDICTIONS}; expected the folder of a `labelwise cft` run")
     arrays = read_arrays(file)
     keys = ("logits", "labels", "ids", "groups", "split", "categories")
     if missing := [key for key in keys if key not in arrays]:

@@ -1,4 +1,4 @@
-"""What a new head is worth: ranking, calibration and thresholds before and after, with the counts behind them."""
+"""Measure a head before and after fine-tuning: ranking, calibration, thresholds, and the number of labels."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Measured:
 
 
 def measure(data: FeatureSet, old: Head, new: Head) -> dict[SplitName, Measured]:
-    """What both heads, weight (C, D) and bias (C,), do on ``select`` and, where the data have one, on ``test``.
+    """Score both heads, weight (C, D) and bias (C,), on ``select`` and, where the data have one, on ``test``.
 
     Labels that are uncertain or soft count as unknown.
     """
@@ -131,7 +131,7 @@ def _gains(data: FeatureSet, test: Measured, config: CftConfig) -> RankingGains 
 
 
 def _counts(data: FeatureSet, split: SplitName) -> dict[str, NDArray[np.int64]]:
-    """(C,) labels of each kind, counted a few rows at a time, so that nothing of the size of all labels is made."""
+    """(C,) labels of each kind, counted a few rows at a time to save memory."""
     kinds: dict[str, Callable[[Floats], NDArray[np.bool_]]] = {
         "positive": lambda part: part >= 0.5,
         "negative": lambda part: (part >= 0) & (part < 0.5),
@@ -177,7 +177,7 @@ def _category(name: str, report: CategoryReport, measured: Mapping[str, Any]) ->
 
 
 def _thresholds(select: Measured, rule: str) -> list[record.Threshold | None]:
-    """The threshold of every category on its logit, and what it gives; None where the rule has none."""
+    """The threshold of every category on its logit, and its rates; None where the rule finds none."""
     parsed = parse_rule(rule)
     points = threshold_for(select.logits[1], select.labels, parsed)
     probability, positives = _sigmoid(points.threshold), select.ranks[0].positives

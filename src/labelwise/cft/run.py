@@ -1,4 +1,4 @@
-"""``labelwise cft``: from a feature file to a new head and the evidence for it, in a run folder."""
+"""``labelwise cft``: read a feature file, fit a new head, and write it with its evidence to a run folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HEAD = "head.safetensors"
 
 
 def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, Any]:
-    """Fine-tune, evaluate, and write the run folder; a finished run of the same settings is only read.
+    """Fine-tune, evaluate, and write the run folder. A finished run of the same settings is only read.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
 
 
 def _with_select(data: FeatureSet, config: CftConfig) -> FeatureSet:
-    """The features with a ``select`` split: held out of ``fit`` by whole groups where the file has none."""
+    """The features with a ``select`` split. Where the file has none, whole groups of ``fit`` are held out."""
     if not len(data.rows("fit")):
         raise DataError(f"{config.features}: the fit split is empty")
     if len(data.rows("select")):
@@ -177,7 +177,7 @@ def _write_predictions(path: Path, data: FeatureSet, measured: Mapping[SplitName
 
 
 def _source(path: Path) -> FeaturesResults | None:
-    """What is known of where the features come from: the network, if labelwise extracted them."""
+    """The network and data that the features come from, if labelwise computed them."""
     if not (path / MARKER).exists() or not (path / RESULTS).exists():
         return None
     return read_results_as(path, FeaturesResults)

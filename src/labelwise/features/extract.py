@@ -1,4 +1,4 @@
-"""``labelwise features``: every sample once through the backbone, its features and labels into a feature folder."""
+"""``labelwise features``: run every sample through the backbone once, and write features and labels to a folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from labelwise.training.runtime import Runtime, start_runtime
 
 BATCH = 128
 SAVE_SECONDS = 10.0
-"""Least time between two points that a killed extraction goes on from."""
+"""Least time between two saved states. A killed extraction continues from the last one."""
 
 _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.float16), "fp32": np.dtype(np.float32)}
 
@@ -44,14 +44,14 @@ def extract_features(
     precision: FeaturePrecision = "fp16",
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Write the features of every sample of ``recipe.data`` to the folder ``out``, or go on where a killed run stopped.
+    """Write the features of every sample of ``recipe.data`` to the folder ``out``, or continue a killed run.
 
     Centre views, eval mode. Under torchrun each rank writes its part of the samples to a numbered folder inside.
 
     Parameters
     ----------
     source : the network
-    recipe : of which data, views, model.args and train.precision count
+    recipe : its data, views, model.args and train.precision are used
     keep_head : the outputs of a network by name are the data's categories, in this order
     precision : of the features in the file, ``fp16`` or ``fp32``
 
@@ -124,7 +124,7 @@ def _identity(network: Network, dataset: Dataset, recipe: Recipe, precision: Fea
 
 
 class _Part:
-    """One rank's features: a .npy file that grows batch by batch, and a note of how many rows are safe on the disk."""
+    """The features of one rank: a .npy file that grows batch by batch, and a note of how many rows are on the disk."""
 
     def __init__(
         self, out: Path, shard: Shard, count: int, dim: int, dtype: np.dtype[Any], identity: dict[str, Any]
@@ -143,12 +143,12 @@ class _Part:
                 self.done, self.lost = before["done"], before["lost"]
 
     def state(self) -> dict[str, Any]:
-        """What is there, and of what: enough to go on from."""
+        """How many rows are done, and of what: enough to continue."""
         return {**self._identity, "rows": len(self.rows), "done": self.done, "lost": self.lost}
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The file, behind the rows that are done. What follows them is cut off: it may be half a row."""
+        """The file, positioned after the rows that are done. The rest is cut off, for it may be half a row."""
         header = {"descr": self._dtype.str, "fortran_order": False, "shape": (len(self.rows), self._dim)}
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -156,20 +156,22 @@ class _Part:
                 np.lib.format.write_array_header_2_0(file, header)
                 file.truncate(file.tell() + self.done * self._dim * self._dtype.itemsize)
                 file.seek(0, os.SEEK_END)
-                self.save(file)  # from now on, no reader takes the folder for a whole one
+                self.save(file)  # from now on, readers see that the folder is unfinished
                 yield file
                 self.save(file)
         except OSError as error:
-            raise RunError(f"{self._file}: cannot be written ({error}); the same command goes on from here") from None
+            raise RunError(
+                f"{self._file}: cannot be written ({error}); run the same command again to continue"
+            ) from None
 
     def save(self, file: IO[bytes]) -> None:
-        """Bring the rows that are written to the disk, then note them."""
+        """Flush the written rows to the disk, then note their number."""
         file.flush()
         os.fsync(file.fileno())
         write_json(self.folder / UNFINISHED, self.state())
 
     def append(self, file: IO[bytes], exact: NDArray[np.float32], ids: NDArray[np.str_]) -> NDArray[Any]:
-        """Write features (B, D); returns them as they were written."""
+        """Write features (B, D), and return them as they are stored."""
         with np.errstate(over="ignore"):
             stored = exact.astype(self._dtype)
         bad = ~np.isfinite(stored).all(axis=1)
@@ -178,7 +180,7 @@ class _Part:
             largest = float(np.abs(exact[row]).max())
             why = f"a feature of {largest:.3g} does not fit into fp16; use --precision fp32"
             if not np.isfinite(largest):
-                why = "its features are NaN or infinite; the network or its normalisation is not the right one"
+                why = "its features are NaN or infinite; check the network and its normalisation"
             raise DataError(f"sample {str(ids[row])!r}: {why}")
         file.write(stored.tobytes())
         self.done += len(stored)
@@ -188,7 +190,7 @@ class _Part:
 
 @torch.no_grad()
 def _fill(part: _Part, dataset: Dataset, network: Network, recipe: Recipe, runtime: Runtime, quiet: bool) -> float:
-    """Compute what is missing of this rank's part; the seconds that took."""
+    """Compute the missing rows of this rank's part. Returns the seconds that this took."""
     classifier = network.classifier.to(runtime.device)
     if recipe.train.channels_last:
         classifier.use_channels_last()
@@ -215,7 +217,7 @@ def _fill(part: _Part, dataset: Dataset, network: Network, recipe: Recipe, runti
 
 
 def _row_arrays(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """What a feature file says of each sample; single-label data are seen as one positive category each."""
+    """The arrays of a feature file with one entry per sample; a class label becomes one positive category."""
     table = dataset.table or LabelTable.from_classes(dataset.label, dataset.classes)
     own = table.take(rows)
     arrays: dict[str, NDArray[Any]] = {

@@ -1,8 +1,8 @@
-"""The feature file: what category-wise fine-tuning reads, from ``labelwise features`` or from anyone (docs: formats).
+"""The feature file, which category-wise fine-tuning reads. ``labelwise features`` writes it, or anyone (docs: formats).
 
 A ``.npz`` of arrays, or a folder of ``.npy`` files of the same names, whose large arrays are memory-mapped. A folder of
-numbered folders (``00000``, ``00001``, ...) is read as their rows one after the other; categories and head lie at the
-top or in the first one. Nothing is ever unpickled.
+numbered folders (``00000``, ``00001``, ...) holds the rows of the first, then of the second, and so on; categories and
+head are at the top or in the first one. Nothing is ever unpickled.
 
 ==============  ======================================================================================================
 ``features``    (N, D), or (N, C, D) for features of each category; float16 or float32
@@ -38,9 +38,9 @@ OPTIONAL = ("split", "ids", "groups", "head_weight", "head_bias", "label_weight"
 MAPPED = ("features", "labels", "label_weight")
 PER_ROW = ("features", "labels", "split", "ids", "groups", "label_weight")
 MARKER, UNFINISHED = "features.json", "progress.json"
-"""A folder of features gets its marker last; it holds the other file for as long as rows are missing."""
+"""Files of a folder of features: the marker is written last, the other one exists while rows are missing."""
 
-_SAMPLED_ROWS = 512  # whose features enter the fingerprint
+_SAMPLED_ROWS = 512  # of which the features enter the fingerprint
 
 
 def _empty() -> Texts:
@@ -54,7 +54,7 @@ class FeatureSet:
     Parameters
     ----------
     name : for messages and reports
-    features : (N, D) or (N, C, D), float16 or float32; a memory map stays one
+    features : (N, D) or (N, C, D), float16 or float32; a memory map is not read into memory
     labels : (N, C) float32; 1 positive, 0 negative, NaN unknown, -1 uncertain, between 0 and 1 soft; may be read-only
     categories : C names
     split : (N,) of ``fit``, ``select`` and ``test``
@@ -65,8 +65,8 @@ class FeatureSet:
     Raises
     ------
     DataError
-        In one line with key, row and category, for anything that does not fit. Whether the features are finite is not
-        looked at here: see :func:`check_finite`.
+        In one line with key, row and category, for anything that does not fit. :func:`check_finite` checks whether the
+        features are finite.
     """
 
     name: str
@@ -107,7 +107,7 @@ class FeatureSet:
         return {split: int((self.split == split).sum()) for split in SPLITS}
 
     def fingerprint(self) -> str:
-        """Short hash of everything but the features, of which some evenly spaced rows are looked at."""
+        """Short hash of everything; of the features, only of some evenly spaced rows."""
         digest = hashlib.sha256(f"{self.features.shape} {self.features.dtype}".encode())
         for names in (self.categories, self.split.tolist(), self.ids.tolist(), self.groups.tolist()):
             digest.update("\0".join(names).encode() + b"\1")
@@ -124,16 +124,19 @@ class FeatureSet:
 
 
 def read_features(path: Path) -> FeatureSet:
-    """Read and check a feature file. An .npz is read into memory; the features, labels
-    and label weights of a folder are memory-mapped.
+    """Read and check a feature file.
 
-    Without ``split`` every row is ``fit``: nothing can then be chosen or measured on other rows, so the caller should
-    ask for a split or make one.
+    An .npz is read into memory. The features, labels and label weights of a folder are memory-mapped. Without ``split``
+    every row is ``fit``.
+
+    Parameters
+    ----------
+    path : an .npz file or a folder
 
     Raises
     ------
     DataError
-        In one line with file, key, and row or category: missing, damaged, unfinished, or not as the module says.
+        In one line with file, key, and row or category, for a file that is missing, damaged, unfinished, or wrong.
     """
     arrays = _read_folder(path) if path.is_dir() else dict(read_arrays(path))
     missing = [key for key in REQUIRED if key not in arrays]
@@ -148,7 +151,7 @@ def read_features(path: Path) -> FeatureSet:
 
 
 def write_arrays(folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    """Write arrays as .npy files, and remove what an earlier feature set left of the optional ones."""
+    """Write arrays as .npy files, and remove the optional ones of an earlier feature set."""
     for key in OPTIONAL:
         if key not in arrays:
             (folder / f"{key}.npy").unlink(missing_ok=True)
@@ -157,13 +160,13 @@ def write_arrays(folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def finish_folder(folder: Path, facts: dict[str, Any]) -> None:
-    """Mark a folder of features as whole."""
+    """Mark a folder of features as finished. ``facts`` are written to its marker."""
     write_json(folder / MARKER, {"format": "labelwise-features", "schema": 1, **facts})
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def check_finite(features: FeatureArray, ids: Texts) -> None:
-    """Refuse NaN and infinities in ``features``, looked at in pieces.
+    """Refuse NaN and infinities in ``features``. A memory map is read in chunks.
 
     Raises
     ------
@@ -178,9 +181,9 @@ def check_finite(features: FeatureArray, ids: Texts) -> None:
 
 
 def _read_folder(folder: Path) -> dict[str, Any]:
-    """Arrays by name; ``features`` as a memory map, or several of them behind one another."""
+    """Arrays by name; ``features`` as one memory map, or several as one array."""
     if (folder / UNFINISHED).exists() and not (folder / MARKER).exists():
-        raise DataError(f"{folder}: unfinished, rows are missing; run the command that makes it again")
+        raise DataError(f"{folder}: unfinished, rows are missing; run the same command again")
     shards = sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit())
     top = _read_npy(folder)
     if not shards or "features" in top:
@@ -265,7 +268,7 @@ def _check_shapes(s: FeatureSet) -> None:
             raise DataError(f"{key}: shape {value.shape}, expected {shape} ({what})")
     if (s.head_weight is None) != (s.head_bias is None):
         have, lacks = ("head_bias", "head_weight") if s.head_weight is None else ("head_weight", "head_bias")
-        raise DataError(f"{have} is there without {lacks}; give both (zeros for a head without a bias) or none")
+        raise DataError(f"{have} is given without {lacks}; give both (zeros for a head without a bias) or none")
     for key in ("head_weight", "head_bias"):
         value = getattr(s, key)
         if value is not None and not np.isfinite(value).all():
@@ -276,7 +279,7 @@ def _check_shapes(s: FeatureSet) -> None:
 def _check_names(s: FeatureSet) -> None:
     if len(set(s.categories)) < len(s.categories):
         repeated = next(name for i, name in enumerate(s.categories) if name in s.categories[:i])
-        raise DataError(f"categories: {repeated!r} is there twice")
+        raise DataError(f"categories: {repeated!r} appears twice")
     wrong = ~np.isin(s.split, SPLITS)
     if wrong.any():
         row = int(wrong.argmax())
@@ -286,7 +289,7 @@ def _check_names(s: FeatureSet) -> None:
     names, first, count = np.unique(s.ids, return_index=True, return_counts=True)
     if (count > 1).any():
         row = first[count > 1][0]
-        raise DataError(f"ids: {str(s.ids[row])!r} is there {count[count > 1][0]} times, first in row {row}")
+        raise DataError(f"ids: {str(s.ids[row])!r} appears {count[count > 1][0]} times, first in row {row}")
     if s.groups is s.ids:
         return
     names, member = np.unique(s.groups, return_inverse=True)
@@ -295,7 +298,9 @@ def _check_names(s: FeatureSet) -> None:
     if parted.any():
         group = int(parted.argmax())
         one, two, *_ = (split for split, there in zip(SPLITS, inside[:, group], strict=True) if there)
-        raise DataError(f"groups: {str(names[group])!r} lies in {one} and in {two}; a group must not be parted")
+        raise DataError(
+            f"groups: {str(names[group])!r} is in {one} and in {two}; all rows of a group must be in one split"
+        )
 
 
 def _check_labels(s: FeatureSet) -> None:

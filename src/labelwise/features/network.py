@@ -1,4 +1,4 @@
-"""A trained network as ``labelwise features`` uses it: how it looks at the data, and whether its head is theirs."""
+"""A trained network as ``labelwise features`` uses it: how it sees the data, and whether its head is theirs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,12 @@ from labelwise.training.input_spec import measure_input_spec
 class Network:
     """A network in eval mode, split in front of its head.
 
-    ``views`` say how its centre view is cut. ``head`` is weight (C, D) and bias (C,) in the order of the data's
-    categories, None where the network's outputs are others.
+    Attributes
+    ----------
+    classifier, split : the network, and its backbone and head
+    views : how its centre view is cut
+    weights_hash : of all parameters and buffers
+    head : weight (C, D) and bias (C,) in the order of the data's categories; None where its outputs are other classes
     """
 
     classifier: Classifier
@@ -75,14 +79,14 @@ def open_network(source: ModelSource, recipe: Recipe, dataset: Dataset, keep_hea
 
 
 def _head_order(opened: Backbone, categories: tuple[str, ...], name: str, keep_head: bool) -> list[int] | None:
-    """The output of each category, None where the head is another one's."""
+    """The output of each category; None where the outputs are not the data's categories."""
     classes = opened.classifier.classes
     if opened.head == "named":
         return [classes.index(category) for category in categories] if set(classes) == set(categories) else None
     if not keep_head:
         return None
     if opened.head == "none":
-        raise ModelError(f"--keep-head: {name} comes without a head for the data; leave the option out")
+        raise ModelError(f"--keep-head: {name} has no head for the data; leave the option out")
     if len(classes) != len(categories):
         raise ModelError(f"--keep-head: {name} has {len(classes)} outputs, the data have {len(categories)} categories")
     return list(range(len(categories)))
@@ -99,4 +103,4 @@ def _refuse_other_input(model: Classifier, dataset: Dataset, name: str) -> None:
     elif spec.kind != "image":
         raise ModelError(f"{name} takes embeddings, {dataset.name} holds images")
     elif spec.channels == 1 and source.channels == 3:
-        raise ModelError(f"{name} takes grey images, {dataset.name} has colours; set data.channels=1")
+        raise ModelError(f"{name} takes grey images, {dataset.name} holds colour images; set data.channels=1")

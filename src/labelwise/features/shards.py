@@ -1,4 +1,4 @@
-"""Arrays of many rows: those of several files as one, and looking at any of them a few rows at a time."""
+"""Arrays of many rows: several files as one array, and reading an array a few rows at a time."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 CHUNK_BYTES = 1 << 25
-"""Features are looked at in pieces of about this size (32 MiB)."""
+"""Features are read in chunks of about this size (32 MiB)."""
 
 LABEL_BYTES = 1 << 22
-"""The same of labels (4 MiB, with what is computed from them about a core's own cache)."""
+"""Labels are read in chunks of about this size (4 MiB: with what is computed from them, about a core's cache)."""
 
 
 class FeatureArray(Protocol):
@@ -37,9 +37,9 @@ class FeatureArray(Protocol):
 
 @dataclass(frozen=True)
 class ShardedArray:
-    """Arrays (N_i, ...) of one type, seen as one of shape (sum N_i, ...).
+    """Arrays (N_i, ...) of one type, seen as one array of shape (sum N_i, ...).
 
-    Indexed by a row, a slice of rows or an array of rows, whose values it returns in memory; ``numpy.asarray`` reads
+    The index is a row, a slice of rows or an array of rows; the values are read into memory. ``numpy.asarray`` reads
     everything.
     """
 
@@ -47,7 +47,7 @@ class ShardedArray:
 
     @staticmethod
     def of(parts: Sequence[NDArray[Any]]) -> NDArray[Any] | ShardedArray:
-        """The one part itself, or several behind one another."""
+        """The part itself where there is one, else all parts as one array."""
         return parts[0] if len(parts) == 1 else ShardedArray(tuple(parts))
 
     @property
@@ -107,7 +107,7 @@ def row_bytes(array: FeatureArray) -> int:
 
 
 def first_entry(array: NDArray[Any], wanted: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> tuple[int, int] | None:
-    """Row and column of the first entry of (N, C) that ``wanted`` says True of, or None; a few rows at a time."""
+    """Row and column of the first entry of (N, C) for which ``wanted`` is true, or None; reads a few rows at a time."""
     for chunk in chunks(array, LABEL_BYTES):
         found = wanted(array[chunk])
         if found.any():

@@ -1,4 +1,4 @@
-"""A trained network that did not come from labelwise, opened by its name and weights, as it was meant to be used."""
+"""Open a trained network: a checkpoint, or a network by name with its weights and its own way to prepare images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from labelwise.models.head import split_head
 from labelwise.models.zoo import OWN, build
 
 OUTPUTS = 1000
-"""Outputs of a network whose file of weights does not say otherwise."""
+"""Number of outputs of a network by name; a file of weights may have another number."""
 
 SIZE = 224
-"""Input side where the network has no size of its own."""
+"""Side of the input in pixels where the network has no size of its own."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,13 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A trained network and how it is looked through.
+    """A trained network and how its images are prepared.
 
-    ``eval_crop`` is the share of an image's shorter side that the centre view takes. ``head`` says what is known of
-    the outputs: ``named`` by the classes of ``classifier``, ``unnamed`` (its classes are numbers), or ``none`` (the
-    head is random, or the library's own).
+    Attributes
+    ----------
+    eval_crop : share of an image's shorter side that the centre view takes
+    head : what is known of the outputs: ``named`` by the classes of ``classifier``, ``unnamed`` (its classes are
+        numbers), or ``none`` (the head is random, or the library's own)
     """
 
     classifier: Classifier
@@ -129,7 +131,7 @@ def _build(name: str, args: dict[str, Any], init: str, outputs: int, spec: Input
 
 
 def _habits(model: Classifier) -> dict[str, Any]:
-    """How timm wants a network to be looked through."""
+    """How timm prepares images for a network: size, crop, interpolation, normalisation."""
     return dict(resolve_model_data_config(model.net))
 
 

@@ -1,4 +1,4 @@
-"""Weights of another library for the same network: its n-th tensor is our n-th, whatever the two are called."""
+"""Weights of another library for the same network: tensors are matched by their order, whatever their keys."""
 
 from __future__ import annotations
 

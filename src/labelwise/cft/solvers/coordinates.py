@@ -1,7 +1,7 @@
-"""Principal coordinates of the features: what the solvers work in.
+"""Principal coordinates of the features, in which the solvers work.
 
-A logistic problem is nearly diagonal in them, so solvers need few steps; and a prior over directions (how far may the
-logit move along the loud ones, how far along the quiet ones?) becomes one number per coordinate.
+A logistic problem is nearly diagonal in them, so solvers need few steps. A prior over directions becomes one number per
+coordinate: how far the logit may move along directions of large variance, and how far along those of small variance.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Features = FeatureArray | Tensor
 """(N, D) or (N, C, D): an array, a memory map, some rows of one, or a tensor."""
 
 SAMPLE_ROWS = 16_384
-"""Rows that the directions are found on, at most."""
+"""Most rows that the directions are computed from."""
 
 CHUNK_VALUES = 1 << 24
 """Feature values converted to float32 at once (64 MB)."""
 
 _POWER_STEPS, _EXTRA = 2, 16
-_RESOLVED = 1e-6  # eigenvalues of a float32 Gram matrix, relative to the first, that are not rounding
+_RESOLVED = 1e-6  # smaller eigenvalues of a float32 Gram matrix, relative to the first, are rounding
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def principal_coordinates(
     sample = sample - centre
     total = float((sample * sample).sum()) / len(sample)
     if not total > 0:
-        raise DataError("the features of all fit rows are equal: nothing can be learnt from them")
+        raise DataError("the features of all fit rows are equal: nothing can be learnt")
     rank = min(rank, *sample.shape)
     directions, variance = _leading(sample, rank, rng)
     kept = variance > 1e-10 * variance[0]
@@ -112,7 +112,7 @@ def _leading(sample: Tensor, rank: int, rng: np.random.Generator) -> tuple[Tenso
         values, vectors = torch.linalg.eigh(gram)
         values, vectors = values.flip(0)[:rank].clamp_min(0), vectors.flip(1)[:, :rank]
         if dim > n:
-            # Rows span fewer directions than there are columns; what float32 makes of the others is no direction.
+            # Rows span fewer directions than there are columns; the others are rounding in float32.
             values = torch.where(values > _RESOLVED * values[0], values, 0.0)
             vectors = sample.T @ (vectors / values.sqrt().clamp_min(1e-12))
         return vectors, values / n

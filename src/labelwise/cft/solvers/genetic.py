@@ -4,10 +4,10 @@ It differs from the published one (:mod:`labelwise.cft.solvers.genetic_paper`) i
 matter:
 
 - genes are the leading principal coordinates of the *change* to the old head, in units of the old logit's deviation, so
-  that a mutation means the same on all data; the bias is no gene, because no rank objective sees it;
-- parents are drawn by rank, which roulette on nearly equal scores is not;
+  that a mutation means the same on all data; the bias is no gene, because AP and AUC do not depend on it;
+- parents are drawn by rank; roulette on nearly equal scores draws almost uniformly;
 - fitness is the objective of logits plus noise, drawn anew every generation. The old head ranks its own training labels
-  almost perfectly, so the plain objective is flat; with noise it rewards margins, the larger the surer.
+  almost perfectly, so the plain objective is flat. With noise it rewards margins.
 
 All categories' populations are one product and one ranking per generation.
 """
@@ -28,7 +28,7 @@ MUTATION, DECAY = 0.1, 0.99
 """Standard deviation of a mutation, in units of the old logit's deviation, and its factor per generation."""
 
 SPECTRUM = -0.5
-"""Genes are scaled by deviation^SPECTRUM: quiet coordinates change more per unit of logit than ridge would let them."""
+"""Genes are scaled by deviation^SPECTRUM: coordinates of small variance change more than under ridge."""
 
 
 def fit_genetic(

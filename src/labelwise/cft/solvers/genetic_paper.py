@@ -52,9 +52,9 @@ def generation(population: Tensor, fitness: Tensor, draws: Draws) -> Tensor:
 
     Parents come with replacement, with probability proportional to raw fitness (uniform where all fitness is 0); a gene
     is the first parent's with probability 0.2, else the second's; with probability 0.5 a child has every gene shifted
-    by U(-0.001, 0.001); the fittest of the current population replaces child 0. Of equals it is the last: the authors
-    leave that to an unstable sort, and what matters is that it is seldom the elite of before, for then a population
-    whose fitness cannot rise would stand still instead of wandering off, as theirs does.
+    by U(-0.001, 0.001); the fittest of the current population replaces child 0. Of several equally fit ones it is the
+    last. The authors leave that to an unstable sort. The last one is seldom the elite of the generation before, so a
+    population whose fitness cannot rise keeps wandering, as theirs does.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The loop that backprop and the genetic algorithms share (arXiv 2401.16991): step, judge on ``select``, keep the best.
 
-Every category keeps a candidate when it is strictly better on ``select`` than all before it, the trained head first,
-and stops for itself when nothing better came for ``patience`` steps. Candidates are judged a window of steps at a time:
+Every category keeps a candidate that is strictly better on ``select`` than the trained head and all candidates before
+it. It stops when ``patience`` steps brought nothing better. Candidates are judged a window of steps at a time:
 one product and one ranking call for all of them. The result is that of judging after every step. What an optimiser
 computed past a category's stop is dropped.
 """
@@ -21,10 +21,10 @@ from labelwise.errors import ConfigError, DataError
 from labelwise.metrics.ranking import ranking
 
 WINDOW = 16
-"""Steps judged at once, at most."""
+"""Most steps judged at once."""
 
 NARROW = 0.75
-"""Share of the categories still running from which the others are taken out of the batch."""
+"""Share of the categories still running at which the stopped ones are taken out of the batch."""
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,14 @@ class Hyperparameters:
 
     Attributes
     ----------
-    variance : prior variance of the logit (bias and pull aside) over the fit rows; small stays close to the prior
+    variance : prior variance of the logit (without bias and pull) over the fit rows; a small one stays close to the
+        prior
     spectrum : coordinate j has prior variance proportional to deviation_j^(2 spectrum): 0 is ridge on the features
-        as they are, above 0 quiet directions are held back more, below 0 less
+        as they are; above 0, directions of small variance are held back more, below 0 less
     balance : class weights are (inverse frequency)^balance: 0 as they come, 1 balanced
-    pull : the prior is centred on ``pull`` x the trained head. Its in-sample logit is an offset: were its scale free,
-        the head that already separates its own training labels would leave nothing to learn
-    rank : principal coordinates used, from the loudest
+    pull : the prior is centred on ``pull`` x the trained head, whose logit is a fixed offset. With a free scale, a head
+        that already separates its own training labels would leave nothing to learn
+    rank : principal coordinates used, from the largest variance
     """
 
     variance: float
