@@ -22,18 +22,29 @@ EnsembleMean = Literal["logit", "probability", "rank"]
 class CftConfig(Section):
     """Options of ``labelwise cft``."""
 
-    features: str = Field(description="feature file: .npz, or a folder of .npy")
-    objective: Metric = "ap"
-    method: CftMethod = "auto"
-    preset: CftPreset | None = None
-    base: BaseHead | None = Field(None, description="fit a first head where there is none")
-    loss: Literal["bce", "asl"] = Field("bce", description="of backprop")
-    uncertain: UncertainPolicy = Field("unknown", description="what uncertain fit labels count as")
-    threshold: str | None = Field(None, description="max-f1, precision=X, recall=X or specificity=X, found on select")
-    calibrate: bool = Field(True, description="re-fit scale and bias of adopted heads on select")
-    select_share: float = Field(0.25, gt=0.0, lt=1.0, description="of the fit groups, where the file has no select")
-    predictions: bool = Field(True, description="write logits on select and test: what `labelwise ensemble` reads")
-    draws: int = Field(1000, ge=100, description="of the bootstrap on test")
-    device: str = "auto"
-    memory_gb: float = Field(1.0, gt=0.0, description="bound of the working arrays")
-    seed: int = Field(0, ge=0)
+    features: str = Field(description="Feature file: .npz, or a folder of .npy files.")
+    objective: Metric = Field("ap", description="Metric that is improved.")
+    method: CftMethod = Field("auto", description="Solver. auto compares several on select.")
+    preset: CftPreset | None = Field(None, description="Settings of the solver. paper-2024: the published ones.")
+    base: BaseHead | None = Field(
+        None, description="Fit a first head where the file has none. What unknown labels count as while it is fitted."
+    )
+    loss: Literal["bce", "asl"] = Field("bce", description="Loss of the method backprop.")
+    uncertain: UncertainPolicy = Field("unknown", description="What uncertain fit labels count as.")
+    threshold: str | None = Field(
+        None,
+        description="Rule for each category's threshold, found on select: max-f1, precision=X, recall=X or "
+        "specificity=X.",
+    )
+    calibrate: bool = Field(True, description="Fit scale and bias of new heads on select.")
+    select_share: float = Field(
+        0.25,
+        gt=0.0,
+        lt=1.0,
+        description="Share of the fit groups that is held out as select, where the file has no select split.",
+    )
+    predictions: bool = Field(True, description="Write logits on select and test. `labelwise ensemble` reads them.")
+    draws: int = Field(1000, ge=100, description="Number of draws of the bootstrap on test.")
+    device: str = Field("auto", description="Device of the computation: auto, cpu, cuda, ...")
+    memory_gb: float = Field(1.0, gt=0.0, description="Limit of the working arrays, in GB.")
+    seed: int = Field(0, ge=0, description="Random seed.")

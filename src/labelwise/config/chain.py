@@ -15,40 +15,54 @@ from labelwise.settings import Section, resolve
 class JitterConfig(Section):
     """Adversarial jitter: views are moved to where student and refinery differ more, and labelled there."""
 
-    step: NonNegative = Field(0.0, description="how far a pixel moves, in 255ths of its range; 0 is off")
+    step: NonNegative = Field(
+        0.0, description="Distance that a pixel moves, in 1/255 of its range. 0 turns jitter off."
+    )
     norm: Literal["linf", "sign", "raw"] = Field(
         "linf",
-        description="linf: the gradient over its largest entry; sign: its sign; raw: the gradient itself, so that step "
-        "is no longer a distance",
+        description="What the gradient becomes before it is multiplied by step. linf: it is divided by its "
+        "largest entry. sign: its sign. raw: it stays, so that step is not a distance.",
     )
-    path: Literal["both", "student"] = Field("both", description="student: the refinery's answer counts as constant")
+    path: Literal["both", "student"] = Field(
+        "both",
+        description="What the gradient runs through. both: student and refinery. student: the refinery's "
+        "answer is a constant.",
+    )
     policy: Literal["views", "batches", "beside"] = Field(
         "views",
-        description="views: a share of each batch is moved; batches: a share of the batches; beside: every view is "
-        "learnt both as it was and moved",
+        description="What is moved. views: a share of the views of each batch. batches: a share of the "
+        "batches. beside: every view is learnt as it was and moved.",
     )
-    share: Fraction = Field(0.5, description="of views and batches")
+    share: Fraction = Field(0.5, description="Share of the views or batches that are moved.")
 
 
 class RefinedLabelsConfig(Section):
     """Single-label data: what becomes of the refinery's answer, and how the student is held to it."""
 
-    kind: Literal["soft", "hard"] = "soft"
+    kind: Literal["soft", "hard"] = Field(
+        "soft", description="Form of the label. soft: probabilities of all classes. hard: the most probable class."
+    )
     per: Literal["view", "image", "category"] = Field(
         "view",
-        description="view: a label for the very crop that is trained on (dynamic); image: that of the centre view "
-        "(static); category: the mean over crops of all images of the given class",
+        description="What a label belongs to. view: the crop that is trained on (dynamic). image: the centre "
+        "view (static). category: the mean over crops of all images of the given class.",
     )
-    crops: PositiveInt = Field(4, description="of category: random views of each image")
-    temperature: PositiveFloat = Field(1.0, description="of the refinery's answer; of both answers with loss kd")
+    crops: PositiveInt = Field(4, description="category: number of random views of each image.")
+    temperature: PositiveFloat = Field(
+        1.0, description="Temperature of the refinery's answer. With loss kd, it is also that of the student's answer."
+    )
     given: Fraction = Field(
-        0.0, description="weight of the given label's cross-entropy (smoothed as train says); the rest is that of loss"
+        0.0, description="Weight of the cross-entropy with the given label. The refined label has the rest."
     )
     loss: Literal["kl", "reverse_kl", "symmetric_kl", "l2", "logit_l2", "kd"] = Field(
-        "kl", description="kl: KL(refinery || student); kd: the same at temperature, times its square (Hinton et al.)"
+        "kl",
+        description="Distance between refinery and student. kl: KL(refinery || student). kd: the same at "
+        "temperature, times its square (Hinton et al.).",
     )
     norm: Literal["eval", "batch"] = Field(
-        "eval", description="batch: the refinery's batch norms use the batch's statistics, as in the official code"
+        "eval",
+        description="Statistics of the refinery's batch normalisation. eval: the learnt ones. batch: those of"
+        " the batch, as in the official code.",
     )
     jitter: JitterConfig = JitterConfig()
 
@@ -62,41 +76,56 @@ class RefinedLabelsConfig(Section):
 class GenerationConfig(Section):
     """One generation of a chain: a network, and what differs in its training and its labels."""
 
-    model: ModelConfig | None = Field(None, description="default: the recipe's model")
-    train: dict[str, Any] = Field(default_factory=dict, description="keys of train that differ for this network")
-    views: dict[str, Any] = Field(default_factory=dict, description="keys of views that differ in its training")
-    refined: dict[str, Any] = Field(default_factory=dict, description="keys of chain.refined that differ")
+    model: ModelConfig | None = Field(None, description="Network of this generation. Default: the recipe's model.")
+    train: dict[str, Any] = Field(default_factory=dict, description="Keys of train that differ in this generation.")
+    views: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of views that differ in the training of this generation."
+    )
+    refined: dict[str, Any] = Field(
+        default_factory=dict, description="Keys of chain.refined that differ in this generation."
+    )
     labelled_by: int | None = Field(
-        None, ge=0, description="generation whose networks label this one; 0: as generation 1; default: the one before"
+        None,
+        ge=0,
+        description="Number of the generation that labels this one. 0: whatever labels generation 1. Default:"
+        " the previous generation.",
     )
     start_from: PositiveInt | None = Field(
         None,
-        description="generation whose weights this one starts from, its members and fold networks each from the one of "
-        "the same number; default: as model.init says",
+        description="Number of the generation whose weights this one starts from. Members and fold networks "
+        "start from the one with the same number. Default: model.init.",
     )
 
 
 class ChainConfig(Section):
     """Who learns from whom."""
 
-    generations: PositiveInt = 3
-    networks: tuple[GenerationConfig, ...] = Field((), description="per generation what differs from the recipe")
-    refinery: tuple[str, ...] = Field((), description="checkpoints that label generation 1 (their mean probability)")
-    members: PositiveInt = Field(1, description="networks trained per generation; their mean labels the next one")
+    generations: PositiveInt = Field(3, description="Number of generations.")
+    networks: tuple[GenerationConfig, ...] = Field((), description="What differs from the recipe in each generation.")
+    refinery: tuple[str, ...] = Field(
+        (), description="Checkpoints that label generation 1. Their probabilities are averaged."
+    )
+    members: PositiveInt = Field(
+        1, description="Number of networks per generation. The mean of their answers labels the next generation."
+    )
     folds: PositiveInt = Field(
         1,
-        description="above 1: a generation is labelled by as many networks of the one before, each trained without one "
-        "fold of the samples",
+        description="Number of folds. Above 1, each generation also trains one network without each fold. "
+        "These networks label the next generation.",
     )
     fold_labels: Literal["mean", "unseen"] = Field(
-        "mean", description="mean: of all of them; unseen: of the one alone that has not seen the sample"
+        "mean",
+        description="Which fold networks label a sample. mean: all of them. unseen: only the one that was not"
+        " trained on it.",
     )
     first: Literal["full", "early_stop"] = Field(
-        "full", description="early_stop: generation 1 is the best of the early-stopped schedules"
+        "full",
+        description="How generation 1 is trained. full: for its whole schedule. early_stop: the best of "
+        "several shorter schedules.",
     )
     refined: RefinedLabelsConfig = RefinedLabelsConfig()
     unknown: PseudoConfig = PseudoConfig()
-    min_gain: float | None = Field(None, description="stop when top-1 (mAP) on select gains less than this")
+    min_gain: float | None = Field(None, description="Stop the chain when top-1 (mAP) on select gains less than this.")
 
     @model_validator(mode="after")
     def _ordered(self) -> ChainConfig:
@@ -119,11 +148,13 @@ class ChainConfig(Section):
 class BaselineConfig(Section):
     """The controls that make a gain honest; trained by --baselines."""
 
-    kinds: tuple[Literal["long", "early_stop", "smoothing"], ...] = ("long", "early_stop", "smoothing")
-    early_stop_epochs: tuple[PositiveInt, ...] = Field(
-        (), description="schedule lengths tried; default: train.epochs and its half, quarter, eighth"
+    kinds: tuple[Literal["long", "early_stop", "smoothing"], ...] = Field(
+        ("long", "early_stop", "smoothing"), description="Which controls are trained."
     )
-    smoothing: tuple[Rate, ...] = Field((0.1, 0.3), description="label smoothing strengths tried")
+    early_stop_epochs: tuple[PositiveInt, ...] = Field(
+        (), description="early_stop: lengths of the schedules. Default: train.epochs, its half, quarter and eighth."
+    )
+    smoothing: tuple[Rate, ...] = Field((0.1, 0.3), description="smoothing: strengths of label smoothing.")
 
 
 def merge_refined_labels(

@@ -21,24 +21,34 @@ from labelwise.settings import Section
 class NoiseConfig(Section):
     """Label noise that is *simulated* on the training labels; the true labels are kept for scoring."""
 
-    kind: Literal["uniform", "pairs"] = Field("uniform", description="uniform: any other class; pairs: the next class")
-    rate: Fraction = Field(0.0, description="share of the training labels that is replaced")
-    seed: int = Field(0, ge=0)
+    kind: Literal["uniform", "pairs"] = Field(
+        "uniform", description="What a label is replaced by. uniform: any other class. pairs: the next class."
+    )
+    rate: Fraction = Field(0.0, description="Share of the training labels that are replaced.")
+    seed: int = Field(0, ge=0, description="Seed of the draw.")
 
 
 class LabelColumnConfig(Section):
     """Another label column that replaces the given labels of the training part (CIFAR-10N beside CIFAR-10)."""
 
-    file: str = Field(description=".npz, .csv or .parquet; rows in the order of the training samples, or with an `id`")
-    column: str = Field(description="key or column of the replacing labels")
+    file: str = Field(
+        description="File of the replacing labels: .npz, .csv or .parquet. Its rows are in the order of the "
+        "training samples, or have an id."
+    )
+    column: str = Field(description="Key or column of the replacing labels.")
 
 
 class VotesConfig(Section):
     """What several people said about each sample of one part; scored against, never learned or selected from."""
 
-    file: str = Field(description=".npz; a row for each sample of the part in its order, a column for each class")
-    key: str = Field("counts", description="key of the numbers of votes (N, K)")
-    split: Literal["train", "test"] = Field("test", description="the part whose samples they are, before any limit")
+    file: str = Field(
+        description=".npz file of the votes. It has a row for each sample of the part, in its order, and a "
+        "column for each class."
+    )
+    key: str = Field("counts", description="Key of the array with the numbers of votes (N, K).")
+    split: Literal["train", "test"] = Field(
+        "test", description="Part of the data that the votes are about, before any limit."
+    )
 
 
 class KnownConfig(Section):
@@ -46,13 +56,15 @@ class KnownConfig(Section):
 
     protocol: Literal["all", "uniform", "cells", "hcp", "single_positive", "fixed", "balanced", "positives"] = Field(
         "all",
-        description="uniform: each label with probability share, as in CFT; cells: the same by one draw a cell; hcp; "
-        "single_positive; fixed: count positives and count negatives a category; balanced; positives: only a share of "
-        "the positives",
+        description="Rule that decides which labels stay known. all: every label. uniform: each label with "
+        "probability share, as in CFT. cells: the same, with one draw per cell. hcp: the mask of "
+        "HCP-MLR-PL. single_positive: one positive per sample. fixed: count positives and count "
+        "negatives per category. balanced: count labels per category, as many positives as "
+        "negatives. positives: a share of the positives, and nothing else.",
     )
-    share: Fraction = Field(1.0, description="of uniform, cells, hcp and positives")
-    count: int = Field(0, ge=0, description="of fixed and balanced")
-    seed: int = Field(0, ge=0, description="0 draws the published mask (526 of CFT, 0 of HCP)")
+    share: Fraction = Field(1.0, description="Share of the labels that stay known (uniform, cells, hcp, positives).")
+    count: int = Field(0, ge=0, description="Number of labels that stay known (fixed, balanced).")
+    seed: int = Field(0, ge=0, description="Seed of the draw. 0 draws the published mask.")
 
 
 class DataConfig(Section):
@@ -62,24 +74,52 @@ class DataConfig(Section):
     """
 
     source: str = Field("digits", description=f"a path, hf:NAME, or {' | '.join(BUILTIN)}")
-    format: Literal["auto", Format] = "auto"
-    categories: tuple[str, ...] = Field((), description="multi-label data: keep only these, in this order")
-    labels: LabelColumnConfig | None = None
-    votes: VotesConfig | None = Field(None, description="single-label data: human votes, as CIFAR-10H has them")
-    known: KnownConfig = KnownConfig()
-    noise: NoiseConfig = NoiseConfig()
-    classes: PositiveInt | None = Field(None, description="keep only the first so many classes")
-    train_limit: PositiveInt | None = Field(None, description="keep so many training samples, drawn by split_seed")
-    select_limit: PositiveInt | None = None
-    test_limit: PositiveInt | None = None
-    select_share: Rate = Field(0.1, description="share of the training part held out to choose with")
-    test_share: Rate = Field(0.2, description="share held out as test where the data has no split of its own")
-    split_seed: int = Field(0, ge=0)
-    unreadable: UnreadablePolicy = Field("fail", description="what an unreadable image does")
-    channels: Literal["auto", 1, 3] = "auto"
-    memory: Literal["auto", "yes", "no"] = Field("auto", description="hold the decoded images in memory")
-    memory_limit_gb: PositiveFloat = 4.0
-    workers: int = Field(2, ge=0, description="processes that decode image files")
+    format: Literal["auto", Format] = Field("auto", description="Layout of the data. auto: found out from the source.")
+    categories: tuple[str, ...] = Field(
+        (), description="Multi-label data: the categories to keep, in this order. Default: all."
+    )
+    labels: LabelColumnConfig | None = Field(
+        None, description="Other labels that replace the given ones of the training part."
+    )
+    votes: VotesConfig | None = Field(
+        None,
+        description="Single-label data: what several people said about each sample. Votes are only scored against.",
+    )
+    known: KnownConfig = Field(
+        KnownConfig(), description="Multi-label data: which labels stay known. The others are hidden, for experiments."
+    )
+    noise: NoiseConfig = Field(
+        NoiseConfig(), description="Single-label data: wrong labels that are simulated, for experiments."
+    )
+    classes: PositiveInt | None = Field(
+        None, description="Single-label data: keep only this number of classes, from the first."
+    )
+    train_limit: PositiveInt | None = Field(
+        None, description="Keep only this number of training samples. They are drawn by split_seed."
+    )
+    select_limit: PositiveInt | None = Field(None, description="Keep only this number of select samples.")
+    test_limit: PositiveInt | None = Field(None, description="Keep only this number of test samples.")
+    select_share: Rate = Field(
+        0.1, description="Share of the training part that is held out as select, where the data has no select part."
+    )
+    test_share: Rate = Field(
+        0.2, description="Share of the training part that is held out as test, where the data has no test part."
+    )
+    split_seed: int = Field(0, ge=0, description="Seed of everything that is held out or limited.")
+    unreadable: UnreadablePolicy = Field(
+        "fail",
+        description="What happens with an unreadable image. fail: the command stops. skip: the image is left "
+        "out and listed.",
+    )
+    channels: Literal["auto", 1, 3] = Field(
+        "auto", description="Channels of the images: 1 (grey) or 3 (RGB). auto: as they are stored."
+    )
+    memory: Literal["auto", "yes", "no"] = Field(
+        "auto",
+        description="Whether decoded images are held in memory. auto: where all have one size and fit the limit.",
+    )
+    memory_limit_gb: PositiveFloat = Field(4.0, description="Limit of the decoded images in memory, in GB.")
+    workers: int = Field(2, ge=0, description="Number of processes that decode image files.")
 
     @model_validator(mode="before")
     @classmethod
@@ -105,12 +145,17 @@ class DataConfig(Section):
 
 
 class _RootedConfig(DataConfig):
-    root: str | None = Field(None, description="folder where the images, or their relative paths, start")
+    root: str | None = Field(None, description="Folder where relative image paths start, or where the images are.")
 
 
 class _ColumnsConfig(DataConfig):
-    split_column: str = Field("split", description='column or key of the splits; "" leaves those of an .npz aside')
-    group_column: str | None = Field(None, description="rows with one value here are never parted by a split")
+    split_column: str = Field(
+        "split",
+        description='Column or key that says the split of a sample. An .npz file: "" leaves its own split aside.',
+    )
+    group_column: str | None = Field(
+        None, description="Column or key of a group, such as a patient. A split never separates samples of one group."
+    )
 
 
 class FolderConfig(DataConfig):
@@ -135,16 +180,18 @@ class TableConfig(_RootedConfig, _ColumnsConfig):
     """A CSV or Parquet file with an image a row."""
 
     format: Literal["auto", "table"] = "table"
-    image_column: str = "path"
-    label_column: str = "label"
+    image_column: str = Field("path", description="Column of the image paths.")
+    label_column: str = Field("label", description="Column of the class, or of the list of positive categories.")
     label_columns: tuple[str, ...] = Field(
-        (), description='multi-label data: a column a category of 1, 0, blank (unknown), -1 (uncertain); "*": all'
+        (),
+        description="Multi-label data: columns of the categories. Cells are 1, 0, blank (unknown) or -1 "
+        '(uncertain). "*" means all other columns.',
     )
     label_separator: str | None = Field(
-        None, description="multi-label data: label_column lists the positive categories, separated by this"
+        None, description="Multi-label data: text that separates the positive categories in label_column."
     )
     unlisted: Literal["negative", "unknown"] = Field(
-        "negative", description="with lists: what a category is that a sample does not list"
+        "negative", description="Multi-label data: what a category is that the list of a sample does not name."
     )
 
 
@@ -152,22 +199,22 @@ class BuiltinConfig(_RootedConfig):
     """A set that everybody knows, by its name."""
 
     format: Literal["auto", "builtin"] = "builtin"
-    download: bool = Field(True, description="download the set where it is not under root")
+    download: bool = Field(True, description="Download the set where it is not in root.")
 
 
 class HubConfig(DataConfig):
     """A data set of the Hugging Face hub."""
 
     format: Literal["auto", "hf"] = "hf"
-    image_column: str = Field("path", description="path stands for image or img")
-    label_column: str = "label"
+    image_column: str = Field("path", description="Column of the images. path stands for image or img.")
+    label_column: str = Field("label", description="Column of the class.")
 
 
 class ChexpertConfig(_RootedConfig):
     """CheXpert's CSV files."""
 
     format: Literal["auto", "chexpert"] = "chexpert"
-    projection: Literal["all", "frontal", "lateral"] = Field("all", description="which radiographs are kept")
+    projection: Literal["all", "frontal", "lateral"] = Field("all", description="Which radiographs are kept.")
 
 
 class NihConfig(_RootedConfig):

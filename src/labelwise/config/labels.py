@@ -23,26 +23,44 @@ class LabelsConfig(Section):
 
     unknown: UnknownPolicy | dict[str, UnknownPolicy] = Field(
         "ignore",
-        description=f"{' | '.join(get_args(UnknownName))} | [low, up], or by category; refined ones need none",
+        description=(
+            f"What unknown labels count as: {' | '.join(get_args(UnknownName))} | [low, up]"
+            ", or a mapping by category. Refined labels need none."
+        ),
     )
     uncertain: UncertainPolicy | dict[str, UncertainPolicy] = Field(
-        "unknown", description=f"{' | '.join(get_args(UncertainName))} | [low, up], or by category"
+        "unknown",
+        description=(
+            f"What uncertain labels count as: {' | '.join(get_args(UncertainName))} | [low, up]"
+            ", or a mapping by category."
+        ),
     )
-    loss: BinaryLossName = "bce"
-    gamma_positive: NonNegative = Field(0.0, description="of asl")
-    gamma_negative: NonNegative = Field(4.0, description="of asl")
-    gamma: NonNegative = Field(2.0, description="of focal and hill")
-    margin: Rate = Field(0.05, description="of asl")
+    loss: BinaryLossName = Field(
+        "bce", description="Loss on the labels. bce: binary cross-entropy. asl: asymmetric loss."
+    )
+    gamma_positive: NonNegative = Field(0.0, description="asl: focusing power of positive labels.")
+    gamma_negative: NonNegative = Field(4.0, description="asl: focusing power of negative labels.")
+    gamma: NonNegative = Field(2.0, description="focal and hill: focusing power.")
+    margin: Rate = Field(0.05, description="asl: probability that is subtracted from the prediction of a negative.")
     scheme: Literal["plain", "csl", "ll-r", "ll-ct", "ll-cp", "splc"] = Field(
         "plain",
-        description="how training doubts labels that were assumed negative: selective (csl), large losses rejected, "
-        "corrected for now or for good (ll-), or corrected where the network is sure (splc)",
+        description="How training doubts labels that were assumed negative. plain: it does not. csl: it ignores some "
+        "of them. ll-r, ll-ct, ll-cp: it rejects those of the largest losses, corrects them for now, or for good. "
+        "splc: it corrects those that the network is sure of.",
     )
-    rate: Fraction = Field(0.002, description="ll-: share of the largest losses, times the epoch (ll-cp: an epoch)")
-    threshold: Fraction = Field(0.6, description="splc: probability from which an assumed negative is positive")
-    prior: Fraction = Field(0.5, description="csl: mean prediction from which a category's unknown labels are ignored")
-    top: int = Field(5, ge=0, description="csl: likeliest unknown labels that are ignored, per sample of the batch")
-    gamma_unknown: NonNegative = Field(4.0, description="csl: focusing power of unknown labels taken for negative")
+    rate: Fraction = Field(
+        0.002,
+        description="ll-r, ll-ct: share of the labels that is doubted, those of the largest losses, times the epoch. "
+        "ll-cp: share per epoch.",
+    )
+    threshold: Fraction = Field(0.6, description="splc: probability from which an assumed negative counts as positive.")
+    prior: Fraction = Field(
+        0.5, description="csl: mean prediction of a category from which its unknown labels are ignored."
+    )
+    top: int = Field(
+        5, ge=0, description="csl: number of the most probable unknown labels of a sample that are ignored."
+    )
+    gamma_unknown: NonNegative = Field(4.0, description="csl: focusing power of unknown labels that count as negative.")
 
     @model_validator(mode="after")
     def _assumed(self) -> LabelsConfig:
@@ -56,20 +74,29 @@ class LabelsConfig(Section):
 class PseudoConfig(Section):
     """Multi-label data: what a refinery's answer makes of a label that is not known. Given labels always stay."""
 
-    kind: Literal["soft", "hard"] = "soft"
-    view: Literal["each", "centre"] = Field(
-        "each", description="each: the very view that is trained on; centre: once per image"
+    kind: Literal["soft", "hard"] = Field(
+        "soft", description="Form of a refined label. soft: the refinery's probability. hard: 0 or 1."
     )
-    low: Fraction = Field(0.5, description="hard: negative at or below this probability")
-    high: Fraction = Field(0.5, description="hard: positive above this one; between them the label stays unknown")
+    view: Literal["each", "centre"] = Field(
+        "each",
+        description="View that the refinery labels. each: every training view. centre: the centre view, once "
+        "per image.",
+    )
+    low: Fraction = Field(0.5, description="hard: a label is negative at or below this probability.")
+    high: Fraction = Field(
+        0.5, description="hard: a label is positive above this probability. Between low and high it stays unknown."
+    )
     share: tuple[Fraction, ...] = Field(
         (),
-        description="hard, centre: instead of low and high, the share of unknown labels that the refinery is surest "
-        "of; one number, or one for each round, the last for all later ones",
+        description="hard, centre: share of the unknown labels that get a value, the surest first. It "
+        "replaces low and high. A list has one share per round; the last one is used for all "
+        "later rounds.",
     )
-    per_category: bool = Field(False, description="with share: of each category; default: of all labels together")
-    positive_only: bool = Field(False, description="hard: no label becomes negative; share is then of the positives")
-    weight: Fraction = Field(1.0, description="of a refined label in the loss, beside 1 of a given one")
+    per_category: bool = Field(False, description="Whether share is counted in each category, or over all labels.")
+    positive_only: bool = Field(
+        False, description="hard: only positive labels are inferred. share then counts positives."
+    )
+    weight: Fraction = Field(1.0, description="Weight of a refined label in the loss. A given label has weight 1.")
 
     @field_validator("share", mode="before")
     @classmethod

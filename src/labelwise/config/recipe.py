@@ -20,10 +20,12 @@ class Recipe(Section):
     """Everything that a run of ``labelwise refine`` or ``labelwise train`` needs."""
 
     name: str = Field("refine", pattern=r"^[A-Za-z0-9._-]+$")
-    description: str = ""
-    seed: int = Field(0, ge=0)
-    seeds: PositiveInt = Field(1, description="the chain is repeated with seed, seed + 1, ...")
-    threads: int = Field(0, ge=0, description="CPU threads; 0 leaves it to torch. Tiny networks want 1")
+    description: str = Field("", description="What the recipe is for.")
+    seed: int = Field(0, ge=0, description="First random seed.")
+    seeds: PositiveInt = Field(
+        1, description="Number of seeds. The whole chain is trained with seed, seed + 1, and so on."
+    )
+    threads: int = Field(0, ge=0, description="Number of CPU threads. 0: torch decides. 1 is best for tiny networks.")
     data: AnyDataConfig = BuiltinConfig(format="auto")
     labels: LabelsConfig = LabelsConfig()
     views: ViewConfig = ViewConfig()

@@ -19,21 +19,27 @@ class ModelConfig(Section):
         "paper-mobilenet | paper-darknet19 | paper-xnor-resnet50 | a timm name | torchvision/NAME | "
         "package.module:function",
     )
-    init: str = Field("random", description="random | pretrained | path of a checkpoint")
-    init_by_order: bool = Field(
-        False, description="match the tensors of the file of init by order and shape, not by key"
+    init: str = Field(
+        "random", description="First weights: random, pretrained, or the path of a checkpoint or of a file of weights."
     )
-    args: dict[str, Any] = Field(default_factory=dict, description="arguments of the network's constructor")
+    init_by_order: bool = Field(
+        False, description="Match the tensors of the file in init by order and shape, and not by key."
+    )
+    args: dict[str, Any] = Field(default_factory=dict, description="Arguments of the network's constructor.")
     small_images: bool = Field(
-        False, description="the network's form for images of 32 to 64 px, of paper-* and ResNets: 32 px end in 4x4"
+        False,
+        description="Use the network's form for images of 32 to 64 px (paper-* networks and ResNets). Images "
+        "of 32 px end as 4 x 4.",
     )
     boost: float = Field(
         1.0,
         ge=1.0,
         allow_inf_nan=False,
-        description="BoostLU: positive class-activation scores count so many times (5 in the paper); 1 is off",
+        description="BoostLU: factor of positive class-activation scores (5 in the paper). 1 turns it off.",
     )
-    boost_training: bool = Field(True, description="false: boost in evaluation and as a refinery, but not in training")
+    boost_training: bool = Field(
+        True, description="Whether boost is also used in training. It is always used in evaluation and by a refinery."
+    )
 
     @model_validator(mode="after")
     def _order_of_a_file(self) -> Self:
@@ -45,44 +51,64 @@ class ModelConfig(Section):
 class TaxonomyConfig(Section):
     """Single-label data: given labels spread over classes that are near in a tree, by exp(-distance / temperature)."""
 
-    file: str = Field(description=".json or .csv tree of the classes, or WordNet's data.noun")
-    mass: Rate = Field(0.9, description="what the given class itself keeps, on average over the classes")
+    file: str = Field(description="Tree of the classes: a .json or .csv file, or WordNet's data.noun.")
+    mass: Rate = Field(0.9, description="Share of the label that the given class keeps, on average over the classes.")
 
 
 class TrainConfig(Section):
     """One training run."""
 
-    epochs: PositiveInt = 30
-    batch_size: PositiveInt = 64
-    micro_batches: PositiveInt = Field(1, description="parts that a batch is cut into, gradients accumulated")
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: PositiveFloat = 0.05
-    momentum: Rate = 0.9
-    nesterov: bool = True
-    weight_decay: NonNegative = 5e-4
-    decay_norm_and_bias: bool = False
-    schedule: Literal["cosine", "step", "constant"] = "cosine"
-    warmup_epochs: NonNegative = 1.0
-    min_lr: NonNegative = 0.0
+    epochs: PositiveInt = Field(30, description="Number of passes over the training samples.")
+    batch_size: PositiveInt = Field(64, description="Number of samples per step, over all processes.")
+    micro_batches: PositiveInt = Field(
+        1, description="Number of parts that a batch is cut into. Their gradients are added."
+    )
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="Optimiser.")
+    lr: PositiveFloat = Field(0.05, description="Highest learning rate.")
+    momentum: Rate = Field(0.9, description="sgd: momentum.")
+    nesterov: bool = Field(True, description="sgd: Nesterov's momentum.")
+    weight_decay: NonNegative = Field(5e-4, description="Weight decay.")
+    decay_norm_and_bias: bool = Field(
+        False, description="Whether weight decay also applies to biases and normalisation layers."
+    )
+    schedule: Literal["cosine", "step", "constant"] = Field("cosine", description="Course of the learning rate.")
+    warmup_epochs: NonNegative = Field(1.0, description="Number of epochs in which the learning rate rises from 0.")
+    min_lr: NonNegative = Field(0.0, description="cosine: learning rate at the end.")
     lr_steps: dict[str, PositiveFloat] = Field(
-        default_factory=dict, description='schedule step: rate by 1-based inclusive epochs, {"1-140": 0.01, ...}'
+        default_factory=dict,
+        description='step: learning rate of each interval of epochs, from 1 and inclusive, such as {"1-140": '
+        '0.01, "141-170": 0.001}.',
     )
-    label_smoothing: Rate = 0.0
-    taxonomy: TaxonomyConfig | None = None
-    balance: Literal["none", "class_weights", "sampler"] = "none"
-    ema: Rate = Field(0.0, description="decay of the averaged weights that are evaluated and kept; 0 is off")
-    clip_grad: NonNegative = 0.0
+    label_smoothing: Rate = Field(0.0, description="Share of a label that is spread evenly over all classes.")
+    taxonomy: TaxonomyConfig | None = Field(None, description="Spread a part of each label over similar classes.")
+    balance: Literal["none", "class_weights", "sampler"] = Field(
+        "none", description="Balance of rare classes. class_weights: in the loss. sampler: in the draw of samples."
+    )
+    ema: Rate = Field(
+        0.0, description="Decay of the averaged weights, which are evaluated and kept. 0 turns averaging off."
+    )
+    clip_grad: NonNegative = Field(0.0, description="Largest norm of the gradient. 0 turns clipping off.")
     keep: Literal["last", "best", "best_nll"] = Field(
-        "last", description="the epoch that is kept and may become a refinery: last, or chosen on select"
+        "last",
+        description="Epoch that is kept, and that may become a refinery. last: the last one. best, best_nll: "
+        "the best one on select, by top-1 (mAP) or by NLL.",
     )
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    channels_last: bool = True
-    compile: bool = False
+    precision: Literal["no", "bf16", "fp16"] = Field(
+        "no", description="Number format of mixed precision. no turns it off."
+    )
+    channels_last: bool = Field(
+        True, description="Memory layout of images with the channels last. It is faster on most devices."
+    )
+    compile: bool = Field(False, description="Compile the network with torch.compile.")
     only: tuple[str, ...] = Field(
-        (), description="names of the layers that are trained, such as [blocks.6, classifier]; default: all"
+        (), description="Names of the layers that are trained, such as [blocks.6, classifier]. Default: all."
     )
-    checkpoint_seconds: NonNegative = Field(30.0, description="least time between two resumable checkpoints")
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    checkpoint_seconds: NonNegative = Field(
+        30.0, description="Least time between two checkpoints that an interrupted run continues from."
+    )
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        (), description="Trackers that metrics are sent to."
+    )
 
     @model_validator(mode="after")
     def _steps_given(self) -> TrainConfig:

@@ -15,23 +15,36 @@ class ViewConfig(Section):
     """How a training view of a sample is drawn, and how it is looked at for evaluation."""
 
     number: PositiveInt | None = Field(
-        None, description="different training views of a sample, in turn; default: a new one every epoch"
+        None,
+        description="Number of different training views of a sample, used in turn. Default: a new view every epoch.",
     )
-    size: PositiveInt | None = Field(None, description="side of the student's input; default: the network's or images'")
-    scale: tuple[PositiveFloat, PositiveFloat] = Field((0.08, 1.0), description="range of the crop's share of the area")
-    ratio: tuple[PositiveFloat, PositiveFloat] = Field((3 / 4, 4 / 3), description="range of width / height")
+    size: PositiveInt | None = Field(
+        None, description="Side of the network's input, in pixels. Default: that of the network, or of the images."
+    )
+    scale: tuple[PositiveFloat, PositiveFloat] = Field(
+        (0.08, 1.0), description="Range of the crop's share of the image area."
+    )
+    ratio: tuple[PositiveFloat, PositiveFloat] = Field(
+        (3 / 4, 4 / 3), description="Range of the crop's width divided by its height."
+    )
     flip: bool = Field(
         True,
-        description="mirror half of the views; off where left and right differ, by default for radiographs",
+        description="Mirror half of the views. Turn it off where left and right differ; it is off for radiographs.",
     )
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    eval_crop: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="side of the centre crop / shorter side")
-    rand_augment_ops: int = Field(0, ge=0)
-    rand_augment_magnitude: float = Field(9.0, ge=0, le=30)
-    erasing: Fraction = Field(0.0, description="probability that a rectangle is erased")
-    mixup: NonNegative = Field(0.0, description="Beta parameter; 0 is off")
-    cutmix: NonNegative = Field(0.0, description="Beta parameter; 0 is off; with mixup, half of the batches each")
-    feature_dropout: Rate = Field(0.3, description="embeddings: share of the features dropped in a view")
+    interpolation: Literal["bilinear", "bicubic"] = Field("bilinear", description="How crops are resized.")
+    eval_crop: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="Side of the centre crop for evaluation, as a share of the shorter side."
+    )
+    rand_augment_ops: int = Field(0, ge=0, description="RandAugment: number of operations per view. 0 turns it off.")
+    rand_augment_magnitude: float = Field(9.0, ge=0, le=30, description="RandAugment: strength of the operations.")
+    erasing: Fraction = Field(0.0, description="Probability that a rectangle of a view is erased.")
+    mixup: NonNegative = Field(0.0, description="Mixup: parameter of the Beta distribution. 0 turns it off.")
+    cutmix: NonNegative = Field(
+        0.0,
+        description="CutMix: parameter of the Beta distribution. 0 turns it off. With mixup, each is used for"
+        " half of the batches.",
+    )
+    feature_dropout: Rate = Field(0.3, description="Embeddings: share of the features that a training view drops.")
 
     @model_validator(mode="after")
     def _ordered(self) -> ViewConfig:
