@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelwise.cft.finetuner import CategoryWiseFineTuner
     from labelwise.config import Recipe, load_recipe
+    from labelwise.inference.evaluate import evaluate
+    from labelwise.inference.predict import predict
     from labelwise.labels.table import LabelTable
     from labelwise.metrics.ranking import average_precision, roc_auc
     from labelwise.refinery.chain import refine, train
@@ -32,8 +34,10 @@ __all__ = [
     "Recipe",
     "RefineryLabels",
     "average_precision",
+    "evaluate",
     "load_recipe",
     "open_run",
+    "predict",
     "refine",
     "roc_auc",
     "train",
@@ -45,8 +49,10 @@ _MODULES = {
     "Recipe": "labelwise.config",
     "RefineryLabels": "labelwise.refinery.labellers",
     "average_precision": "labelwise.metrics.ranking",
+    "evaluate": "labelwise.inference.evaluate",
     "load_recipe": "labelwise.config",
     "open_run": "labelwise.results",
+    "predict": "labelwise.inference.predict",
     "refine": "labelwise.refinery.chain",
     "roc_auc": "labelwise.metrics.ranking",
     "train": "labelwise.refinery.chain",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ from sklearn.metrics import average_precision_score, f1_score
 from labelwise.config import DataConfig, ModelConfig, Recipe
 from labelwise.data.readers import load_dataset
 from labelwise.errors import DataError, ModelError
-from labelwise.inference.evaluate import evaluate_checkpoint, predict_folder
+from labelwise.inference.evaluate import evaluate
+from labelwise.inference.predict import predict, write_predictions
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.multilabel import decision_scores, hard_labels
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import InputSpec
-from labelwise.report.scores import scores_of, scores_table
+from labelwise.report.scores import scores_table
 
 N, NAMES = 160, ("cat", "dog", "fish")
 SPLIT = np.repeat(["fit", "select", "test"], (40, 60, 60))
@@ -70,7 +70,7 @@ def logits_of(folder: Path, path: Path, split: str) -> tuple[np.ndarray, LabelTa
 
 def test_scores_are_those_of_the_known_labels(data: Path, tmp_path: Path) -> None:
     folder = save(tmp_path / "net")
-    found = evaluate_checkpoint(folder, recipe(data), "test")
+    found = evaluate(folder, recipe(data), split="test").to_json()
     assert (found["kind"], found["task"], found["split"], found["samples"]) == ("evaluate", "multi-label", "test", 60)
     z, table = logits_of(folder, data, "test")
     labels = hard_labels(table)
@@ -84,7 +84,7 @@ def test_scores_are_those_of_the_known_labels(data: Path, tmp_path: Path) -> Non
 
 def test_tuned_thresholds_come_from_select(data: Path, tmp_path: Path) -> None:
     folder = save(tmp_path / "net")
-    found = evaluate_checkpoint(folder, recipe(data), "test")
+    found = evaluate(folder, recipe(data), split="test").to_json()
     assert {key: found["tuned"][key] for key in ("rule", "split", "categories")} == {
         "rule": "max-f1",
         "split": "select",
@@ -111,23 +111,24 @@ def test_labels_of_test_choose_no_threshold(data: Path, tmp_path: Path) -> None:
         labels = file["labels"]
     other = labels.copy()
     other[SPLIT == "test"] = 1 - other[SPLIT == "test"]
-    before = evaluate_checkpoint(folder, recipe(data), "test")
-    after = evaluate_checkpoint(folder, recipe(write(tmp_path / "other.npz", other)), "test")
+    before = evaluate(folder, recipe(data), split="test").to_json()
+    after = evaluate(folder, recipe(write(tmp_path / "other.npz", other)), split="test").to_json()
     first, second = ([entry["tuned"]["threshold"] for entry in found["categories"]] for found in (before, after))
     assert first == second and before["map"] != after["map"]
 
 
 def test_select_is_scored_at_a_half_alone(data: Path, tmp_path: Path) -> None:
-    found = evaluate_checkpoint(save(tmp_path / "net"), recipe(data), "select")
+    scores = evaluate(save(tmp_path / "net"), recipe(data), split="select")
+    found = scores.to_json()
     assert found["tuned"] is None and "tuned" not in found["categories"][0] and found["decisions"]["scored"] == 3
-    assert "tuned" not in "".join(column.title for column in scores_table(scores_of(found)).columns)
+    assert "tuned" not in "".join(column.title for column in scores_table(scores).columns)
 
 
 def test_a_category_that_select_cannot_tune_keeps_a_half(data: Path, tmp_path: Path) -> None:
     with np.load(data) as file:
         labels = file["labels"]
     labels[(SPLIT == "select") & (labels[:, 1] == 1), 1] = np.nan
-    found = evaluate_checkpoint(save(tmp_path / "net"), recipe(write(tmp_path / "few.npz", labels)), "test")
+    found = evaluate(save(tmp_path / "net"), recipe(write(tmp_path / "few.npz", labels)), split="test").to_json()
     assert found["tuned"]["categories"] == 2
     dog = found["categories"][1]
     assert dog["tuned"] == {"threshold": 0.5, **{key: dog[key] for key in ("precision", "recall", "f1")}}
@@ -138,50 +139,54 @@ def test_outputs_follow_the_order_of_the_data(data: Path, tmp_path: Path) -> Non
     with np.load(data) as file:
         labels = file["labels"]
     turned = write(tmp_path / "turned.npz", labels[:, ::-1], NAMES[::-1])
-    first, second = (evaluate_checkpoint(folder, recipe(path), "test") for path in (data, turned))
+    first, second = (evaluate(folder, recipe(path), split="test").to_json() for path in (data, turned))
     assert second["map"] == pytest.approx(first["map"])
     assert [entry["ap"] for entry in second["categories"]] == [entry["ap"] for entry in first["categories"]][::-1]
 
 
 def test_a_card_that_says_nothing_is_what_the_data_are(data: Path, tmp_path: Path) -> None:
     old = save(tmp_path / "old", card={})
-    assert evaluate_checkpoint(old, recipe(data), "test")["task"] == "multi-label"
+    assert evaluate(old, recipe(data), split="test").to_json()["task"] == "multi-label"
     single = write(tmp_path / "single.npz", np.arange(N) % 3)
-    assert "top1" in evaluate_checkpoint(old, recipe(single), "test")
+    assert "top1" in evaluate(old, recipe(single), split="test").to_json()
     with pytest.raises(ModelError, match=r"net is multi-label, single has one class per sample"):
-        evaluate_checkpoint(save(tmp_path / "net"), recipe(single), "test")
+        evaluate(save(tmp_path / "net"), recipe(single), split="test")
     with pytest.raises(ModelError, match=r"one is single-label, data is multi-label"):
-        evaluate_checkpoint(save(tmp_path / "one", card={"task": "single-label"}), recipe(data), "test")
+        evaluate(save(tmp_path / "one", card={"task": "single-label"}), recipe(data), split="test")
     with pytest.raises(ModelError, match=r"other classes"):
-        evaluate_checkpoint(save(tmp_path / "two", ("cat", "dog")), recipe(data), "test")
+        evaluate(save(tmp_path / "two", ("cat", "dog")), recipe(data), split="test")
 
 
 def test_a_split_without_a_known_label(data: Path, tmp_path: Path) -> None:
     with np.load(data) as file:
         labels = file["labels"]
     labels[SPLIT == "test"] = np.nan
-    found = evaluate_checkpoint(save(tmp_path / "net"), recipe(write(tmp_path / "blank.npz", labels)), "test")
-    assert math.isnan(found["map"]) and found["scored"] == 0 and found["left_out"]["unknown"] == 180
-    shown = scores_table(scores_of(found))
+    scores = evaluate(save(tmp_path / "net"), recipe(write(tmp_path / "blank.npz", labels)), split="test")
+    found = scores.to_json()
+    assert found["map"] is None and found["scored"] == 0 and found["left_out"]["unknown"] == 180
+    shown = scores_table(scores)
     assert "mAP –" in shown.title and {cell.value for cell in shown.cells(shown.rows[0])[2:]} == {"–"}
     kept = write(tmp_path / "rest.npz", labels, split=np.where(SPLIT == "select", "fit", SPLIT))
     without = Recipe(threads=1, data=DataConfig(source=str(kept), select_share=0))
-    assert evaluate_checkpoint(tmp_path / "net", without, "fit")["tuned"] is None
+    assert evaluate(tmp_path / "net", without, split="fit").to_json()["tuned"] is None
     with pytest.raises(DataError, match="select split is empty"):
-        evaluate_checkpoint(tmp_path / "net", without, "select")
+        evaluate(tmp_path / "net", without, split="select")
 
 
 @pytest.mark.parametrize("multi_label", [True, False])
 def test_predictions(multi_label: bool, data: Path, tmp_path: Path) -> None:
     folder = save(tmp_path / "net", card=CARD if multi_label else {})
-    predict_folder(folder, data, tmp_path / "p.json", 2, skip_unreadable=False)
-    count, _ = predict_folder(folder, data, tmp_path / "p.csv", 2, skip_unreadable=False)
+    found = predict(folder, data)
+    for name in ("p.json", "p.csv"):
+        write_predictions(found, tmp_path / name, 2)
     records, rows = json.loads((tmp_path / "p.json").read_text()), list(csv.DictReader((tmp_path / "p.csv").open()))
-    assert count == len(records) == len(rows) == N
+    assert len(found.ids) == len(records) == len(rows) == N
     model = checkpoint.load(folder)[0].eval()
     with np.load(data) as file, torch.no_grad():
         z = model(torch.from_numpy(file["images"])[:, None].float() / 255)
     p = z.sigmoid().numpy() if multi_label else z.softmax(1).numpy()
+    np.testing.assert_allclose(found.probability, p, atol=1e-4)
+    assert found.classes == NAMES and found.multi_label == multi_label and not found.unreadable
     for i, (record, row) in enumerate(zip(records, rows, strict=True)):
         best = np.argsort(-z[i].numpy())[:2]
         assert [name for name, _ in record["top"]] == [NAMES[k] for k in best] == [row["class_1"], row["class_2"]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +13,12 @@ from labelwise.config import Recipe, load_recipe
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.data.readers.chexpert import COMPETITION, OBSERVATIONS
-from labelwise.inference.evaluate import evaluate_checkpoint
+from labelwise.inference.evaluate import evaluate
 from labelwise.refinery.chain import train
-from labelwise.report.scores import scores_of, scores_table
+from labelwise.report.scores import scores_table
+from labelwise.results import MultiLabelEvaluation
 
+Found = tuple[Path, MultiLabelEvaluation, Dataset]
 SHARED = ("threads=1", "model.name=small-narrow", "train={epochs: 1, batch_size: 32, keep: best}", "data.workers=0")
 
 
@@ -45,18 +46,18 @@ def recipe(root: Path, *changes: str) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def found(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Dataset]:
+def found(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     out = tmp_path_factory.mktemp("run")
     results = train(recipe(root), out, quiet=True)
     assert results["task"] == "multi-label" and results["splits"]["test"] == 80
     model = out / results["rows"][0]["path"]
-    return out, evaluate_checkpoint(model, recipe(root), "test"), load_dataset(recipe(root).data)
+    return out, evaluate(model, recipe(root), split="test"), load_dataset(recipe(root).data)
 
 
-def test_studies_are_scored_by_their_highest_view(found: tuple[Path, dict[str, Any], Dataset]) -> None:
+def test_studies_are_scored_by_their_highest_view(found: Found) -> None:
     out, scores, dataset = found
-    studies = scores["studies"]
-    assert studies["number"] == 40 and studies["scored"] == len(OBSERVATIONS)
+    studies = scores.studies
+    assert studies is not None and studies.number == 40 and studies.scored == len(OBSERVATIONS)
     assert dataset.table is not None
     with np.load(out / "seed-0" / "generation-1" / "predictions.npz") as kept:
         rows, logits = kept["rows"], kept["logits"]
@@ -68,25 +69,23 @@ def test_studies_are_scored_by_their_highest_view(found: tuple[Path, dict[str, A
         best = [logits[names == study, c].max() for study in np.unique(names)]
         true = [labels[names == study, c].max() for study in np.unique(names)]
         expected.append(roc_auc_score(true, best))
-    assert studies["competition_mauc"] == pytest.approx(np.mean(expected))
-    assert scores["mauc"] != pytest.approx(studies["mauc"])
+    assert studies.competition_mauc == pytest.approx(np.mean(expected))
+    assert scores.mauc != pytest.approx(studies.mauc)
 
 
-def test_studies_are_shown(found: tuple[Path, dict[str, Any], Dataset]) -> None:
-    title = scores_table(scores_of(found[1])).title
-    assert "40 studies" in title and f"{found[1]['studies']['competition_mauc']:.2%}" in title
+def test_studies_are_shown(found: Found) -> None:
+    studies, title = found[1].studies, scores_table(found[1]).title
+    assert "40 studies" in title and f"{studies.competition_mauc:.2%}" in title
 
 
-def test_without_the_five_there_is_no_competition(
-    found: tuple[Path, dict[str, Any], Dataset], root: Path, tmp_path: Path
-) -> None:
+def test_without_the_five_there_is_no_competition(found: Found, root: Path, tmp_path: Path) -> None:
     four = recipe(root, f"data.categories=[{', '.join(COMPETITION[:4])}]")
     results = train(four, tmp_path / "run", quiet=True)
-    scores = evaluate_checkpoint(tmp_path / "run" / results["rows"][0]["path"], four, "test")
-    assert np.isnan(scores["studies"]["competition_mauc"]) and scores["studies"]["scored"] == 4
+    scores = evaluate(tmp_path / "run" / results["rows"][0]["path"], four, split="test").to_json()
+    assert scores["studies"]["competition_mauc"] is None and scores["studies"]["scored"] == 4
 
 
-def test_radiographs_are_not_mirrored_unless_asked(root: Path, found: tuple[Path, dict[str, Any], Dataset]) -> None:
+def test_radiographs_are_not_mirrored_unless_asked(root: Path, found: Found) -> None:
     plain, asked = recipe(root), recipe(root, "views.flip=true")
     assert plain.views.flip and not views_of(plain.data, plain.views).flip
     assert views_of(asked.data, asked.views).flip

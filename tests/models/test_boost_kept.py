@@ -13,7 +13,7 @@ from labelwise import pipeline
 from labelwise.config import ModelConfig, Recipe, load_recipe
 from labelwise.errors import ModelError
 from labelwise.export import export
-from labelwise.inference.evaluate import evaluate_checkpoint
+from labelwise.inference.evaluate import evaluate
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refinery.chain import refine
@@ -72,7 +72,7 @@ def test_a_chain_and_its_evaluation(finished: tuple[Path, Recipe]) -> None:
     for row in rows:
         model, _ = checkpoint.load(out / row["path"])
         assert model.boost is not None and model.boost.alpha == 5
-        found = evaluate_checkpoint(out / row["path"], recipe, "test")
+        found = evaluate(out / row["path"], recipe, split="test").to_json()
         assert found["map"] == pytest.approx(row["test"]["map"], abs=1e-6)
 
 
@@ -80,9 +80,9 @@ def test_outputs_in_another_order(finished: tuple[Path, Recipe]) -> None:
     out, recipe = finished
     path = out / read_json(out / "results.json")["rows"][0]["path"]
     classes = read_json(path / "model.json")["classes"]
-    whole = evaluate_checkpoint(path, recipe, "test")
+    whole = evaluate(path, recipe, split="test").to_json()
     turned = recipe.model_copy(update={"data": recipe.data.model_copy(update={"categories": tuple(classes[::-1])})})
-    other = evaluate_checkpoint(path, turned, "test")
+    other = evaluate(path, turned, split="test").to_json()
     assert other["map"] == pytest.approx(whole["map"], abs=1e-6)
     aps = [{entry["name"]: entry["ap"] for entry in found["categories"]} for found in (whole, other)]
     assert list(aps[0]) == list(aps[1])[::-1]

@@ -15,7 +15,7 @@ from labelwise.config import load_recipe
 from labelwise.data.readers import load_dataset
 from labelwise.data.sampling import Shard
 from labelwise.errors import ConfigError, DataError, LabelwiseError, ModelError, RunError
-from labelwise.inference.evaluate import evaluate_checkpoint
+from labelwise.inference.evaluate import evaluate
 from labelwise.models import checkpoint
 from labelwise.refinery import network as network_module
 from labelwise.refinery.chain import make_context, refine, train
@@ -159,7 +159,7 @@ def test_a_checkpoint_for_other_embeddings(tmp_path: Path) -> None:
     np.savez(tmp_path / "y.npz", features=rng.normal(size=(60, 7)).astype(np.float32), label=rng.integers(0, 2, 60))
     other = load_recipe(None, [f"data={{source: {tmp_path / 'y.npz'}}}"])
     with pytest.raises(ModelError, match="the checkpoint takes 4 features, the data have 7"):
-        evaluate_checkpoint(tmp_path / "run" / "seed-0" / "generation-1", other, "test")
+        evaluate(tmp_path / "run" / "seed-0" / "generation-1", other, split="test")
 
 
 def test_a_refused_run_leaves_recipe_and_facts(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import safetensors.numpy
 
 from helpers import ddp_worker, forked
 from labelwise.config import load_recipe
-from labelwise.inference.evaluate import evaluate_checkpoint
+from labelwise.inference.evaluate import evaluate
 
 RECIPES = {"plain": "{}", "mixup": "{mixup: 0.4, scale: [0.5, 1.0]}"}
 STEPS = 50
@@ -131,5 +131,5 @@ def test_what_is_scored_is_what_is_saved(outputs: tuple[Path, Path]) -> None:
     out = outputs[1] / "norm"
     for row in json.loads((out / "results.json").read_text())["rows"]:
         for split in ("select", "test"):
-            found = evaluate_checkpoint(out / row["path"], load_recipe(out / "config.yaml"), split)
+            found = evaluate(out / row["path"], load_recipe(out / "config.yaml"), split=split).to_json()
             assert found["nll"] == pytest.approx(row[split]["nll"], rel=1e-5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 from rich.console import Console
 
-from labelwise.config import Metric, Recipe, load_recipe, refuse_missing
+from labelwise.config import Metric, Recipe, load_recipe
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,14 +55,6 @@ def read_recipe(path: Path | None, overrides: list[str] | None, seed: int | None
     changes += [f"seed={seed}"] if seed is not None else []
     changes += [f"seeds={seeds}"] if seeds is not None else []
     return load_recipe(path, changes)
-
-
-def data_recipe(data: str, overrides: list[str] | None) -> Recipe:
-    """A recipe whose data section is that of a recipe file, or has ``data`` as its source."""
-    source = [] if data.endswith((".yaml", ".yml")) else [f"data.source={json.dumps(data)}"]
-    recipe = load_recipe(None if source else Path(data), [*source, *(overrides or [])])
-    refuse_missing(recipe.data)  # before torch is loaded
-    return recipe
 
 
 def make_console() -> Console:

@@ -17,7 +17,6 @@ from labelwise.cli.common import (
     SetOption,
     WeightsOption,
     app,
-    data_recipe,
     make_console,
     show_run,
 )
@@ -29,6 +28,7 @@ from labelwise.config import (
     EnsembleMean,
     FeaturePrecision,
     UncertainName,
+    data_recipe,
 )
 from labelwise.settings import resolve
 
@@ -55,7 +55,7 @@ def features(
 
     The folder also holds the labels, and the head of the network where its outputs are the categories of the data.
     """
-    recipe = data_recipe(data, overrides)
+    recipe = data_recipe(data, overrides or [])
     from labelwise.features.extract import extract_features
     from labelwise.models.backbone import ModelSource
 

@@ -19,13 +19,9 @@ from labelwise.cli.common import (
     WeightsOption,
     app,
     data_app,
-    data_recipe,
     make_console,
 )
-from labelwise.config import (
-    SplitName,
-    UnreadablePolicy,
-)
+from labelwise.config import SplitName, UnreadablePolicy, data_recipe
 
 
 @app.command(epilog="Example: labelwise evaluate runs/digits/seed-0/generation-5 --data digits --split test")
@@ -43,23 +39,23 @@ def evaluate(
     labels count.
     """
     from labelwise.results import check_scores_file
-    from labelwise.runs import finite, write_json
+    from labelwise.runs import write_json
 
     if out is not None:
         check_scores_file(out)
-    recipe = data_recipe(data, overrides)
-    from labelwise.inference.evaluate import evaluate_checkpoint
+    recipe = data_recipe(data, overrides or [])
+    from labelwise.inference.evaluate import evaluate as run
 
-    scores = evaluate_checkpoint(model, recipe, split)
+    scores = run(model, recipe, split=split)
     if out is not None:
-        write_json(out, scores)
+        write_json(out, scores.to_json())
     if as_json:
-        sys.stdout.write(json.dumps(finite(scores), indent=1) + "\n")
+        sys.stdout.write(json.dumps(scores.to_json(), indent=1) + "\n")
     else:
-        from labelwise.report.scores import scores_of, scores_table
+        from labelwise.report.scores import scores_table
         from labelwise.report.table import terminal
 
-        make_console().print(terminal(scores_table(scores_of(scores))))
+        make_console().print(terminal(scores_table(scores)))
 
 
 @app.command(epilog="Example: labelwise predict runs/digits/seed-0/generation-5 photos/ --out predictions.csv")
@@ -76,10 +72,14 @@ def predict(
 
     A multi-label checkpoint also names every category with a probability of at least 0.5.
     """
-    from labelwise.inference.evaluate import predict_folder
+    from labelwise.inference.predict import check_predictions_file, write_predictions
+    from labelwise.inference.predict import predict as run
 
-    count, skipped = predict_folder(model, folder, out, top, skip_unreadable=unreadable == "skip")
-    make_console().print(f"{count} images -> {out}" + (f", {len(skipped)} unreadable skipped" if skipped else ""))
+    check_predictions_file(out)
+    found = run(model, folder, unreadable=unreadable)
+    write_predictions(found, out, top)
+    skipped = f", {len(found.unreadable)} unreadable skipped" if found.unreadable else ""
+    make_console().print(f"{len(found.ids)} images -> {out}{skipped}")
 
 
 @app.command(epilog="Example: labelwise report runs/digits        (several runs: one page that compares them)")
@@ -139,7 +139,7 @@ def data_stats(
     from labelwise.data.stats import dataset_stats, render_stats
     from labelwise.runs import finite
 
-    stats = dataset_stats(load_dataset(data_recipe(data, overrides).data, partial=True))
+    stats = dataset_stats(load_dataset(data_recipe(data, overrides or []).data, partial=True))
     if as_json:
         sys.stdout.write(json.dumps(finite(stats), indent=1) + "\n")
     else:

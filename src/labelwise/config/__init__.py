@@ -40,7 +40,7 @@ from labelwise.config.labels import (
     UnknownName,
     UnknownPolicy,
 )
-from labelwise.config.recipe import Recipe, load_recipe
+from labelwise.config.recipe import Recipe, data_recipe, load_recipe
 from labelwise.config.train import ModelConfig, TaxonomyConfig, TrainConfig, merge_train, parse_lr_steps
 from labelwise.config.types import (
     FeaturePrecision,
@@ -107,6 +107,7 @@ __all__ = [
     "VocConfig",
     "VotesConfig",
     "check_choice",
+    "data_recipe",
     "load_recipe",
     "merge_refined_labels",
     "merge_train",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import typing
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from labelwise.config.chain import BaselineConfig, ChainConfig, merge_refined_labels
-from labelwise.config.data import AnyDataConfig, BuiltinConfig
+from labelwise.config.data import AnyDataConfig, BuiltinConfig, refuse_missing
 from labelwise.config.labels import LabelsConfig
 from labelwise.config.train import ModelConfig, TrainConfig, merge_train
 from labelwise.config.types import PositiveInt
@@ -77,3 +78,25 @@ def load_recipe(path: str | Path | None, overrides: typing.Sequence[str] = ()) -
     (3, 2, 'digits')
     """
     return resolve(Recipe, {} if path is None else read_mapping(Path(path)), overrides)
+
+
+def data_recipe(data: str | Path, overrides: typing.Sequence[str] = ()) -> Recipe:
+    """A recipe whose data section is that of a recipe file, or has ``data`` as its source.
+
+    Parameters
+    ----------
+    data : a YAML recipe, or what ``data.source`` may be: the name of a built-in set, a path, hf:NAME
+    overrides : ``section.key=value``
+
+    Raises
+    ------
+    ConfigError
+        As :func:`load_recipe`.
+    DataError
+        If there is no such file or folder.
+    """
+    text = str(data)
+    source = [] if text.endswith((".yaml", ".yml")) else [f"data.source={json.dumps(text)}"]
+    recipe = load_recipe(None if source else text, [*source, *overrides])
+    refuse_missing(recipe.data)  # before torch is loaded
+    return recipe

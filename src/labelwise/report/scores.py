@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
-
-from pydantic import TypeAdapter
+from typing import Protocol
 
 from labelwise.report.cft import METRICS
 from labelwise.report.formats import DASH, count, decimal, interval, percent, percent2, points2
 from labelwise.report.table import Column, Row, Table
-from labelwise.results import EnsembleResults, EvaluateResults, MultiLabelEvaluation, SingleLabelEvaluation
+from labelwise.results import EnsembleResults, MultiLabelEvaluation, SingleLabelEvaluation
 from labelwise.results.evaluate import ApAuc
 
 
@@ -21,14 +18,6 @@ class Means(Protocol):
     def map(self) -> float | None: ...
     @property
     def mauc(self) -> float | None: ...
-
-
-def scores_of(found: Mapping[str, Any]) -> SingleLabelEvaluation | MultiLabelEvaluation:
-    """Return what `labelwise.inference.evaluate.evaluate_checkpoint` found, checked."""
-    scores: SingleLabelEvaluation | MultiLabelEvaluation = TypeAdapter(EvaluateResults).validate_python(
-        {key: value for key, value in found.items() if key != "schema"}
-    )
-    return scores
 
 
 def scores_table(scores: SingleLabelEvaluation | MultiLabelEvaluation) -> Table:
