@@ -8,6 +8,8 @@ Two remedies, both measured with select and test exchanged (docs/results/cft.md)
 - candidates that cannot be told apart are averaged: shares are a softmax at a temperature set by the score's noise.
 
 Whether new heads are worth it at all is a third question. `cross_fitted_gain` answers it on labels that chose nothing.
+Whatever the solver, `keep_better` decides in the end. `scale_and_bias` re-fits the scale and the bias of the logit: AP
+and AUC do not depend on them, and training with unknown labels as negatives makes the bias wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from labelwise.cft.solvers.inputs import SMALLEST, blocks, count_rows, known_deviation
+from labelwise.cft.solvers.coordinates import linear_logits
+from labelwise.cft.solvers.inputs import SMALLEST, SolverInput, blocks, count_rows, known_deviation
 from labelwise.config import Metric
 from labelwise.metrics.ranking import ranking
 
@@ -35,6 +38,14 @@ HALVINGS = 5
 
 CLEAR = 2.0
 """Standard errors, over the categories, between the mean gain and 0 from which no further halving is needed."""
+
+
+PRIOR = 1.0
+"""Precision of the priors on log scale and on bias; about one labelled sample outweighs them."""
+
+_NEWTON_STEPS = 30
+_SETTLED = 1e-12
+"""Predicted decrease of a Newton step, relative to the objective, below which a category is done."""
 
 
 @dataclass(frozen=True)
@@ -210,3 +221,126 @@ def cross_fitted_gain(heads: CandidateHeads, select: SelectRows, seed: int) -> f
         if len(of_category) > 1 and abs(mean or 0.0) > CLEAR * float(of_category.std()) / len(of_category) ** 0.5:
             break
     return mean
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """The heads that stay.
+
+    Attributes
+    ----------
+    weight, bias : (C, D) and (C,) float32
+    before, after : (C,) float64, objective on ``select`` of the old head and of the head that stays
+    new : (C,) bool, the new head stays
+    """
+
+    weight: Tensor
+    bias: Tensor
+    before: Tensor
+    after: Tensor
+    new: Tensor
+
+
+def keep_better(inputs: SolverInput, weight: Tensor, bias: Tensor, *, calibrate: bool) -> Adopted:
+    """Keep a new head only where it is better on ``select``.
+
+    Parameters
+    ----------
+    weight, bias : (C, D) and (C,), the new heads
+    calibrate : give a new head that stays the scale and the bias of `scale_and_bias` on ``select``
+    """
+    select = inputs.select
+    scores = torch.full((2, len(bias)), torch.nan, dtype=torch.float64, device=bias.device)
+    found = Adopted(inputs.weight.clone(), inputs.bias.clone(), scores[0], scores[1], torch.zeros_like(inputs.fittable))
+    for c in torch.arange(len(bias), device=bias.device).split(max(1, inputs.budget // (32 * len(select)))):
+        labels = select.labels[:, c]
+        old_logits = linear_logits(select.features, inputs.weight[c], inputs.bias[c], c)
+        new_logits = linear_logits(select.features, weight[c], bias[c], c)
+        before, after = (objective_of(logits, labels, inputs.objective) for logits in (old_logits, new_logits))
+        better = inputs.fittable[c] & (after > before)
+        scale, fitted = torch.ones_like(bias[c]), bias[c]
+        if calibrate:
+            plain = (new_logits - bias[c]).T  # the bias enters as the centre of its prior
+            scale, fitted = (v.float() for v in scale_and_bias(*known_entries(plain, labels.T), bias[c]))
+        found.weight[c] = torch.where(better[:, None], weight[c] * scale[:, None], inputs.weight[c])
+        found.bias[c] = torch.where(better, fitted, inputs.bias[c])
+        found.before[c], found.after[c], found.new[c] = before, torch.where(better, after, before), better
+    return found
+
+
+def objective_of(logits: Tensor, labels: Tensor, objective: Metric) -> Tensor:
+    """(C,) float64 of logits and labels (N, C); soft labels, which only fit may have, are rounded."""
+    hard = torch.where(torch.isnan(labels), labels, (labels >= 0.5).float())
+    return ranking(logits.T.contiguous(), hard.T.contiguous()).of(objective)
+
+
+def known_entries(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, labels and weights (C, m) of the known entries alone, padded to the category that knows most.
+
+    Parameters
+    ----------
+    logits, labels : (C, n), labels NaN where unknown
+    """
+    known = ~torch.isnan(labels)
+    most = max(1, int(known.sum(1).max()))
+    if most < labels.shape[1]:
+        first = (~known).to(torch.int8).argsort(dim=1, stable=True)[:, :most]
+        logits, labels, known = logits.gather(1, first), labels.gather(1, first), known.gather(1, first)
+    return logits, torch.nan_to_num(labels), known.float()
+
+
+def scale_and_bias(logits: Tensor, label: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Platt scaling with a prior: p = sigmoid(exp(t) z + b), t ~ N(0, 1), b ~ N(bias, 1), for every category.
+
+    The scale is always positive, so ranks never change. Solved by damped Newton steps in float64.
+
+    Parameters
+    ----------
+    logits : (C, n), at the scale that the prior expects
+    label, weight : (C, n) labels in [0, 1]; weight 0 where unknown
+    bias : (C,), the bias that the prior expects
+
+    Returns
+    -------
+    (C,) factors and (C,) biases
+    """
+    z, y, w = logits.double(), label.double(), weight.double()
+    prior = bias.double()
+    # Work with the bias at the centre of the logits, where it is nearly uncorrelated with the scale.
+    centre = (w * z).sum(1) / w.sum(1).clamp_min(1e-12)
+    z = z - centre[:, None]
+    home = prior + centre
+    t, b = torch.zeros_like(home), home.clone()
+
+    def objective(t: Tensor, b: Tensor) -> Tensor:
+        x = t.exp()[:, None] * z + b[:, None]
+        loss = torch.nn.functional.softplus(x) - y * x
+        return (w * loss).sum(1) + 0.5 * PRIOR * (t**2 + (b - home) ** 2)
+
+    value = objective(t, b)
+    for _ in range(_NEWTON_STEPS):
+        slope = t.exp()[:, None] * z
+        p = torch.sigmoid(slope + b[:, None])
+        residual, curve = w * (p - y), w * p * (1 - p)
+        g_t, g_b = (residual * slope).sum(1) + PRIOR * t, residual.sum(1) + PRIOR * (b - home)
+        # Gauss-Newton in t: positive definite, unlike the exact second derivative.
+        h_tt, h_tb = (curve * slope**2).sum(1) + PRIOR, (curve * slope).sum(1)
+        h_bb = curve.sum(1) + PRIOR
+        determinant = h_tt * h_bb - h_tb**2
+        d_t, d_b = (h_bb * g_t - h_tb * g_b) / determinant, (h_tt * g_b - h_tb * g_t) / determinant
+        # The predicted decrease of a full step. Where it is rounding alone, the step is not checked and is the last.
+        settled = g_t * d_t + g_b * d_b <= _SETTLED * (1 + value.abs())
+        length = torch.ones_like(t)
+        for _ in range(20):
+            new_t, new_b = (t - length * d_t).clamp(-10, 10), b - length * d_b
+            new_value = objective(new_t, new_b)
+            if not bool((worse := (new_value > value) & ~settled).any()):
+                break
+            length = torch.where(worse, length * 0.5, length)
+        keep = settled | (new_value <= value)
+        t, b = torch.where(keep, new_t, t), torch.where(keep, new_b, b)
+        value = torch.where(keep, new_value, value)
+        if bool(settled.all()):
+            break
+    scale = t.exp()
+    return scale, b - scale * centre

@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from labelwise.cft.adoption import Adopted
 from labelwise.cft.solvers.inputs import SolverInput
 from labelwise.cft.solvers.iterate import IterativeResult
 from labelwise.cft.solvers.logistic import GridResult
@@ -98,21 +99,17 @@ def heads_of_steps(method: str, result: IterativeResult) -> NewHeads:
     return NewHeads(result.weight, result.bias, methods, evidence, fit_before=result.fit_before)
 
 
-def category_reports(
-    inputs: SolverInput, heads: NewHeads, before: Tensor, after: Tensor, adopted: Tensor, *, pooled: bool
-) -> list[CategoryReport]:
+def category_reports(inputs: SolverInput, heads: NewHeads, adopted: Adopted, *, pooled: bool) -> list[CategoryReport]:
     """What happened to every category.
 
     Parameters
     ----------
-    before, after : (C,) objective of the old head and of the head that stays on ``select``
-    adopted : (C,) bool, the new head stays
     pooled : categories with few positives were judged by all categories together
     """
     fit, select = inputs.fit, inputs.select
     counts = [side.tolist() for side in (fit.positives, fit.negatives, select.positives, select.negatives)]
-    was, now = before.tolist(), after.tolist()
-    fittable, taken = inputs.fittable.tolist(), adopted.tolist()
+    was, now = adopted.before.tolist(), adopted.after.tolist()
+    fittable, taken = inputs.fittable.tolist(), adopted.new.tolist()
     refused = heads.expected_gain is not None and heads.expected_gain <= 0
     reports = []
     for c, known in enumerate(zip(*counts, strict=True)):

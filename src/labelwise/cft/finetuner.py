@@ -18,7 +18,7 @@ from sklearn.utils import ClassifierTags, Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from labelwise.cft.calibrate import known_entries, scale_and_bias
+from labelwise.cft.adoption import keep_better, objective_of
 from labelwise.cft.evidence import NewHeads, category_reports, heads_of_grid, heads_of_steps, warnings_of
 from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers import backprop, genetic, genetic_paper
@@ -38,7 +38,6 @@ from labelwise.cft.solvers.logistic import FAST, THOROUGH, grid_search
 from labelwise.config import BaseHead, CftMethod, CftPreset, Metric, check_choice
 from labelwise.errors import ConfigError, InputError
 from labelwise.metrics.operating import parse_rule, threshold_for
-from labelwise.metrics.ranking import ranking
 
 Loss = Literal["bce", "asl"]
 RandomState = int | np.random.RandomState | np.random.Generator | None
@@ -186,7 +185,14 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         inputs = replace(inputs, progress=progress)
         self._check_columns(features, reset=True)
         self.n_features_in_ = inputs.weight.shape[1]
-        self._adopt(inputs, self._solve(inputs))
+        new = self._solve(inputs)
+        adopted = keep_better(inputs, new.weight, new.bias, calibrate=self.calibrate)
+        self.weight_, self.bias_ = adopted.weight.cpu().numpy(), adopted.bias.cpu().numpy()
+        self.head_weight_, self.head_bias_ = inputs.weight.cpu().numpy(), inputs.bias.cpu().numpy()
+        self.expected_gain_ = new.expected_gain
+        paper = self.preset == "paper-2024"
+        self.report_ = category_reports(inputs, new, adopted, pooled=self.method == "auto" and not paper)
+        self.warnings_ = warnings_of(inputs, new, paper=paper)
         self.threshold_ = self._thresholds(inputs)
         return self
 
@@ -223,7 +229,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         known = check_labels(labels, len(logits), "labels", hard=True)
         if known.shape != logits.shape:
             raise InputError(f"labels: {known.shape[1]} categories, the head has {logits.shape[1]}")
-        return float(_objective(logits, known, self.objective).nanmean())
+        return float(objective_of(logits, known, self.objective).nanmean())
 
     def _check_options(self) -> None:
         choices = {"objective": Metric, "method": CftMethod, "base": BaseHead, "loss": Loss}
@@ -271,33 +277,6 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         else:
             result = genetic_paper.fit_genetic_paper(inputs) if paper else genetic.fit_genetic(inputs)
         return heads_of_steps(self.method, result)
-
-    def _adopt(self, inputs: SolverInput, new: NewHeads) -> None:
-        """Keep a new head only where it is better on ``select``; calibrate it there."""
-        weight, bias = inputs.weight.clone(), inputs.bias.clone()
-        before, after = (torch.full_like(bias, torch.nan, dtype=torch.float64) for _ in range(2))
-        per_chunk = max(1, int(self.memory_gb * 2**30 / (128 * len(inputs.select))))
-        for c in torch.arange(len(bias), device=bias.device).split(per_chunk):
-            labels = inputs.select.labels[:, c]
-            old_logits = linear_logits(inputs.select.features, inputs.weight[c], inputs.bias[c], c)
-            new_logits = linear_logits(inputs.select.features, new.weight[c], new.bias[c], c)
-            before[c], after[c] = (_objective(logits, labels, self.objective) for logits in (old_logits, new_logits))
-            better = (inputs.fittable[c] & (after[c] > before[c]))[:, None]
-            scale, fitted = torch.ones_like(bias[c]), new.bias[c]
-            if self.calibrate:
-                plain = (new_logits - new.bias[c]).T  # the bias enters as the centre of its prior
-                found = scale_and_bias(*known_entries(plain, labels.T), new.bias[c])
-                scale, fitted = (values.float() for values in found)
-            weight[c] = torch.where(better, new.weight[c] * scale[:, None], inputs.weight[c])
-            bias[c] = torch.where(better[:, 0], fitted, inputs.bias[c])
-        adopted = inputs.fittable & (after > before)
-        self.weight_, self.bias_ = weight.cpu().numpy(), bias.cpu().numpy()
-        self.head_weight_, self.head_bias_ = inputs.weight.cpu().numpy(), inputs.bias.cpu().numpy()
-        self.expected_gain_ = new.expected_gain
-        pooled = self.method == "auto" and self.preset != "paper-2024"
-        kept = torch.where(adopted, after, before)
-        self.report_ = category_reports(inputs, new, before, kept, adopted, pooled=pooled)
-        self.warnings_ = warnings_of(inputs, new, paper=self.preset == "paper-2024")
 
     def _thresholds(self, inputs: SolverInput) -> NDArray[np.float64]:
         """Logits (C,) at the rule's operating points on ``select``; 0, a probability of 0.5, where there is none."""
@@ -378,9 +357,3 @@ def _split(
     if not bool((weights > 0).all()):  # a label that counts nothing is not known
         known = torch.where(weights > 0, known, torch.nan)
     return Split(values, known.to(device), weights.to(device))
-
-
-def _objective(logits: Tensor, labels: Tensor, objective: Metric) -> Tensor:
-    """(C,) float64 of logits and labels (N, C); soft labels, which only fit may have, are rounded."""
-    hard = torch.where(torch.isnan(labels), labels, (labels >= 0.5).float())
-    return ranking(logits.T.contiguous(), hard.T.contiguous()).of(objective)

@@ -101,8 +101,8 @@ def fit_genetic_paper(
     fittable = inputs.fittable.nonzero()[:, 0]
     fit_before = torch.full((len(origin),), torch.nan, dtype=torch.float64, device=inputs.device)
 
-    def start(block: Block) -> Population:
-        population = Population(block, origin[block.categories], inputs.objective, generator)
+    def start(block: Block) -> PaperPopulation:
+        population = PaperPopulation(block, origin[block.categories], inputs.objective, generator)
         fit_before[block.categories] = population.fitness()[:, 0]
         return population
 
@@ -116,7 +116,7 @@ def fit_genetic_paper(
     )
 
 
-class Population:
+class PaperPopulation:
     """Individuals (c, P, D + 1) of a block's categories, the bias last."""
 
     def __init__(self, block: Block, heads: Tensor, objective: Metric, generator: torch.Generator):

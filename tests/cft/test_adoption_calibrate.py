@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from labelwise.cft.calibrate import PRIOR, known_entries, scale_and_bias
+from labelwise.cft.adoption import PRIOR, known_entries, scale_and_bias
 
 Floats = NDArray[np.float64]
 
