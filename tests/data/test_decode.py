@@ -11,7 +11,7 @@ from PIL import Image
 
 from labelwise.data.dataset import Features, ImageFiles, PackedImages, PixelArray
 from labelwise.data.decode import decode_image
-from labelwise.data.memory import guess_channels, survey, to_memory, with_channels
+from labelwise.data.memory import guess_channels, image_sizes, to_memory, with_channels
 from labelwise.errors import DataError
 
 RAMP = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
@@ -128,7 +128,7 @@ def test_missing_and_foreign_files(tmp_path):
 def test_a_broken_packed_image_says_where_it_is():
     packed = pack([Image.new("L", (4, 4)), Image.new("L", (4, 4))])
     broken = PackedImages(packed.blob, packed.start, packed.stop - np.array([0, 40]), 3)
-    sizes, unreadable = survey(broken, 2)
+    sizes, unreadable = image_sizes(broken, 2)
     assert sizes.tolist() == [[4, 4], [0, 0]]
     assert [row for row, _ in unreadable] == [1]
     assert f"bytes {broken.start[1]}:{broken.stop[1]}" in unreadable[0][1]

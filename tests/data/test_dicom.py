@@ -13,7 +13,7 @@ from PIL import Image
 
 from labelwise.data.dataset import ImageFiles, PackedImages
 from labelwise.data.decode import decode_image, is_grey
-from labelwise.data.memory import guess_channels, survey
+from labelwise.data.memory import guess_channels, image_sizes
 from labelwise.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")
@@ -214,7 +214,7 @@ def test_missing_truncated_and_foreign_files(tmp_path):
     (tmp_path / "half.dcm").write_bytes(whole[:-20])
     (tmp_path / "head.dcm").write_bytes(whole[:200])
     paths = tuple(tmp_path / f"{name}.dcm" for name in ("a", "half", "head"))
-    _, unreadable = survey(ImageFiles(paths, 1), 1)
+    _, unreadable = image_sizes(ImageFiles(paths, 1), 1)
     assert [row for row, _ in unreadable] == [1, 2]
 
 

@@ -24,8 +24,8 @@ from labelwise.labels.missingness import (
     too_few_to_choose,
 )
 from labelwise.labels.protocols import (
-    drop_positives,
     keep_hcp,
+    keep_positives,
     keep_single_positive,
     keep_uniform,
     keep_uniform_by_cell,
@@ -144,7 +144,7 @@ def test_uncertain_labels_are_no_blanks():
     assert not_at_random(LabelTable.from_wire(wire, NAMES)) == []
 
 
-@pytest.mark.parametrize("protocol", [keep_single_positive, lambda table: drop_positives(table, 0.5)])
+@pytest.mark.parametrize("protocol", [keep_single_positive, lambda table: keep_positives(table, 0.5)])
 def test_only_positives_known(protocol):
     table = correlated(0)
     hidden = table.hide(protocol(table))

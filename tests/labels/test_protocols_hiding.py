@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from labelwise.errors import DataError
 from labelwise.labels import protocols
 from labelwise.labels.protocols import (
-    drop_positives,
     keep_balanced_per_category,
     keep_fixed_per_category,
     keep_hcp,
+    keep_positives,
     keep_single_positive,
     keep_uniform,
     keep_uniform_by_cell,
@@ -21,7 +21,7 @@ from labelwise.labels.protocols import (
 from labelwise.labels.strategies import unknown
 from labelwise.labels.table import GIVEN, INFERRED, UNCERTAIN, LabelTable
 
-SHARES = (keep_uniform, keep_uniform_by_cell, drop_positives)
+SHARES = (keep_uniform, keep_uniform_by_cell, keep_positives)
 COUNTS = (keep_fixed_per_category, keep_balanced_per_category)
 
 
@@ -133,7 +133,7 @@ def test_numbers_per_category_come_from_anywhere(protocol):
 @given(n=st.integers(0, 40), share=st.floats(0, 1), data=st.integers(0, 2**20))
 def test_drop_positives_leaves_exactly_the_share(n, share, data):
     table = draw(n, 3, data)
-    keep = drop_positives(table, share)
+    keep = keep_positives(table, share)
     assert keep.sum() == round(share * table.known_positive.sum())
     assert not (keep & ~(table.known & (table.values >= 0.5))).any()
 
@@ -152,7 +152,7 @@ def test_nested_reproducible_and_another_seed_differs(protocol):
 @pytest.mark.parametrize("protocol", SHARES)
 def test_the_ends_of_the_range(protocol):
     table = draw(50, 6)
-    kept = (table.known & (table.values >= 0.5)) if protocol is drop_positives else ~np.isnan(table.to_wire())
+    kept = (table.known & (table.values >= 0.5)) if protocol is keep_positives else ~np.isnan(table.to_wire())
     assert not protocol(table, 0.0).any()
     np.testing.assert_array_equal(protocol(table, 1.0), kept)
 
@@ -192,7 +192,7 @@ def test_refuses_counts(protocol, count):
 
 def test_refuses_negative_seeds():
     table = draw(2, 2)
-    for protocol, amount in ((keep_uniform, 0.5), (drop_positives, 0.5), (keep_fixed_per_category, 1)):
+    for protocol, amount in ((keep_uniform, 0.5), (keep_positives, 0.5), (keep_fixed_per_category, 1)):
         with pytest.raises(DataError, match="seed -1 is negative"):
             protocol(table, amount, -1)
     with pytest.raises(DataError, match="negative"):

@@ -83,7 +83,7 @@ def refuse_repeated(values: Iterable[Hashable], where: str) -> None:
             raise DataError(f"{where} {value!r} is listed {'twice' if times == 2 else f'{times} times'}")
 
 
-def text(values: Any) -> NDArray[np.str_]:
+def as_strings(values: Any) -> NDArray[np.str_]:
     """Ids, groups or names of any type as text (N,); bytes are taken as UTF-8."""
     array = np.asarray(values)
     if array.dtype.kind == "S":
@@ -91,7 +91,7 @@ def text(values: Any) -> NDArray[np.str_]:
     return np.array([str(value) for value in array.tolist()], dtype=np.str_)
 
 
-def encode_parts(values: Any, where: str) -> NDArray[np.str_]:
+def parse_parts(values: Any, where: str) -> NDArray[np.str_]:
     """Names of parts (N,) in :class:`labelwise.data.dataset.Samples`' spelling; integers 0, 1, 2 are fit, select, test.
 
     Raises
@@ -105,7 +105,7 @@ def encode_parts(values: Any, where: str) -> NDArray[np.str_]:
         keys: Sequence[Any] = array.tolist()
     else:
         known = {"": "", **PARTS, **{str(number): part for number, part in enumerate(_NUMBERED_PARTS)}}
-        keys = [name.strip().lower() for name in text(array).tolist()]
+        keys = [name.strip().lower() for name in as_strings(array).tolist()]
     for row, key in enumerate(keys):
         if key not in known:
             allowed = "fit, select, test, train, val or 0, 1, 2"
@@ -129,7 +129,7 @@ def encode_labels(values: Any, classes: Sequence[str] | None, where: str) -> tup
         kind = " (multi-label data; refine works on single-label data)" if array.ndim == 2 else ""
         raise DataError(f"{where}: one label per sample is needed, shape is {array.shape}{kind}")
     if array.dtype.kind not in "iufb":
-        array = np.array(["" if value is None or value != value else str(value) for value in text_or_objects(array)])
+        array = np.array(["" if value is None or value != value else str(value) for value in _decoded(array)])
         if not all(_INTEGER.fullmatch(value) for value in array.tolist() if value):
             return _encode_names(array, classes, where)
         array = np.array([int(value) if value else -1 for value in array.tolist()], dtype=np.int64)
@@ -144,9 +144,9 @@ def encode_labels(values: Any, classes: Sequence[str] | None, where: str) -> tup
     return label, tuple(classes)
 
 
-def text_or_objects(array: NDArray[Any]) -> list[Any]:
+def _decoded(array: NDArray[Any]) -> list[Any]:
     """Elements of a text or object array, bytes decoded."""
-    return list(text(array) if array.dtype.kind == "S" else array)
+    return list(as_strings(array) if array.dtype.kind == "S" else array)
 
 
 def _encode_names(

@@ -20,7 +20,7 @@ _SMALL = 80 * 80  # pixels; below, Python's share of the work makes two threads 
 _LOOKED_AT = 64  # images whose headers decide between grey and colour
 
 
-def survey(source: ImageSource | Features, workers: int) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
+def image_sizes(source: ImageSource | Features, workers: int) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
     """Decode every image once.
 
     Parameters
@@ -54,7 +54,7 @@ def survey(source: ImageSource | Features, workers: int) -> tuple[NDArray[np.int
 
 def find_unreadable(samples: Samples, workers: int) -> list[tuple[int, str]]:
     """Rows whose image cannot be decoded, each with the reason; decodes every image that is not in memory yet."""
-    return survey(samples.source, workers)[1]
+    return image_sizes(samples.source, workers)[1]
 
 
 def to_memory(

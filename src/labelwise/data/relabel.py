@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import LabelColumnConfig
 from labelwise.data.dataset import Samples
-from labelwise.data.files import encode_labels, read_arrays, read_table, refuse_repeated, text
+from labelwise.data.files import as_strings, encode_labels, read_arrays, read_table, refuse_repeated
 from labelwise.errors import DataError
 
 _ID_COLUMNS = ("id", "ids")
@@ -41,7 +41,7 @@ def replace_labels(samples: Samples, column: LabelColumnConfig, training: NDArra
     given, _ = encode_labels(columns[column.column], samples.classes, where)
     id_column = next((name for name in _ID_COLUMNS if name in columns), None)
     if id_column is not None:
-        given = given[_match(text(columns[id_column]), samples.ids[training], len(given), f"{path}: {id_column}")]
+        given = given[_match(as_strings(columns[id_column]), samples.ids[training], len(given), f"{path}: {id_column}")]
     elif len(given) != len(training):
         raise DataError(
             f"{where} has {len(given)} labels, expected {len(training)}: one per training sample of {samples.name}"

@@ -255,7 +255,7 @@ def _known_labels(table: LabelTable, training: Rows, fit: Rows, known: KnownConf
         case "balanced":
             keep = protocols.keep_balanced_per_category(own, known.count, seed)
         case "positives":
-            keep = protocols.drop_positives(own, known.share, seed)
+            keep = protocols.keep_positives(own, known.share, seed)
         case _:
             raise AssertionError(known.protocol)
     return keep[np.isin(training, fit)]

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from labelwise.data.dataset import SPLITS, Dataset, Features, ImageSource
-from labelwise.data.memory import survey
+from labelwise.data.memory import image_sizes
 from labelwise.labels.missingness import label_warnings
 from labelwise.labels.table import CategoryCounts, LabelTable
 
@@ -39,7 +39,7 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
     if isinstance(dataset.source, Features):
         dimension = int(dataset.source.values.shape[1])
     else:
-        sizes, failed = survey(dataset.source, workers)
+        sizes, failed = image_sizes(dataset.source, workers)
         broken = [f"{dataset.ids[row]}: {message}" for row, message in failed]
         images = _image_stats(dataset.source, sizes[sizes[:, 0] > 0])
     group_sizes = np.unique(dataset.groups, return_counts=True)[1]

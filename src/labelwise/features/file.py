@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import SplitName, check_choice
 from labelwise.data.dataset import SPLITS
-from labelwise.data.files import read_arrays, text
+from labelwise.data.files import as_strings, read_arrays
 from labelwise.errors import DataError
 from labelwise.features.shards import CHUNK_BYTES, FeatureArray, ShardedArray, chunks, first_entry, row_bytes
 from labelwise.runs import atomic_write, write_json
@@ -233,13 +233,13 @@ def _from_arrays(name: str, arrays: dict[str, Any]) -> FeatureSet:
         for key in ("head_weight", "head_bias", "label_weight")
         if key in arrays
     }
-    texts = {key: text(arrays[key]) for key in ("ids", "groups") if key in arrays}
-    split = text(arrays["split"]) if "split" in arrays else np.full(len(features), "fit")
+    texts = {key: as_strings(arrays[key]) for key in ("ids", "groups") if key in arrays}
+    split = as_strings(arrays["split"]) if "split" in arrays else np.full(len(features), "fit")
     return FeatureSet(
         name=name,
         features=features,
         labels=np.asarray(arrays["labels"], dtype=np.float32),
-        categories=tuple(text(arrays["categories"]).tolist()),
+        categories=tuple(as_strings(arrays["categories"]).tolist()),
         split=split,
         head_weight=floats.get("head_weight"),
         head_bias=floats.get("head_bias"),

@@ -3,7 +3,7 @@
 Noise: every draw is a hash of (seed, sample key), so it depends neither on the order of the samples nor on the
 platform, and the labels replaced at a lower rate are also replaced at a higher one.
 
-Hiding: the ``keep_`` functions and ``drop_positives`` return a mask (N, C) for :meth:`LabelTable.hide`. Papers differ
+Hiding: the ``keep_`` functions return a mask (N, C) for :meth:`LabelTable.hide`. Papers differ
 in what they hide and in how they draw it, so each rule is its own function. All follow the order of the samples, and
 for one seed a smaller share or count keeps a subset of what a larger one keeps. Soft labels count as positive from 0.5
 on; inferred labels are never kept (``keep_hcp`` sees no labels): hide before a strategy fills anything in.
@@ -84,10 +84,10 @@ def _rows_to_replace(
 def hash_keys(keys: NDArray[np.uint64], seed: int, stream: int) -> NDArray[np.uint64]:
     """SplitMix64's finaliser (Steele et al. 2014), twice: over the seed and stream (0 or 1), then over the keys."""
     start = np.array([(2 * seed + stream + 1) * _GOLDEN % 2**64], dtype=np.uint64)
-    return mix(keys ^ mix(start))
+    return splitmix64(keys ^ splitmix64(start))
 
 
-def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def splitmix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """SplitMix64's finaliser: every bit of the result depends on every bit of the value."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -202,7 +202,7 @@ def keep_balanced_per_category(table: LabelTable, count: int, seed: int = 526) -
     return _keep_per_category(positive, negative, quota, seed)
 
 
-def drop_positives(table: LabelTable, share: float, seed: int = 526) -> NDArray[np.bool_]:
+def keep_positives(table: LabelTable, share: float, seed: int = 526) -> NDArray[np.bool_]:
     """Drop positives at random until ``share`` of them is left, and keep nothing else (SPLC, Zhang et al. 2021).
 
     Exactly ``round(share * P)`` of the P given positives are kept, from anywhere in the table: a sample may lose all.

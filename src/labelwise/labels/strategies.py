@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import UncertainPolicy, UnknownPolicy
 from labelwise.errors import ConfigError, DataError
-from labelwise.labels.protocols import hash_keys, mix
+from labelwise.labels.protocols import hash_keys, splitmix64
 from labelwise.labels.table import GIVEN, INFERRED, UNCERTAIN, UNKNOWN, LabelTable
 
 Range = tuple[float, float]
@@ -195,4 +195,4 @@ def _category_keys(table: LabelTable, stream: str) -> NDArray[np.uint64]:
 
 def _uniforms(sample: NDArray[np.uint64], category: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Numbers in [0, 1) with 53 bits, one for each (sample, category)."""
-    return (mix(sample ^ category) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return (splitmix64(sample ^ category) >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from labelwise.config import ChexpertConfig
 from labelwise.data.dataset import Samples
-from labelwise.data.files import read_table, text
+from labelwise.data.files import as_strings, read_table
 from labelwise.data.readers.folder import images_under
-from labelwise.data.readers.table import image_files, label_cells, refuse_bad_ids, to_table
+from labelwise.data.readers.table import image_files, parse_label_columns, refuse_bad_ids, to_table
 from labelwise.errors import DataError
 
 OBSERVATIONS = (
@@ -120,11 +120,11 @@ def _read_part(file: Path, name: str, root: Path, config: ChexpertConfig) -> _Pa
     frame = read_table(file)
     if len(frame) == 0:
         raise DataError(f"{file}: no rows")
-    labels = label_cells(file, frame, OBSERVATIONS)
+    labels = parse_label_columns(file, frame, OBSERVATIONS)
     column = "Path" if "Path" in frame else "Study"
     if column not in frame:
         raise DataError(f"{file}: no column 'Path' or 'Study'; it has {', '.join(map(str, frame.columns))}")
-    ids = text(frame[column])
+    ids = as_strings(frame[column])
     refuse_bad_ids(file, ids, column)
     for row, entry in enumerate(ids.tolist()):
         try:

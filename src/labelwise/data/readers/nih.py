@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from labelwise.config import NihConfig
 from labelwise.data.dataset import Samples
-from labelwise.data.files import read_table, text
-from labelwise.data.readers.table import image_files, listed_labels, refuse_bad_ids, to_table
+from labelwise.data.files import as_strings, read_table
+from labelwise.data.readers.table import image_files, labels_from_lists, refuse_bad_ids, to_table
 from labelwise.errors import DataError
 
 FINDINGS = (
@@ -52,9 +52,9 @@ def read(config: NihConfig) -> Samples:
     for name in (_IMAGE, _FINDINGS, _PATIENT):
         if name not in frame:
             raise DataError(f"{file}: no column {name!r}; it has {', '.join(map(str, frame.columns))}")
-    ids = text(frame[_IMAGE])
+    ids = as_strings(frame[_IMAGE])
     refuse_bad_ids(file, ids, _IMAGE)
-    table = to_table(file, listed_labels(_findings(file, frame), FINDINGS), FINDINGS)
+    table = to_table(file, labels_from_lists(_findings(file, frame), FINDINGS), FINDINGS)
     return Samples(
         name=source.resolve().name if source.is_dir() else source.stem,
         classes=FINDINGS,
@@ -86,7 +86,7 @@ def _findings(file: Path, frame: pd.DataFrame) -> list[list[str]]:
 
 
 def _patients(file: Path, frame: pd.DataFrame) -> NDArray[np.str_]:
-    patients = text(frame[_PATIENT])
+    patients = as_strings(frame[_PATIENT])
     blank = np.flatnonzero(patients == "")
     if len(blank):
         raise DataError(f"{file}: row {blank[0]} has no {_PATIENT!r}")

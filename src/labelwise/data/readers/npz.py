@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, EmbeddingsConfig, NpzConfig
 from labelwise.data.dataset import Features, ImageSource, PackedImages, PixelArray, Samples
-from labelwise.data.files import encode_labels, encode_parts, read_arrays, text
+from labelwise.data.files import as_strings, encode_labels, parse_parts, read_arrays
 from labelwise.data.memory import guess_channels, with_channels
 from labelwise.errors import DataError
 from labelwise.labels.table import LabelTable
@@ -79,7 +79,7 @@ def _samples(
     if label_key is None:
         raise _missing(path, arrays, _LABELS, "labels")
     class_key = _key(arrays, _CLASSES)
-    names = None if class_key is None else tuple(text(arrays[class_key]).tolist())
+    names = None if class_key is None else tuple(as_strings(arrays[class_key]).tolist())
     n, table = len(source), None
     if arrays[label_key].ndim == 2:
         table = _table(arrays[label_key], names, f"{path}: {label_key}")
@@ -100,11 +100,11 @@ def _samples(
     return Samples(
         name=path.stem,
         classes=classes,
-        ids=np.arange(n).astype(np.str_) if id_key is None else text(columns[id_key]),
+        ids=np.arange(n).astype(np.str_) if id_key is None else as_strings(columns[id_key]),
         label=label,
         part=_parts(path, arrays, n, config.split_column),
         source=source,
-        groups=None if group_key is None else text(columns[group_key]),
+        groups=None if group_key is None else as_strings(columns[group_key]),
         table=table,
     )
 
@@ -117,7 +117,7 @@ def _table(labels: NDArray[Any], names: tuple[str, ...] | None, where: str) -> L
 def _parts(path: Path, arrays: Arrays, n: int, split_key: str) -> NDArray[np.str_]:
     """The file's own parts; ``data.split_column: ""`` leaves them aside."""
     if split_key in arrays:
-        return encode_parts(arrays[split_key], f"{path}: {split_key}")
+        return parse_parts(arrays[split_key], f"{path}: {split_key}")
     if split_key == "":
         return np.full(n, "")
     if "n_train" in arrays:

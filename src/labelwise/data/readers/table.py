@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, TableConfig
 from labelwise.data.dataset import ImageFiles, Samples
-from labelwise.data.files import encode_labels, encode_parts, read_table, refuse_repeated, text
+from labelwise.data.files import as_strings, encode_labels, parse_parts, read_table, refuse_repeated
 from labelwise.data.memory import guess_channels
 from labelwise.errors import ConfigError, DataError
 from labelwise.labels.table import UNKNOWN, LabelTable
@@ -51,7 +51,7 @@ def read(config: TableConfig) -> Samples:
     frame = read_table(path)
     if len(frame) == 0:
         raise DataError(f"{path}: no rows")
-    ids = text(_column(path, frame, "image_column", config.image_column))
+    ids = as_strings(_column(path, frame, "image_column", config.image_column))
     table = _label_table(path, frame, config)
     if table is None:
         values = _column(path, frame, "label_column", config.label_column)
@@ -61,10 +61,10 @@ def read(config: TableConfig) -> Samples:
     part = np.full(len(frame), "")
     if config.split_column in frame or config.split_column != _DEFAULT_SPLIT:
         column = _column(path, frame, "split_column", config.split_column)
-        part = encode_parts(column, f"{path}: {config.split_column}")
+        part = parse_parts(column, f"{path}: {config.split_column}")
     groups = None
     if config.group_column is not None:
-        groups = text(_column(path, frame, "group_column", config.group_column))
+        groups = as_strings(_column(path, frame, "group_column", config.group_column))
         groups = np.where(np.isin(groups, ["", "nan"]), ids, groups)  # a row without a group is its own
     refuse_bad_ids(path, ids, config.image_column)
     root = path.parent if config.root is None else Path(config.root)
@@ -80,7 +80,7 @@ def read(config: TableConfig) -> Samples:
     )
 
 
-def label_cells(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float32]:
+def parse_label_columns(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float32]:
     """Labels (N, C) of one column a category, as :meth:`LabelTable.from_wire` takes them: NaN unknown, -1 uncertain.
 
     Raises
@@ -108,7 +108,7 @@ def label_cells(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> NDAr
     return labels
 
 
-def listed_labels(
+def labels_from_lists(
     lists: Sequence[Sequence[str] | None], categories: Sequence[str], unlisted: float = 0.0
 ) -> NDArray[np.float32]:
     """Labels (N, C), as :meth:`LabelTable.from_wire` takes them, of the positive categories that every sample lists.
@@ -178,7 +178,7 @@ def _label_table(path: Path, frame: pd.DataFrame, config: TableConfig) -> LabelT
                 " one column lists the categories"
             )
         columns = _category_columns(path, frame, config)
-        return to_table(path, label_cells(path, frame, columns), columns)
+        return to_table(path, parse_label_columns(path, frame, columns), columns)
     cells = _existing(path, frame, "label_column", config.label_column).tolist()
     holds_lists = any(isinstance(cell, (list, np.ndarray)) for cell in cells)
     if separator is None and not holds_lists:
@@ -192,7 +192,7 @@ def _label_table(path: Path, frame: pd.DataFrame, config: TableConfig) -> LabelT
     if not categories:
         raise DataError(f"{where} lists no category in any row")
     unlisted = 0.0 if config.unlisted == "negative" else math.nan
-    return to_table(path, listed_labels(lists, categories, unlisted), categories)
+    return to_table(path, labels_from_lists(lists, categories, unlisted), categories)
 
 
 def _category_columns(path: Path, frame: pd.DataFrame, config: TableConfig) -> tuple[str, ...]:

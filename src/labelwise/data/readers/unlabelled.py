@@ -9,7 +9,7 @@ import numpy as np
 from labelwise.config import NpzConfig
 from labelwise.data.dataset import Dataset, Features, ImageFiles, ImageSource
 from labelwise.data.files import read_arrays
-from labelwise.data.memory import survey
+from labelwise.data.memory import image_sizes
 from labelwise.data.readers import npz
 from labelwise.data.readers.folder import images_under
 from labelwise.errors import DataError
@@ -45,7 +45,7 @@ def read_unlabelled(source: Path, classes: tuple[str, ...], channels: int, *, sk
         ids = np.array([path.relative_to(root).as_posix() for path in paths])
     unreadable: list[str] = []
     if skip_unreadable:
-        _, broken = survey(pixels, workers=2)
+        _, broken = image_sizes(pixels, workers=2)
         unreadable = [f"{ids[row]}: {message}" for row, message in broken]
         kept = np.delete(np.arange(len(ids)), [row for row, _ in broken])
         pixels, ids = pixels.take(kept), ids[kept]
