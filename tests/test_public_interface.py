@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +51,29 @@ def test_type_checkers_and_the_interpreter_import_from_the_same_modules():
     typed = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert typed == labelwise._MODULES
     assert sorted(typed) == sorted(labelwise.__all__)
+
+
+def public_callables() -> list[tuple[str, Any]]:
+    """Every public function, class and method, by its full name."""
+    found = []
+    for name in labelwise.__all__:
+        value = getattr(labelwise, name)
+        if name == "Recipe":  # its options are fields, which the reference of recipes describes
+            continue
+        found.append((name, value))
+        if inspect.isclass(value):
+            own = [key for key in vars(value) if not key.startswith("_") and callable(getattr(value, key))]
+            methods = [key for key in own if not re.fullmatch(r"set_\w+_request", key)]  # made by scikit-learn
+            found += [(f"{name}.{key}", getattr(value, key)) for key in methods]
+    return found
+
+
+@pytest.mark.parametrize(("name", "value"), public_callables(), ids=lambda one: one if isinstance(one, str) else "")
+def test_docstrings_name_every_argument(name, value):
+    described = inspect.getdoc(value) or ""
+    parameters = described.partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+    named = {
+        word for line in parameters.splitlines() if " : " in line for word in re.split(r",\s*", line.split(" : ")[0])
+    }
+    arguments = {key for key in inspect.signature(value).parameters if key not in ("self", "cls", "args", "kwargs")}
+    assert arguments - {"_"} <= named, f"{name}: not described: {sorted(arguments - named)}"

@@ -197,7 +197,21 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, features: ArrayLike | Features) -> NDArray[np.float32]:
-        """Logits (N, C) of features (N, D) or (N, C, D)."""
+        """Logits of every category.
+
+        Parameters
+        ----------
+        features : (N, D), or (N, C, D) where each category has features of its own
+
+        Returns
+        -------
+        (N, C) float32
+
+        Raises
+        ------
+        InputError
+            For features of another shape, or that are not finite.
+        """
         check_is_fitted(self, "weight_")
         values = check_features(features, "features", categories=len(self.bias_))
         self._check_columns(features, reset=False)
@@ -207,11 +221,29 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         return linear_logits(values, weight, bias).numpy()
 
     def predict_proba(self, features: ArrayLike | Features) -> NDArray[np.float32]:
-        """Probabilities (N, C) of features (N, D) or (N, C, D)."""
+        """Probabilities of every category: the sigmoid of the logits.
+
+        Parameters
+        ----------
+        features : as in :meth:`decision_function`
+
+        Returns
+        -------
+        (N, C) float32 in [0, 1]; rows do not sum to one
+        """
         return torch.sigmoid(torch.from_numpy(self.decision_function(features))).numpy()
 
     def predict(self, features: ArrayLike | Features) -> NDArray[np.int64]:
-        """Labels (N, C), 1 where the logit is at least the category's ``threshold_``, else 0."""
+        """Labels, 1 where the logit is at least the category's ``threshold_``, else 0.
+
+        Parameters
+        ----------
+        features : as in :meth:`decision_function`
+
+        Returns
+        -------
+        (N, C) int64
+        """
         return (self.decision_function(features) >= self.threshold_).astype(np.int64)
 
     def score(self, features: ArrayLike | Features, labels: ArrayLike) -> float:
@@ -219,6 +251,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
+        features : as in :meth:`decision_function`
         labels : (N, C): 1, 0, NaN (unknown) or -1 (uncertain)
 
         Returns

@@ -208,7 +208,12 @@ class LabelTable:
         ]
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> LabelTable:
-        """The labels of ``rows``, in that order; the table itself, no copy, where these are all its rows."""
+        """The labels of some samples, in that order; the table itself, no copy, where these are all its rows.
+
+        Parameters
+        ----------
+        rows : (M,) int64 row numbers, or (N,) bool
+        """
         if rows.dtype != np.bool_ and np.array_equal(rows, np.arange(len(self))):
             return self
         weight = None if self.weight is None else self.weight[rows]
@@ -216,6 +221,10 @@ class LabelTable:
 
     def of(self, categories: Sequence[str]) -> LabelTable:
         """The labels of some categories, in that order; groups lose the others.
+
+        Parameters
+        ----------
+        categories : names of categories of this table
 
         Raises
         ------

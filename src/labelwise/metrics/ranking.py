@@ -103,7 +103,22 @@ def ranking(scores: Array, labels: Array, *, known: Array | None = None) -> Rank
 
 
 def average_precision(scores: Array, labels: Array, *, known: Array | None = None) -> Tensor:
-    """AP along the last dimension, (...,) float64; see `ranking`.
+    """Average precision along the last dimension.
+
+    Parameters
+    ----------
+    scores : (..., N) floating, any real number or infinity; pass logits rather than probabilities
+    labels : broadcastable to scores; 1 positive, 0 negative, NaN unknown; or bool
+    known : bool, broadcastable to scores, optional; labels outside count as unknown
+
+    Returns
+    -------
+    (...,) float64; NaN without a positive or without a negative
+
+    Raises
+    ------
+    DataError
+        For NaN scores, soft labels, or shapes that do not fit.
 
     Examples
     --------
@@ -117,7 +132,22 @@ def average_precision(scores: Array, labels: Array, *, known: Array | None = Non
 
 
 def roc_auc(scores: Array, labels: Array, *, known: Array | None = None) -> Tensor:
-    """AUC along the last dimension, (...,) float64; see `ranking`.
+    """Area under the ROC curve along the last dimension; a tie counts half.
+
+    Parameters
+    ----------
+    scores : (..., N) floating, any real number or infinity; pass logits rather than probabilities
+    labels : broadcastable to scores; 1 positive, 0 negative, NaN unknown; or bool
+    known : bool, broadcastable to scores, optional; labels outside count as unknown
+
+    Returns
+    -------
+    (...,) float64; NaN without a positive or without a negative
+
+    Raises
+    ------
+    DataError
+        For NaN scores, soft labels, or shapes that do not fit.
 
     Examples
     --------

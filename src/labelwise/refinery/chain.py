@@ -44,15 +44,16 @@ def refine(
     kind: str = "refine",
     network_cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Run the whole chain of ``recipe`` for every seed and write ``results.json`` and its neighbours.
+    """Train the whole chain of a recipe, for every seed, and write a run folder.
 
     Parameters
     ----------
-    recipe : see :class:`labelwise.config.Recipe`
+    recipe : what :func:`labelwise.load_recipe` returns
     out : the run folder; an existing one of the same recipe is continued
     baselines : also train the controls
-    quiet : no progress
+    quiet : show no progress
     dataset : takes the place of ``recipe.data``, for data made in Python
+    kind : what ``results.json`` calls the run
     network_cache : folder of finished networks that several runs share, so that each is trained once
 
     Returns
@@ -218,5 +219,22 @@ def _gallery(context: TrainingContext, chain: list[Row], out: Path) -> None:
 
 
 def train(recipe: Recipe, out: Path, *, quiet: bool = False, dataset: Dataset | None = None) -> dict[str, Any]:
-    """One network on the given labels: a chain of one generation, for its whole schedule."""
+    """Train one network on the given labels: a chain of one generation, for its whole schedule.
+
+    Parameters
+    ----------
+    recipe : what :func:`labelwise.load_recipe` returns; its section ``chain`` is left aside
+    out : the run folder; an existing one of the same recipe is continued
+    quiet : show no progress
+    dataset : takes the place of ``recipe.data``, for data made in Python
+
+    Returns
+    -------
+    the content of ``results.json``
+
+    Raises
+    ------
+    LabelwiseError
+        If the data, the network, or the folder cannot be used.
+    """
     return refine(without_chain(recipe), out, quiet=quiet, dataset=dataset, kind="train")

@@ -155,7 +155,16 @@ class RefineryLabels:
         return total / len(self._refineries)
 
     def answer(self, batch: Batch) -> Tensor:
-        """The labels of a batch with the graph back to its views, along which jitter moves them."""
+        """The labels of a batch with the graph back to its views, along which jitter moves them.
+
+        Parameters
+        ----------
+        batch : its ``inputs`` hold the views (B, channels, size, size) by size
+
+        Returns
+        -------
+        (B, K) float32 probabilities
+        """
         views = [batch.inputs[refinery.model.spec.size] for refinery in self._refineries]
         if self._unseen is None:
             total = torch.zeros((), device=views[0].device)

@@ -42,6 +42,10 @@ def open_run(folder: str | Path) -> RunFolder:
     ----------
     folder : of ``labelwise refine``, ``train``, ``cft``, ``ensemble``, ``experiment`` or ``features``
 
+    Returns
+    -------
+    the run, with ``results`` as a type: ``open_run(RUN).results.rows[0].test.top1``
+
     Raises
     ------
     RunError
