@@ -219,8 +219,8 @@ def test_the_resolved_recipe_can_be_loaded_again(tmp_path):
 
 
 def test_files_that_are_no_recipes(tmp_path):
-    assert "a mapping of sections, not a list" in error_of(write(tmp_path, "- a\n- b"))
-    assert "a mapping of sections, not a str" in error_of(write(tmp_path, "just words"))
+    assert "a mapping of sections, got a list" in error_of(write(tmp_path, "- a\n- b"))
+    assert "a mapping of sections, got a str" in error_of(write(tmp_path, "just words"))
     assert "not valid YAML" in error_of(write(tmp_path, "train: {epochs: 3"))
     assert "no such recipe" in error_of(tmp_path / "missing.yaml")
     assert "cannot be read" in error_of(tmp_path)
@@ -289,5 +289,5 @@ def test_merged_mappings_and_keys_that_stand_twice(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text)
     assert load_recipe(tmp_path / "r.yaml").chain.networks[1].train == {"lr": 0.2, "epochs": 3}
     (tmp_path / "r.yaml").write_text("train: {lr: 0.1, lr: 0.2}\n")
-    with pytest.raises(ConfigError, match="the key 'lr' stands twice"):
+    with pytest.raises(ConfigError, match="the key 'lr' is given twice"):
         load_recipe(tmp_path / "r.yaml")

@@ -57,7 +57,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{file}: a recipe is a mapping of sections, not a {type(values).__name__}")
+        raise ConfigError(f"{file}: expected a mapping of sections, got a {type(values).__name__}")
     return values
 
 
@@ -108,7 +108,7 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
         return node
 
 
@@ -165,7 +165,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     for parent in parents:
         child = node.setdefault(parent, {})
         if isinstance(child, list):
-            raise ConfigError(f"--set {override}: {parent} is a list; give the whole of it")
+            raise ConfigError(f"--set {override}: {parent} is a list; give the whole list")
         if not isinstance(child, dict):
             child = node[parent] = {}
         node = child

@@ -104,5 +104,5 @@ def test_other_numbers_of_labels_than_of_images_are_refused(tmp_path, read):
 
 
 def test_a_set_that_is_not_built_in(read):
-    with pytest.raises(DataError, match=r"data\.source 'mnist': no built-in set; there are digits"):
+    with pytest.raises(DataError, match=r"data\.source 'mnist': not a built-in set; the built-in sets are digits"):
         read("mnist", format="builtin")

@@ -208,7 +208,7 @@ def test_missing_truncated_and_foreign_files(tmp_path):
     with pytest.raises(DataError, match=r"none\.dcm: no such image"):
         decode_image(tmp_path / "none.dcm", 1)
     (tmp_path / "text.dcm").write_text("not an image")
-    with pytest.raises(DataError, match=r"text\.dcm: .*no DICOM file"):
+    with pytest.raises(DataError, match=r"text\.dcm: .*its content is not DICOM"):
         decode_image(tmp_path / "text.dcm", 1)
     whole = save(tmp_path / "a.dcm", dicom(RAMP)).read_bytes()
     (tmp_path / "half.dcm").write_bytes(whole[:-20])

@@ -127,7 +127,7 @@ def test_options_of_single_label_data(tmp_path, options, message):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"label": np.where(LABEL == 1, 2, LABEL)}, r"m\.npz: label: row \d+, category '\w+': 2 is no label"),
+        ({"label": np.where(LABEL == 1, 2, LABEL)}, r"m\.npz: label: row \d+, category '\w+': 2 is not a label"),
         ({"label": LABEL[:, :2]}, r"m\.npz: label: expected the shape \(N, 3\), found \(20, 2\)"),
         ({"label": LABEL[:5]}, r"m\.npz: label has shape \(5,\), expected \(20,\)"),
         ({"label_name": np.array(["a", "b", "a"])}, r"m\.npz: label: category 'a' is named twice"),

@@ -70,7 +70,7 @@ def test_star_is_every_column_that_is_nothing_else(tmp_path):
         partial=True,
     )
     assert dataset.classes == ("dog",) and dataset.sizes() == {"fit": 4, "select": 0, "test": 2}
-    with pytest.raises(DataError, match=r"row 0, column 'scene': 'a' is no label; use 1, 0, blank"):
+    with pytest.raises(DataError, match=r"row 0, column 'scene': 'a' is not a label; use 1, 0, blank"):
         read(path, label_columns=["*"])
 
 
@@ -131,10 +131,14 @@ def test_without_these_options_text_is_one_class(tmp_path):
     ("columns", "options", "message"),
     [
         ({"cat": CAT}, {"label_columns": ["cat", "cow"]}, r"list\.csv: no column 'cow'; it has path, cat"),
-        ({"cat": ["1", "2", "2", "", "", ""]}, {"label_columns": ["cat"]}, r"row 1, column 'cat': '2' is no label"),
-        ({"cat": ["1", "yes", "", "", "", ""]}, {"label_columns": ["cat"]}, r"row 1, column 'cat': 'yes' is no label"),
+        ({"cat": ["1", "2", "2", "", "", ""]}, {"label_columns": ["cat"]}, r"row 1, column 'cat': '2' is not a label"),
+        (
+            {"cat": ["1", "yes", "", "", "", ""]},
+            {"label_columns": ["cat"]},
+            r"row 1, column 'cat': 'yes' is not a label",
+        ),
         ({"cat": ["1", "", "", "", "", "-inf"]}, {"label_columns": ["cat"]}, r"row 5, column 'cat': '-inf' is no"),
-        ({"cat": [""] * 6, "dog": [" "] * 6}, {"label_columns": ["*"]}, "no label at all, .* blank in cat, dog"),
+        ({"cat": [""] * 6, "dog": [" "] * 6}, {"label_columns": ["*"]}, "every label is blank in cat, dog"),
         ({"cat": CAT}, {"label_columns": ["cat", "cat"]}, "category 'cat' is named twice"),
         ({}, {"label_columns": ["*"]}, r"data\.label_columns is '\*', but it has only path"),
         ({}, {"label_separator": "|"}, r"no column 'label' \(data\.label_column\)"),

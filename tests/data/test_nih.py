@@ -99,9 +99,9 @@ def test_a_table_of_some_images_elsewhere(tmp_path):
         (
             [ROWS[0], ROWS[1].replace("Emphysema", "Cough")],
             HEADER,
-            "row 1, column 'Finding Labels': 'Cough' is no find",
+            "row 1, column 'Finding Labels': 'Cough' is not a finding",
         ),
-        ([ROWS[0].replace("Cardiomegaly", "")], HEADER, "row 0, column 'Finding Labels': '' is no finding"),
+        ([ROWS[0].replace("Cardiomegaly", "")], HEADER, "row 0, column 'Finding Labels': '' is not a finding"),
         ([ROWS[1].replace("Emphysema", "No Finding")], HEADER, "'No Finding' cannot stand beside a finding"),
         ([*ROWS, ROWS[2]], HEADER, r"00000002_000\.png' is listed twice"),
         ([ROWS[0], ROWS[2].replace(",2,", ",,")], HEADER, "row 1 has no 'Patient ID'"),
@@ -119,7 +119,7 @@ def test_missing_files(tmp_path):
         read(tmp_path)
     root = make(tmp_path)
     (root / "images" / IMAGES[3]).unlink()
-    with pytest.raises(DataError, match=r"00000003_000\.png is listed but not there; data\.root"):
+    with pytest.raises(DataError, match=r"00000003_000\.png is listed but not there; set data\.root"):
         read(root)
     dataset = load_dataset(DataConfig(source=str(root), format="nih", unreadable="skip", select_share=0), partial=True)
     assert len(dataset) == 4 and "00000003_000.png: no such image" in dataset.unreadable[0]
@@ -148,7 +148,7 @@ def test_the_packed_sample(shared_data):
         assert samples.groups.tolist() == [str(patient) for patient in arrays["patient"].tolist()]
     assert samples.table is not None and len(samples.classes) == 14
     assert {name.lower() for name in samples.classes} == {name.lower() for name in FINDINGS}
-    with pytest.raises(DataError, match="a group must not be parted"):
+    with pytest.raises(DataError, match="a group must lie in one split"):
         load_dataset(data_config(options), partial=True)
     dataset = load_dataset(data_config(options | {"split_column": ""}), partial=True)
     assert len(dataset) == 1000

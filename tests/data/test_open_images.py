@@ -111,7 +111,7 @@ def test_categories_are_chosen_before_the_table_is_made(images, read):
     assert samples.ids.tolist() == IDS[:3] and samples.classes == ("Apple",)
     assert samples.table.to_wire().ravel().tolist() == [0, 1, 1]
     assert samples.unreadable[-1] == "test: images left out, without a verified label of these categories: 1"
-    with pytest.raises(DataError, match=r"data\.categories: 'Pear' is no trainable class of"):
+    with pytest.raises(DataError, match=r"data\.categories: 'Pear' is not a trainable class of"):
         read(images, categories=["Apple", "Pear"])
 
 
@@ -147,7 +147,7 @@ def test_missing_images_fail_or_are_left_out_and_listed(images, read, load, monk
     for part in ("train", "validation"):
         for image in (images / part).glob("*.jpg"):
             image.unlink()
-    with pytest.raises(DataError, match="no image with a verified label of 6 categories is there"):
+    with pytest.raises(DataError, match="found no image with a verified label of 6 categories"):
         read(images, unreadable="skip")
 
 
@@ -213,7 +213,7 @@ def test_all_unknown(images, read):
     write(images, train="000002b66c9c498e,machine,/m/014j1m,0.7\n")
     for part in ("validation", "test"):
         (images / part / "annotations-human.csv").unlink()
-    with pytest.raises(DataError, match="no image with a verified label of 6 categories"):
+    with pytest.raises(DataError, match="found no image with a verified label of 6 categories"):
         read(images)
 
 

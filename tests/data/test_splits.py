@@ -163,7 +163,7 @@ def test_the_first_classes():
             "10 samples of test, train are unlabelled, first s2",
         ),
         (make([0, 1] * 10, classes=3), {}, "empty class 'class 2'"),
-        (make([0, 1] * 10), {"classes": 3}, "data.classes: 3 asked for, made has 2"),
+        (make([0, 1] * 10), {"classes": 3}, "data.classes: expected at most 2, the classes of made, got 3"),
         (make([0, 1] * 10, "test"), {}, "no training samples"),
         (make([0, 1] * 10, ["train", ""] * 10), {}, "10 samples have no split and others have one, first s1"),
         (make([0, 1] * 3, groups=[0] * 6), {}, "data.test_share: 0.2 of 6 samples in 1 groups leaves none"),

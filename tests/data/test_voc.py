@@ -161,10 +161,14 @@ def test_no_image_set_to_learn_from(voc, read):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("", None, "no such file, and ImageSets/Main has no list of a category for val; take a set that is not annot"),
+        (
+            "",
+            None,
+            "no such file, and ImageSets/Main has no list of a category for val; remove image sets without annot",
+        ),
         ("</annotation>", "", "truncated or not XML"),
-        ("<name>chair</name>", "<name>stool</name>", "object 'stool' is none of the 20 categories"),
-        ("<name>chair</name>", "", "object '' is none of"),
+        ("<name>chair</name>", "<name>stool</name>", "object 'stool' is not one of the 20 categories"),
+        ("<name>chair</name>", "", "object '' is not one of"),
         ("<difficult>0<", "<difficult>yes<", "difficult of object 'chair' is 'yes', expected 0 or 1"),
     ],
 )

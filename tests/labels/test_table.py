@@ -123,8 +123,8 @@ def test_hide_makes_unknown_whatever_is_not_kept():
 @pytest.mark.parametrize(
     ("wire", "names", "weight", "message"),
     [
-        ([[0, 2]], "ab", None, "f.npz: row 0, category 'b': 2 is no label"),
-        ([[0, 1], [-0.5, 1]], "ab", None, "row 1, category 'a': -0.5 is no label"),
+        ([[0, 2]], "ab", None, "f.npz: row 0, category 'b': 2 is not a label"),
+        ([[0, 1], [-0.5, 1]], "ab", None, "row 1, category 'a': -0.5 is not a label"),
         ([[np.inf, 1]], "ab", None, "category 'a': inf"),
         ([[1e300, 1]], "ab", None, "category 'a': inf"),
         ([[0, 1]], "aa", None, "f.npz: category 'a' is named twice"),

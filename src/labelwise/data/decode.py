@@ -157,7 +157,7 @@ def _decode_dicom(file: Path | IO[bytes], channels: int, name: str) -> NDArray[n
     except FileNotFoundError:
         raise DataError(f"{name}: no such image") from None
     except pydicom.errors.InvalidDicomError:
-        raise DataError(f"{name}: cannot be read as an image (no DICOM file, whatever its name)") from None
+        raise DataError(f"{name}: cannot be read as an image (its content is not DICOM)") from None
     except (*BROKEN, AttributeError, RuntimeError) as error:  # also: no decoder for a compressed image
         raise DataError(f"{name}: cannot be read as a DICOM image ({' '.join(str(error).split())})") from None
     return _to_uint8(Image.fromarray(np.rint(share * 255).clip(0, 255).astype(np.uint8)), channels)

@@ -217,7 +217,9 @@ def _rows_of_classes(samples: Samples, classes: int | None) -> Rows:
     if classes is None:
         return np.arange(len(samples))
     if classes > len(samples.classes):
-        raise DataError(f"data.classes: {classes} asked for, {samples.name} has {len(samples.classes)}")
+        raise DataError(
+            f"data.classes: expected at most {len(samples.classes)}, the classes of {samples.name}, got {classes}"
+        )
     inside = samples.label < classes
     if samples.true_label is not None:
         inside &= samples.true_label < classes
@@ -283,7 +285,7 @@ def _refuse_parted_groups(name: str, groups: NDArray[np.str_], split: NDArray[np
     for (group, one), (other, two) in pairwise(pairs):
         if group == other:
             raise DataError(
-                f"{name}: group {group!r} is in {one} and in {two}; a group must not be parted"
+                f"{name}: group {group!r} is in {one} and in {two}; a group must lie in one split"
                 " (--set 'data.split_column=\"\"' leaves an .npz file's own split aside)"
             )
 

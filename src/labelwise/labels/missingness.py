@@ -88,8 +88,8 @@ def label_warnings(table: LabelTable, split: NDArray[np.str_]) -> list[str]:
     lines = []
     if lonely := only_positives_known(fit):
         lines.append(
-            f"fit: only positives are known of {in_words(lonely, table)}: no network can learn them from known labels"
-            " alone; take unknown labels for negative, or get negatives"
+            f"fit: only positives are known of {in_words(lonely, table)}; a network cannot learn them from known labels"
+            " alone: count unknown labels as negative, or add negative labels"
         )
     lines += _some([_sentence(found) for found in not_at_random(fit)], "categories whose blanks are not random")
     lines += _some([_shift_sentence(found) for found in prevalence_shifts(table, split)], "prevalences that differ")

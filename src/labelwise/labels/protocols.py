@@ -76,7 +76,7 @@ def _rows_to_replace(
         raise DataError(f"noise: labels must be 0 to {num_classes - 1}, found {label.min()} to {label.max()}")
     count = round(rate * len(label))
     if count and num_classes < 2:
-        raise DataError("noise: a single class has no other class to take")
+        raise DataError("noise: labels of a single class cannot be made wrong")
     # Equal keys (hash collisions) fall back to the key's order, not to the row's, as long as keys differ.
     return np.lexsort((keys, hash_keys(keys, seed, stream=0)))[:count].astype(np.int64)
 

@@ -122,7 +122,7 @@ class LabelTable:
         if (bad := ~(uncertain | unknown | given)).any():
             row, column = np.argwhere(bad)[0]
             raise DataError(
-                f"{name}: row {row}, category '{categories[column]}': {wire[row, column]:g} is no label;"
+                f"{name}: row {row}, category '{categories[column]}': {wire[row, column]:g} is not a label;"
                 " use 1, 0, a soft label between them, NaN (unknown) or -1 (uncertain)"
             )
         source = np.where(given, GIVEN, np.where(uncertain, UNCERTAIN, UNKNOWN)).astype(np.uint8)

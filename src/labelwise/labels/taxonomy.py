@@ -239,7 +239,7 @@ def _read_wordnet(file: Path) -> _Graph:
             if fields[2] != "n" or len(pointers) != 4 * int(fields[words]):
                 raise ValueError
         except (ValueError, IndexError):
-            raise DataError(f"{file}: line {number} is no noun of WordNet's database, or damaged") from None
+            raise DataError(f"{file}: line {number} is not a noun entry of WordNet's database, or is damaged") from None
         node = f"n{fields[0]}"
         graph.parents[node] = [
             f"n{offset}" for kind, offset in zip(pointers[::4], pointers[1::4], strict=True) if kind in _HYPERNYM

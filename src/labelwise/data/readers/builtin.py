@@ -43,7 +43,9 @@ def read(config: BuiltinConfig) -> Samples:
         If it is neither under the root nor can be downloaded: which files were looked for, and where.
     """
     if config.source not in BUILTIN:
-        raise DataError(f"data.source {config.source!r}: no built-in set; there are {', '.join(BUILTIN)}")
+        raise DataError(
+            f"data.source {config.source!r}: not a built-in set; the built-in sets are {', '.join(BUILTIN)}"
+        )
     root = _cache() if config.root is None else Path(config.root)
     match config.source:
         case "digits":

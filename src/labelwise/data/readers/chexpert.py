@@ -98,7 +98,7 @@ def study_of(name: str) -> str:
 def _study_and_patient(name: str) -> tuple[str, str]:
     match = _VIEW.fullmatch(name)
     if match is None:
-        raise DataError(f"{name!r} is no path of CheXpert, .../patientX/studyY/view1_frontal.jpg")
+        raise DataError(f"{name!r} is not a CheXpert path; expected .../patientX/studyY/view1_frontal.jpg")
     return match[1], match[2]
 
 
@@ -108,7 +108,7 @@ def _files(source: Path) -> list[tuple[Path, str]]:
         return [(source, next((part for part, names in _FILES.items() if source.name in names), ""))]
     found = [(file, part) for part, names in _FILES.items() if (file := _first(source, names)) is not None]
     if not found:
-        raise DataError(f"{source}: none of {', '.join(name for names in _FILES.values() for name in names)} is there")
+        raise DataError(f"{source}: found none of {', '.join(name for names in _FILES.values() for name in names)}")
     return found
 
 
@@ -166,7 +166,7 @@ def _views(
         rows += [row] * len(views)
     if missing and (config.unreadable == "fail" or not ids):
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise DataError(f"{file}: {missing[0]}{more}; data.root is where paths start")
+        raise DataError(f"{file}: {missing[0]}{more}; set data.root to the folder where the paths start")
     return np.array(ids, dtype=np.str_), paths, np.array(rows, dtype=np.int64), missing
 
 

@@ -80,7 +80,7 @@ def _findings(file: Path, frame: pd.DataFrame) -> list[list[str]]:
     for row, names in enumerate(lists):
         unknown = [name for name in names if name not in FINDINGS and names != [_NONE]]
         if unknown:
-            reason = "cannot stand beside a finding" if unknown[0] == _NONE else "is no finding of ChestX-ray14"
+            reason = "cannot stand beside a finding" if unknown[0] == _NONE else "is not a finding of ChestX-ray14"
             raise DataError(f"{file}: row {row}, column {_FINDINGS!r}: {unknown[0]!r} {reason}")
     return [[] if names == [_NONE] else names for names in lists]
 

@@ -123,7 +123,7 @@ def read(config: OpenImagesConfig) -> Samples:
         parts[part] = chosen
     ids = np.concatenate([verified.ids for verified in parts.values()])
     if len(ids) == 0:
-        raise DataError(f"{source}: no image with a verified label of {len(categories)} categories is there")
+        raise DataError(f"{source}: found no image with a verified label of {len(categories)} categories")
     refuse_repeated(ids.tolist(), f"{source}: in two parts: image")
     paths = tuple(folder / part / f"{image}.jpg" for part, found in parts.items() for image in found.ids.tolist())
     spelled = ["val" if part == "validation" else part for part in parts]
@@ -191,7 +191,7 @@ def _columns(names: tuple[str, ...], categories: tuple[str, ...], source: Path) 
     """The column of every trainable class in the table, -1 where ``data.categories`` leaves it out."""
     for name in categories:
         if name not in names:
-            raise DataError(f"data.categories: {name!r} is no trainable class of {source}")
+            raise DataError(f"data.categories: {name!r} is not a trainable class of {source}")
     chosen = set(categories or names)
     keep = np.array([name in chosen for name in names])
     return np.where(keep, np.cumsum(keep) - 1, -1)

@@ -95,13 +95,15 @@ def parse_label_columns(path: Path, frame: pd.DataFrame, columns: Sequence[str])
         try:
             codes, distinct = pd.factorize(frame[name])  # a column has few different cells; blanks of Parquet are -1
         except TypeError:
-            raise DataError(f"{path}: column {name!r} holds lists; a column a category holds one label a row") from None
+            raise DataError(
+                f"{path}: column {name!r} holds lists; a cell of data.label_columns holds one label"
+            ) from None
         values = [_cell(value) for value in distinct]
         for code, value in enumerate(values):
             if value is None:
                 row = np.flatnonzero(codes == code)[0]
                 raise DataError(
-                    f"{path}: row {row}, column {name!r}: {str(distinct[code])!r} is no label; use 1, 0, blank"
+                    f"{path}: row {row}, column {name!r}: {str(distinct[code])!r} is not a label; use 1, 0, blank"
                     " (unknown), -1 (uncertain), true, false or a soft label between 0 and 1"
                 )
         labels[:, c] = np.array([*values, math.nan], dtype=np.float32)[codes]  # code -1 takes the last
@@ -139,7 +141,7 @@ def to_table(path: Path, labels: NDArray[np.float32], categories: Sequence[str])
     table = LabelTable.from_wire(labels, categories, name=str(path))
     if (table.source == UNKNOWN).all():
         some = ", ".join(categories[:3]) + (", ..." if len(categories) > 3 else "")
-        raise DataError(f"{path}: no label at all, everything is blank in {some}")
+        raise DataError(f"{path}: every label is blank in {some}")
     return table
 
 
@@ -162,7 +164,9 @@ def image_files(path: Path, paths: Sequence[Path], config: DataConfig) -> ImageF
         missing = [image for image in paths if not image.is_file()]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise DataError(f"{path}: {missing[0]} is listed but not there{more}; data.root is where paths start")
+            raise DataError(
+                f"{path}: {missing[0]} is listed but not there{more}; set data.root to the folder where the paths start"
+            )
     files = ImageFiles(tuple(paths), 3)
     return ImageFiles(files.paths, guess_channels(files) if config.channels == "auto" else config.channels)
 
@@ -174,8 +178,8 @@ def _label_table(path: Path, frame: pd.DataFrame, config: TableConfig) -> LabelT
         if separator is not None or config.unlisted != "negative":
             option = "unlisted" if separator is None else "label_separator"
             raise ConfigError(
-                f"data.label_columns and data.{option}: give the one where every category has a column, the other where"
-                " one column lists the categories"
+                f"data.label_columns and data.{option} do not go together: label_columns is for a column per category,"
+                f" {option} for one column that lists the categories"
             )
         columns = _category_columns(path, frame, config)
         return to_table(path, parse_label_columns(path, frame, columns), columns)
@@ -207,7 +211,7 @@ def _category_columns(path: Path, frame: pd.DataFrame, config: TableConfig) -> t
         if not named:
             raise DataError(f"{path}: data.label_columns is '*', but it has only {', '.join(map(str, frame.columns))}")
     if "*" in named and "*" not in frame:
-        raise ConfigError("data.label_columns: '*' stands for all columns, name no other beside it")
+        raise ConfigError("data.label_columns: '*' stands for all columns; name no other column beside it")
     return named
 
 

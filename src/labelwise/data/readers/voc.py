@@ -120,8 +120,8 @@ def _objects(path: Path, name: str) -> NDArray[np.float32]:
     """Labels (20,) of one image from its objects; an object says ``difficult`` 1 or 0, or nothing, which is 0."""
     if not path.is_file():
         raise DataError(
-            f"{path}: no such file, and ImageSets/Main has no list of a category for {name}; take a set that is not"
-            " annotated out of ImageSets/Main"
+            f"{path}: no such file, and ImageSets/Main has no list of a category for {name}; remove image sets"
+            " without annotations from ImageSets/Main"
         )
     try:
         tree = ElementTree.parse(path).getroot()
@@ -131,7 +131,7 @@ def _objects(path: Path, name: str) -> NDArray[np.float32]:
     for entry in tree.findall("object"):  # not iter(): the parts of a person have names, too
         category = (entry.findtext("name") or "").strip()
         if category not in CATEGORIES:
-            raise DataError(f"{path}: object {category!r} is none of the 20 categories")
+            raise DataError(f"{path}: object {category!r} is not one of the 20 categories")
         difficult = (entry.findtext("difficult") or "0").strip()
         if difficult not in ("0", "1"):
             raise DataError(f"{path}: difficult of object {category!r} is {difficult!r}, expected 0 or 1")
