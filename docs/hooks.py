@@ -31,6 +31,15 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Refuse a page that would load anything from the network."""
+    if found := re.search(r'<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)="(?:https?:)?//[^"]*"', output):
+        from mkdocs.exceptions import PluginError
+
+        raise PluginError(f"{page.file.src_path}: loads something from the network: {found[0]}")
+    return output
+
+
 def cli_page() -> str:
     """Every command with its arguments and options, from the functions that the app registers."""
     parts = ["# Commands", str(app.info.help), "`labelwise COMMAND --help` prints the same in a terminal."]
