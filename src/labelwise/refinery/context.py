@@ -1,4 +1,4 @@
-"""What the networks of a chain share, how one of them learns, and what a type of problem asks of all."""
+"""Types of the chain: what the networks of a run share, how one learns, and what each type of problem provides."""
 
 from __future__ import annotations
 
