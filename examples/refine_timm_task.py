@@ -42,7 +42,7 @@ def digits() -> tuple[Tensor, Tensor]:
 
 def train(task: ClassificationTask, loader: list[tuple[Tensor, Tensor]]) -> None:
     """A loop of timm: it calls the task and knows nothing else."""
-    optimizer = torch.optim.AdamW(task.trainable_module.parameters(), lr=2e-3)
+    optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
     for images, target in loader:
         result = task(images, target)
         optimizer.zero_grad()
