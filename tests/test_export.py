@@ -141,6 +141,22 @@ def test_a_new_head_in_a_network_by_name(tmp_path):
         export(tmp_path / "cft", tmp_path / "out", network=ModelSource("test_resnet", tmp_path / "w.safetensors"))
 
 
+def test_a_network_with_weights_of_another_library(tmp_path, capsys):
+    net = timm.create_model("test_resnet", num_classes=7)
+    state = {f"_m{i}.{key.rpartition('.')[2]}": value for i, (key, value) in enumerate(net.state_dict().items())}
+    torch.save(state, tmp_path / "w.pt")
+    seen = InputSpec("image", 24, 3, (0.5,) * 3, (0.5,) * 3, "bicubic").to_json()
+    source = {"input": seen, "weights_hash": checkpoint.weights_hash(net), "eval_crop": 0.7, "args": {}}
+    cft_run(tmp_path / "cft", net.num_features, features=source)
+    with pytest.raises(ModelError, match="--weights-by-order"):
+        export(tmp_path / "cft", tmp_path / "out", ModelSource("test_resnet", tmp_path / "w.pt"))
+    capsys.readouterr()
+    export(tmp_path / "cft", tmp_path / "out", ModelSource("test_resnet", tmp_path / "w.pt", weights_by_order=True))
+    assert "matched by order" in capsys.readouterr().err
+    found = checkpoint.load(tmp_path / "out")[0].net.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in net.state_dict().items() if not key.startswith("fc."))
+
+
 def test_a_head_that_does_not_fit(tmp_path):
     make(tmp_path / "model")
     cft_run(tmp_path / "cft", 11)
