@@ -1,4 +1,4 @@
-"""Who learns from whom, what becomes of a refinery's answer, and the controls beside it."""
+"""A chain of generations: which one labels which, what a refined label is, and the controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from labelwise.settings import Section, resolve
 
 
 class JitterConfig(Section):
-    """Adversarial jitter: views are moved to where student and refinery differ more, and labelled there."""
+    """Adversarial jitter: views are moved to where student and refinery differ more, and the refinery labels them."""
 
     step: NonNegative = Field(
         0.0, description="Distance that a pixel moves, in 1/255 of its range. 0 turns jitter off."
@@ -37,7 +37,7 @@ class JitterConfig(Section):
 
 
 class RefinedLabelsConfig(Section):
-    """Single-label data: what becomes of the refinery's answer, and how the student is held to it."""
+    """Single-label data: the labels that a refinery gives, and the loss of the student against them."""
 
     kind: Literal["soft", "hard"] = Field(
         "soft", description="Form of the label. soft: probabilities of all classes. hard: the most probable class."
@@ -74,7 +74,7 @@ class RefinedLabelsConfig(Section):
 
 
 class GenerationConfig(Section):
-    """One generation of a chain: a network, and what differs in its training and its labels."""
+    """What differs from the recipe in one generation."""
 
     model: ModelConfig | None = Field(None, description="Network of this generation. Default: the recipe's model.")
     train: dict[str, Any] = Field(default_factory=dict, description="Keys of train that differ in this generation.")
@@ -98,7 +98,7 @@ class GenerationConfig(Section):
 
 
 class ChainConfig(Section):
-    """Who learns from whom."""
+    """The generations, and which of them labels which."""
 
     generations: PositiveInt = Field(3, description="Number of generations.")
     networks: tuple[GenerationConfig, ...] = Field((), description="What differs from the recipe in each generation.")
@@ -146,7 +146,7 @@ class ChainConfig(Section):
 
 
 class BaselineConfig(Section):
-    """The controls that make a gain honest; trained by --baselines."""
+    """The controls that a gain is compared with. ``--baselines`` trains them."""
 
     kinds: tuple[Literal["long", "early_stop", "smoothing"], ...] = Field(
         ("long", "early_stop", "smoothing"), description="Which controls are trained."

@@ -1,4 +1,4 @@
-"""What is seen: where samples come from, and how they are split.
+"""Where samples come from, and how they are split.
 
 Every format has a class of its own: the options that all formats share, and those that only its reader has. A recipe's
 ``data`` becomes the class of its ``format``; ``auto`` is found out from the source.
@@ -19,7 +19,7 @@ from labelwise.settings import Section
 
 
 class NoiseConfig(Section):
-    """Label noise that is *simulated* on the training labels; the true labels are kept for scoring."""
+    """Label noise that is simulated on the training labels. The true labels are kept for scoring."""
 
     kind: Literal["uniform", "pairs"] = Field(
         "uniform", description="What a label is replaced by. uniform: any other class. pairs: the next class."
@@ -29,7 +29,7 @@ class NoiseConfig(Section):
 
 
 class LabelColumnConfig(Section):
-    """Another label column that replaces the given labels of the training part (CIFAR-10N beside CIFAR-10)."""
+    """Labels that replace the given ones of the training part, such as those of CIFAR-10N for CIFAR-10."""
 
     file: str = Field(
         description="File of the replacing labels: .npz, .csv or .parquet. Its rows are in the order of the "
@@ -39,7 +39,7 @@ class LabelColumnConfig(Section):
 
 
 class VotesConfig(Section):
-    """What several people said about each sample of one part; scored against, never learned or selected from."""
+    """What several people said about each sample of one part. Nothing is trained or chosen on it; it is for scores."""
 
     file: str = Field(
         description=".npz file of the votes. It has a row for each sample of the part, in its order, and a "
@@ -52,7 +52,7 @@ class VotesConfig(Section):
 
 
 class KnownConfig(Section):
-    """Multi-label data: which labels of ``fit`` stay known; all others are hidden, and kept for scoring."""
+    """Multi-label data: which labels of ``fit`` stay known. The others are hidden, and kept for scoring."""
 
     protocol: Literal["all", "uniform", "cells", "hcp", "single_positive", "fixed", "balanced", "positives"] = Field(
         "all",
@@ -177,7 +177,7 @@ class EmbeddingsConfig(_ColumnsConfig):
 
 
 class TableConfig(_RootedConfig, _ColumnsConfig):
-    """A CSV or Parquet file with an image a row."""
+    """A CSV or Parquet file with one image per row."""
 
     format: Literal["auto", "table"] = "table"
     image_column: str = Field("path", description="Column of the image paths.")
@@ -196,7 +196,7 @@ class TableConfig(_RootedConfig, _ColumnsConfig):
 
 
 class BuiltinConfig(_RootedConfig):
-    """A set that everybody knows, by its name."""
+    """A well-known data set, by its name."""
 
     format: Literal["auto", "builtin"] = "builtin"
     download: bool = Field(True, description="Download the set where it is not in root.")

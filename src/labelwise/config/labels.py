@@ -1,4 +1,4 @@
-"""Multi-label data: what training and refinement make of labels that are unknown or uncertain."""
+"""Multi-label data: how unknown and uncertain labels count in training and in refinement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UncertainPolicy = UncertainName | Share
 
 
 class LabelsConfig(Section):
-    """Multi-label data: what training on given labels makes of those that are unknown or uncertain."""
+    """Multi-label data: how unknown and uncertain labels count in training on the given labels."""
 
     unknown: UnknownPolicy | dict[str, UnknownPolicy] = Field(
         "ignore",
@@ -72,7 +72,7 @@ class LabelsConfig(Section):
 
 
 class PseudoConfig(Section):
-    """Multi-label data: what a refinery's answer makes of a label that is not known. Given labels always stay."""
+    """Multi-label data: what a refinery's answer makes of an unknown label. Given labels always stay."""
 
     kind: Literal["soft", "hard"] = Field(
         "soft", description="Form of a refined label. soft: the refinery's probability. hard: 0 or 1."

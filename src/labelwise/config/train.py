@@ -1,4 +1,4 @@
-"""A network and one training run of it."""
+"""A network, and how it is trained."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from labelwise.settings import Section, resolve
 
 
 class ModelConfig(Section):
-    """A network by name and where its first weights come from."""
+    """A network, and its first weights."""
 
     name: str = Field(
         "small-narrow",
@@ -49,14 +49,14 @@ class ModelConfig(Section):
 
 
 class TaxonomyConfig(Section):
-    """Single-label data: given labels spread over classes that are near in a tree, by exp(-distance / temperature)."""
+    """Single-label data: labels are spread over classes that are near in a tree, by exp(-distance / temperature)."""
 
     file: str = Field(description="Tree of the classes: a .json or .csv file, or WordNet's data.noun.")
     mass: Rate = Field(0.9, description="Share of the label that the given class keeps, on average over the classes.")
 
 
 class TrainConfig(Section):
-    """One training run."""
+    """How one network is trained."""
 
     epochs: PositiveInt = Field(30, description="Number of passes over the training samples.")
     batch_size: PositiveInt = Field(64, description="Number of samples per step, over all processes.")

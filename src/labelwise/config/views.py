@@ -12,7 +12,7 @@ from labelwise.settings import Section, resolve
 
 
 class ViewConfig(Section):
-    """How a training view of a sample is drawn, and how it is looked at for evaluation."""
+    """How training views are drawn, and how images are seen in evaluation."""
 
     number: PositiveInt | None = Field(
         None,

@@ -157,7 +157,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples with their splits: ``split`` (N,) holds ``fit``, ``select`` or ``test``; no split parts a group.
+    """Samples with their splits: ``split`` (N,) holds ``fit``, ``select`` or ``test``. A group lies in one split.
 
     Labels of ``test`` are the true ones where the data has them; ``label`` of ``fit`` and ``select`` are the given
     ones, right or wrong. ``true_label`` (N,), where known, is never trained or selected on.

@@ -236,7 +236,11 @@ def _add_noise(dataset: Dataset, noise: NoiseConfig) -> Dataset:
 
 
 def _keep_categories(samples: Samples, table: LabelTable, categories: tuple[str, ...]) -> Samples:
-    return dataclasses.replace(samples, table=table.of(categories), classes=categories) if categories else samples
+    return (
+        dataclasses.replace(samples, table=table.with_categories(categories), classes=categories)
+        if categories
+        else samples
+    )
 
 
 def _known_labels(table: LabelTable, training: Rows, fit: Rows, known: KnownConfig) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Label strategies: what training takes an uncertain or unknown label for. Pure functions from table to table.
+"""Label strategies: what uncertain and unknown labels count as in training. Pure functions from table to table.
 
 Whatever a strategy fills in is marked INFERRED, so it never counts as known. Uncertain first, then unknown: an
 uncertain label that becomes unknown is then treated like one. The policies are those of the literature on partial

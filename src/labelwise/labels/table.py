@@ -1,4 +1,4 @@
-"""The label table: what is believed about every (sample, category) pair, and where each belief comes from.
+"""The label table: the label of every (sample, category) pair, and where it comes from.
 
 A label is *known* when a person gave it. Unknown (nobody looked) and uncertain (somebody looked and could not decide)
 carry no value; a strategy or a refinery may infer one, which is marked and never counts as known: see
@@ -219,8 +219,8 @@ class LabelTable:
         weight = None if self.weight is None else self.weight[rows]
         return replace(self, values=self.values[rows], source=self.source[rows], weight=weight)
 
-    def of(self, categories: Sequence[str]) -> LabelTable:
-        """The labels of some categories, in that order; groups lose the others.
+    def with_categories(self, categories: Sequence[str]) -> LabelTable:
+        """The labels of some categories, in that order. Category groups lose the others.
 
         Parameters
         ----------

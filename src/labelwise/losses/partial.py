@@ -1,4 +1,4 @@
-"""Which labels that nobody gave to believe, to drop or to turn round: the published rules, as pure functions.
+"""Published rules for labels that nobody gave: which to believe, to drop or to flip. Pure functions.
 
 All take tensors (B, C) of B samples and C categories, keep nothing between calls, pass no gradient, and wait for no
 result of the device. A "batch" is what one call sees: of a batch cut into parts, every part chooses for itself.

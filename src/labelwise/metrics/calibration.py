@@ -1,4 +1,4 @@
-"""Does confidence mean what it says?"""
+"""Calibration: whether predicted probabilities are the frequencies that are observed."""
 
 from __future__ import annotations
 

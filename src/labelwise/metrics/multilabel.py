@@ -1,4 +1,4 @@
-"""What a multi-label classifier is worth: ranking, decisions and calibration, on the labels that are known.
+"""Scores of a multi-label classifier on the known labels: ranking, decisions and calibration.
 
 Only given labels of 0 or 1 count. Unknown, uncertain, inferred and soft ones are left out, of a category and not of a
 sample: no sample is dropped for what is unknown of it.

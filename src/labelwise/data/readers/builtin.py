@@ -1,4 +1,4 @@
-"""Sets everyone knows: digits (in scikit-learn), Fashion-MNIST, CIFAR-10, CIFAR-100 and Imagenette (torchvision).
+"""Well-known data sets: digits (in scikit-learn), Fashion-MNIST, CIFAR-10, CIFAR-100 and Imagenette (torchvision).
 
 The last four are looked for under ``data.root`` (default: labelwise's folder in the user's cache) and downloaded there
 if they are missing and ``data.download`` allows it.
