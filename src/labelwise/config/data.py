@@ -128,7 +128,7 @@ class DataConfig(Section):
         if not isinstance(values, dict):
             return values
         kept = dict(values)
-        for key in set(values) - set(cls.model_fields):
+        for key in [key for key in values if key not in cls.model_fields]:
             owners = [name for name, other in _CLASSES.items() if key in other.model_fields]
             if not owners:
                 continue  # refused as an unknown key
