@@ -85,6 +85,10 @@ def test_lines_are_short_enough(page):
     assert not long, long[0]
 
 
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
 def commands(text: str) -> list[str]:
     """Commands of labelwise in code blocks, each whole, without its comment."""
     joined = re.sub(r"\\\n\s*", " ", text)
