@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import labelwise
@@ -77,3 +78,17 @@ def test_docstrings_name_every_argument(name, value):
     }
     arguments = {key for key in inspect.signature(value).parameters if key not in ("self", "cls", "args", "kwargs")}
     assert arguments - {"_"} <= named, f"{name}: not described: {sorted(arguments - named)}"
+
+
+def test_from_a_recipe_to_predictions_with_public_names_alone(tmp_path):
+    tiny = ["data={source: digits, train_limit: 90, test_limit: 40}", "train={epochs: 1}", "threads=1"]
+    labelwise.train(labelwise.load_recipe(None, tiny), f"{tmp_path}/run", quiet=True)
+    row = labelwise.open_run(f"{tmp_path}/run").results.rows[0]
+    model = tmp_path / "run" / row.path
+    found = labelwise.evaluate(model, labelwise.load_recipe(None, tiny))
+    assert found.top1 == pytest.approx(row.test.top1) and found.split == "test"
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images)
+    predictions = labelwise.predict(model, tmp_path / "images.npz")
+    assert predictions.probability.shape == (5, 10) and predictions.top(3).shape == (5, 3)
+    np.testing.assert_allclose(predictions.probability.sum(axis=1), 1, rtol=1e-5)

@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 def refine(
     recipe: Recipe,
-    out: Path,
+    out: str | Path,
     *,
     baselines: bool = False,
     quiet: bool = False,
@@ -65,6 +65,7 @@ def refine(
     LabelwiseError
         If the data, a network, or the folder cannot be used.
     """
+    out = Path(out)
     runtime = start_runtime(recipe, out)
     recipe, data = prepare(recipe, baselines, dataset)
     first = replace(make_context(recipe, data, runtime, out, recipe.seed, quiet), network_cache=network_cache)
@@ -218,7 +219,7 @@ def _gallery(context: TrainingContext, chain: list[Row], out: Path) -> None:
     write_gallery(context, model.to(context.runtime.device), last["name"])
 
 
-def train(recipe: Recipe, out: Path, *, quiet: bool = False, dataset: Dataset | None = None) -> dict[str, Any]:
+def train(recipe: Recipe, out: str | Path, *, quiet: bool = False, dataset: Dataset | None = None) -> dict[str, Any]:
     """Train one network on the given labels: a chain of one generation, for its whole schedule.
 
     Parameters
