@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from helpers.tables import experiment_of, told_as, write_tables
-from labelwise import pipeline
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import Cell, ExperimentConfig, cell_recipe, load_experiment
 from labelwise.experiment.run import run_experiment
@@ -39,10 +38,8 @@ def yaml(data: str, **changes: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    pipeline.write_digit_attributes(path, 1.0, seed=0)
-    return path
+def data(digit_attributes: Path) -> Path:
+    return digit_attributes
 
 
 def config(data: Path, folder: Path, **changes: str) -> ExperimentConfig:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from labelwise import pipeline
 from labelwise.config import PseudoConfig, Recipe, load_recipe
 from labelwise.data.readers import load_dataset
 from labelwise.errors import ConfigError
@@ -26,11 +25,8 @@ from labelwise.training.runtime import start_runtime
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Digits and their attributes, all known."""
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    pipeline.write_digit_attributes(path, 1.0, seed=0)
-    return path
+def data(digit_attributes: Path) -> Path:
+    return digit_attributes
 
 
 def recipe(data: Path, generations: int, unknown: str, *changes: str) -> Recipe:

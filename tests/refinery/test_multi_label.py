@@ -31,11 +31,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Digits and their attributes, all known."""
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    pipeline.write_digit_attributes(path, 1.0, seed=0)
-    return path
+def data(digit_attributes: Path) -> Path:
+    return digit_attributes
 
 
 def recipe(data: Path, *changes: str) -> Recipe:
