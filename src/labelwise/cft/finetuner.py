@@ -290,11 +290,11 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         if head_weight is not None or head_bias is not None:
             weight, bias = _head(head_weight, head_bias, device)
             shape = (len(weight), weight.shape[1])
-        fit = _split(features, labels, label_weight, "fit", device, shape, hard=hard)
+        fit = _split(features, labels, label_weight, "fit", shape, hard=hard).to(device)
         if shape is None:
             shape = (fit.labels.shape[1], fit.features.shape[-1])
             weight, bias = torch.zeros(shape, device=device), torch.zeros(shape[0], device=device)
-        chosen = fit if select is None else _split(select[0], select[1], None, "select", device, shape, hard=True)
+        chosen = fit if select is None else _split(select[0], select[1], None, "select", shape, hard=True).to(device)
         budget = int(self.memory_gb * 2**30 / 4)
         return SolverInput(fit, chosen, weight, bias, _seed(self.random_state), self.objective, budget)
 
@@ -362,16 +362,7 @@ def _head(weight: Any, bias: Any, device: torch.device) -> tuple[Tensor, Tensor]
     return found
 
 
-def _split(
-    features: Any,
-    labels: Any,
-    weight: Any,
-    name: str,
-    device: torch.device,
-    shape: tuple[int, int] | None,
-    *,
-    hard: bool,
-) -> Split:
+def _split(features: Any, labels: Any, weight: Any, name: str, shape: tuple[int, int] | None, *, hard: bool) -> Split:
     """Checked rows of one split; ``shape`` is the expected number of categories and of features, None for any."""
     if labels is None:
         raise InputError(f"{name}: requires y to be passed, but the target y is None")
@@ -383,10 +374,10 @@ def _split(
     if shape is not None and categories != shape[0]:
         raise InputError(f"{name} labels: {categories} categories, expected {shape[0]}")
     if weight is None:
-        return Split(values, known.to(device))
+        return Split(values, known)
     weights = torch.from_numpy(as_array(weight))
     if weights.shape != known.shape or not bool((torch.isfinite(weights) & (weights >= 0)).all()):
         raise InputError(f"label_weight: expected finite numbers of at least 0, of shape {tuple(known.shape)}")
     if not bool((weights > 0).all()):  # a label that counts nothing is not known
         known = torch.where(weights > 0, known, torch.nan)
-    return Split(values, known.to(device), weights.to(device))
+    return Split(values, known, weights)

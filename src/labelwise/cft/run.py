@@ -146,14 +146,10 @@ def _head(
         raise ConfigError(f"{config.features}: no head in it; add --base assume-negative or --base ignore to fit one")
     with clock("base"):
         device = choose_device(config.device)
-        parts = [
-            Split(s.features, s.labels.to(device), None if s.weight is None else s.weight.to(device))
-            for s in (fit, select)
-        ]
         shape = len(data.categories), data.dim
         nothing = torch.zeros(shape, device=device), torch.zeros(shape[0], device=device)
         budget = int(config.memory_gb * 2**28)
-        inputs = SolverInput(parts[0], parts[1], *nothing, config.seed, config.objective, budget)
+        inputs = SolverInput(fit.to(device), select.to(device), *nothing, config.seed, config.objective, budget)
         weight, bias = fit_first_head(inputs, config.base)
     return weight.cpu().numpy(), bias.cpu().numpy()
 

@@ -228,25 +228,12 @@ def _from_arrays(name: str, arrays: dict[str, Any]) -> FeatureSet:
         if not isinstance(features, np.ndarray) or isinstance(features, np.memmap):
             raise DataError(f"features: {features.dtype}; save them as float16 or float32")
         features = features.astype(np.float32)
-    floats = {
-        key: np.asarray(arrays[key], dtype=np.float32)
-        for key in ("head_weight", "head_bias", "label_weight")
-        if key in arrays
-    }
-    texts = {key: as_strings(arrays[key]) for key in ("ids", "groups") if key in arrays}
-    split = as_strings(arrays["split"]) if "split" in arrays else np.full(len(features), "fit")
-    return FeatureSet(
-        name=name,
-        features=features,
-        labels=np.asarray(arrays["labels"], dtype=np.float32),
-        categories=tuple(as_strings(arrays["categories"]).tolist()),
-        split=split,
-        head_weight=floats.get("head_weight"),
-        head_bias=floats.get("head_bias"),
-        label_weight=floats.get("label_weight"),
-        ids=texts.get("ids", _empty()),
-        groups=texts.get("groups", _empty()),
-    )
+    floats = ("labels", "head_weight", "head_bias", "label_weight")
+    fields: dict[str, Any] = {key: np.asarray(arrays[key], dtype=np.float32) for key in floats if key in arrays}
+    fields["split"] = np.full(len(features), "fit")
+    fields |= {key: as_strings(arrays[key]) for key in ("split", "ids", "groups") if key in arrays}
+    categories = tuple(as_strings(arrays["categories"]).tolist())
+    return FeatureSet(name=name, features=features, categories=categories, **fields)
 
 
 def _check_shapes(s: FeatureSet) -> None:

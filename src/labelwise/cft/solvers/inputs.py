@@ -78,6 +78,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device) -> Split:
+        """The same rows with labels and weights on ``device``."""
+        return Split(self.features, self.labels.to(device), None if self.weight is None else self.weight.to(device))
+
     @cached_property
     def positives(self) -> Tensor:
         """(C,) number of known labels of at least one half."""
@@ -95,7 +99,7 @@ class SolverInput:
 
     Attributes
     ----------
-    fit, select : the rows that heads are fitted on, and the rows that they are chosen on
+    fit, select : rows to fit heads on, and rows to choose them on
     weight, bias : (C, D) and (C,) float32, the trained head
     seed : of every random number
     objective : what is judged on ``select``
@@ -152,11 +156,7 @@ def hold_out_rows(groups: NDArray[Any], share: float, seed: int) -> tuple[NDArra
 
 
 def hold_out(split: Split, groups: ArrayLike | None, seed: int) -> tuple[Split, Split]:
-    """Part a split in two by whole groups: three quarters of them, and a quarter.
-
-    Parameters
-    ----------
-    groups : (N,) names; None: every row is a group of its own
+    """Part a split in two by whole groups (N,), three quarters of them and a quarter; None: every row is a group.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def check_features(features: Any, name: str, dim: int | None = None, categories:
 def as_array(values: ArrayLike | Tensor) -> NDArray[np.float32]:
     """Labels, weights or a head as float32 in memory; parameters and tensors of any device are taken too.
 
-    An array that already is float32 is not copied. It may be the caller's own, so nobody writes to it.
+    A float32 array is not copied. It may be the caller's own, so nobody writes to it.
     """
     plain = values.detach().float().cpu().numpy() if isinstance(values, Tensor) else values
     if isinstance(plain, np.ndarray) and plain.dtype == np.float32 and plain.flags.forc and plain.flags.writeable:
