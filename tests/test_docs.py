@@ -147,6 +147,16 @@ def test_the_recipe_of_the_tutorial_is_the_one_in_the_repository():
     assert told == {key: value for key, value in kept.items() if key != "description"}
 
 
+def test_the_data_of_the_tutorial_are_as_few_as_it_says(tmp_path, monkeypatch):
+    page = (DOCS / "tutorial" / "first-cft.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    exec(blocks(page, "python")[0], {})
+    with np.load("attributes.npz") as file:
+        column = list(file["categories"]).index("two closed loops")
+        labels = file["labels"][file["split"] == "fit", column]
+    assert f"two closed loops    {(labels == 1).sum()}/{(labels == 0).sum()} " in page
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "how-to" / "fine-tune-a-head.md"], ids=name_of)
 def test_the_python_example_runs_as_it_is_written(page, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
