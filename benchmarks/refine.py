@@ -39,10 +39,9 @@ from labelwise.data.sampling import Shard, plan_training
 from labelwise.models import zoo
 from labelwise.models.classifier import InputSpec
 from labelwise.models.small import SmallConvNet
-from labelwise.refinery.labellers import RefineryLabels
+from labelwise.refinery.labellers import GivenLabels, RefineryLabels
 from labelwise.runs import environment, write_json
-from labelwise.training.labeller import GivenLabels, Labeller
-from labelwise.training.task import SoftLabelTask
+from labelwise.training.task import Labeller, SoftLabelTask
 
 VIEWS = ViewConfig(scale=(0.25, 1.0))
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from labelwise.config import TrainConfig
-from labelwise.training.optim import learning_rate
+from labelwise.training.fit import learning_rate
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

@@ -23,7 +23,7 @@ from labelwise.experiment.config import Cell, ExperimentConfig, cell_recipe
 from labelwise.labels.table import GIVEN, UNKNOWN, LabelTable
 from labelwise.refinery.chain import make_context
 from labelwise.refinery.context import TrainingContext
-from labelwise.refinery.generations import NetworkSpec, Refinery, generation_of, only_unseen
+from labelwise.refinery.generations import NetworkSpec, Refinery, generation_of
 from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
 from labelwise.refinery.network import build_model, with_prior
 from labelwise.settings import changed, read_mapping, resolve
@@ -112,7 +112,16 @@ def one_step(context: TrainingContext, generation: int, tried: set[str]) -> None
     refineries = tuple(Refinery(f"r{i}", Path("nowhere"), "", i if fold else None) for i in range(min(count, 2)))
     context = replace(context, recipe=recipe.model_copy(update={"chain": _two(recipe)})) if fold else context
     own = plain_network(step.model, tried)
-    network = NetworkSpec("x", "generation", own, train, generation, refineries, refined_labels=step.refined_labels)
+    network = NetworkSpec(
+        "x",
+        "generation",
+        own,
+        train,
+        generation,
+        refineries,
+        refined_labels=step.refined_labels,
+        unseen_labels=fold and recipe.chain.fold_labels == "unseen",
+    )
     kind = str([changed(s) for s in (step.model, step.refined_labels, recipe.labels, recipe.chain, recipe.views)])
     kind += f"{count} {train.taxonomy} {train.label_smoothing} {train.balance} {train.only} {context.problem}"
     if kind in tried:
@@ -120,7 +129,7 @@ def one_step(context: TrainingContext, generation: int, tried: set[str]) -> None
     tried.add(kind)
     small = ModelConfig(name="mlp" if step.model.name == "mlp" else "small-narrow")
     model, *others = [build_model(context, m) for m in (own, *[small] * len(refineries))]
-    unseen = context.folds if only_unseen(context.recipe, network) else None
+    unseen = context.folds if network.unseen_labels else None
     multi_label = context.dataset.table is not None
     by_batch = step.refined_labels.norm == "batch"
     frozen = [FrozenNetwork(other, batch_statistics=by_batch) for other in others]

@@ -18,8 +18,7 @@ from labelwise.models import zoo
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refinery.jitter import AdversarialJitter, move
-from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
-from labelwise.training.labeller import Tempered
+from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels, Tempered
 from labelwise.training.task import Jitter, SoftLabelTask
 
 CPU = torch.device("cpu")

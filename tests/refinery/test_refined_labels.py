@@ -25,8 +25,8 @@ from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.labellers import FrozenNetwork
 from labelwise.refinery.network import refinery_labels
 from labelwise.refinery.single_label import category_means, described, refined_labels
-from labelwise.training.labeller import hardened
 from labelwise.training.runtime import start_runtime
+from labelwise.training.task import hardened
 
 BASE = (
     "data={source: digits, train_limit: 160, test_limit: 50}",
@@ -62,7 +62,7 @@ def network_of(out: Path, *names: str, unseen: bool = False) -> NetworkSpec:
         load_refinery(name, out / "seed-0" / name, fold if unseen else None) for fold, name in enumerate(names)
     )
     recipe = load_recipe(None, BASE)
-    return NetworkSpec("x", "generation", recipe.model, recipe.train, 2, refineries)
+    return NetworkSpec("x", "generation", recipe.model, recipe.train, 2, refineries, unseen_labels=unseen)
 
 
 def refinery_of(context: TrainingContext, network: NetworkSpec) -> Any:
@@ -99,7 +99,7 @@ def test_the_unseen_network_labels_each_sample(folded: Path) -> None:
     assert len(set(fold.tolist())) == 3
     alone = torch.stack([refinery_of(context, network_of(folded, name))(batch) for name in names])
     torch.testing.assert_close(found, alone[torch.from_numpy(fold), torch.arange(len(fold))], atol=1e-6, rtol=1e-5)
-    mean = refinery_of(context_of(folded, "chain={generations: 2, folds: 3}"), network_of(folded, *names, unseen=True))
+    mean = refinery_of(context_of(folded, "chain={generations: 2, folds: 3}"), network_of(folded, *names))
     torch.testing.assert_close(mean(batch), alone.mean(0), atol=1e-6, rtol=1e-5)
 
 

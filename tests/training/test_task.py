@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from labelwise.data.loaders import Batch, Mix
-from labelwise.training.labeller import GivenLabels, StoredLabels
+from labelwise.refinery.labellers import GivenLabels, StoredLabels
 from labelwise.training.task import Jitter, SoftLabelTask, _count
 
 B, K, S = 6, 4, 8

@@ -25,7 +25,7 @@ from labelwise.metrics.study import study_labels, study_scores
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, class_order
 from labelwise.results.evaluate import EvaluateResults, MultiLabelEvaluation, SingleLabelEvaluation
-from labelwise.training.evaluate import predict_logits
+from labelwise.training.runtime import predict_logits
 
 DECIDED = 0.5
 """Probability at or above which a category counts as positive, where no threshold is tuned."""

@@ -19,7 +19,7 @@ from labelwise.errors import ConfigError
 from labelwise.inference.loader import MULTI_LABEL, make_ready
 from labelwise.models import checkpoint
 from labelwise.runs import atomic_write, check_out_file, finite
-from labelwise.training.evaluate import predict_logits
+from labelwise.training.runtime import predict_logits
 
 DECIDED = 0.5
 """Probability at or above which a category of a multi-label checkpoint is named."""

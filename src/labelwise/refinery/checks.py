@@ -19,7 +19,7 @@ from labelwise.labels.missingness import in_words, only_positives_known
 from labelwise.labels.table import LabelTable
 from labelwise.labels.taxonomy import read_taxonomy
 from labelwise.refinery.controls import control_networks, early_stop_networks
-from labelwise.refinery.generations import NetworkSpec, chain_networks, chooses, generation_of, only_unseen
+from labelwise.refinery.generations import NetworkSpec, chain_networks, chooses, generation_of
 from labelwise.runs import fingerprint
 from labelwise.settings import changed
 
@@ -81,7 +81,7 @@ def planned_networks(recipe: Recipe, baselines: bool) -> list[NetworkSpec]:
 
 
 def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
-    """Refuse options of ``network`` that the data or other options forbid; training asks this, too.
+    """Refuse options of ``network`` that the data or other options forbid.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
     """
     views = network.views or recipe.views
     mixed = views.mixup > 0 or views.cutmix > 0
-    if mixed and only_unseen(recipe, network):
+    if mixed and network.unseen_labels:
         raise ConfigError("chain.fold_labels unseen: a mixed view is of two samples; set mixup and cutmix to 0")
     if data.table is None:
         _check_single_label(recipe, data, network)
@@ -108,7 +108,7 @@ def _check_single_label(recipe: Recipe, data: Dataset, network: NetworkSpec) -> 
         raise ConfigError(f"train.balance class_weights: it weights the terms of kl; {options.loss} has none")
     if options.jitter.step > 0 and data.is_features:
         raise ConfigError("chain.refined.jitter: it moves pixels, the data are embeddings; leave it out")
-    if only_unseen(recipe, network) and options.norm == "batch":
+    if network.unseen_labels and options.norm == "batch":
         raise ConfigError(
             "chain.refined.norm batch: with fold_labels unseen each refinery sees a part of a batch alone"
         )

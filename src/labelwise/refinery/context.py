@@ -24,10 +24,8 @@ from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.runs import read_json
-from labelwise.training.evaluate import EVAL_BATCH
-from labelwise.training.labeller import Labeller
-from labelwise.training.runtime import Runtime
-from labelwise.training.task import Task
+from labelwise.training.runtime import EVAL_BATCH, Runtime
+from labelwise.training.task import Labeller, Task
 
 PREDICTIONS = "predictions.npz"
 

@@ -15,7 +15,7 @@ from labelwise.data.sampling import BatchPlan
 from labelwise.models.classifier import Classifier
 from labelwise.refinery.context import SCORE_VIEW, TrainingContext
 from labelwise.runs import atomic_write, write_json
-from labelwise.training.evaluate import predict_logits
+from labelwise.training.runtime import predict_logits
 
 ITEMS, SEARCHED, TOP = 48, 20_000, 3
 SMALLEST = 32

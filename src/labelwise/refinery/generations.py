@@ -42,7 +42,8 @@ class NetworkSpec:
     unknown labels (multi-label data), and ``views`` which views it trains on; None: what the recipe says. It begins
     with the weights of ``start_from``. It does not see the samples of ``without_fold``. ``stream`` names the randomness
     of weights, order and views; networks that share it differ by their labels alone. ``prior`` is the network whose
-    mean prediction the loss ``csl`` reads.
+    mean prediction the loss ``csl`` reads. With ``unseen_labels`` each sample is labelled by the one refinery that has
+    not seen it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class NetworkSpec:
     without_fold: int | None = None
     views: ViewConfig | None = None
     prior: Refinery | None = None
+    unseen_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,17 @@ def walk_chain(
     trained: list[tuple[Refinery, ...]] = []  # of every generation its network, and its members where they are needed
     for generation in generations_of(recipe):
         starts = () if generation.start_from is None else trained[generation.start_from - 1]
+        refineries = labelling[generation.labelled_by]
         network = NetworkSpec(
             f"generation-{generation.number}",
             "generation",
             generation.model,
             generation.train,
             generation.number,
-            labelling[generation.labelled_by],
+            refineries,
             refined_labels=generation.refined_labels,
             views=generation.views,
+            unseen_labels=chain.fold_labels == "unseen" and any(one.unseen_fold is not None for one in refineries),
         )
         own = learn(replace(network, start_from=starts[0] if starts else None))
         members = _members(chain, network, starts) if generation.number in with_members else []
@@ -167,12 +171,6 @@ def _members(chain: ChainConfig, network: NetworkSpec, starts: tuple[Refinery, .
         networks = [replace(network, name=f"{network.name}-member-{number}") for number in range(2, chain.members + 1)]
     own = starts[1:] or [None] * len(networks)
     return [replace(member, role="member", start_from=start) for member, start in zip(networks, own, strict=True)]
-
-
-def only_unseen(recipe: Recipe, network: NetworkSpec) -> bool:
-    """Whether each sample of ``network`` is labelled by the one refinery that has not seen it."""
-    folded = bool(network.refineries) and all(one.unseen_fold is not None for one in network.refineries)
-    return folded and recipe.chain.fold_labels == "unseen"
 
 
 def without_chain(recipe: Recipe) -> Recipe:

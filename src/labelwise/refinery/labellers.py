@@ -1,10 +1,14 @@
-"""The refinery as a labeller: a frozen network says what each view shows (arXiv 1805.02641)."""
+"""Labellers: who says what each view shows.
+
+The refinery is a frozen network that is asked about every view (arXiv 1805.02641). The other labellers need no network:
+the given label of the image, labels that were made beforehand, and another labeller's answer at a temperature.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -13,9 +17,11 @@ from torch import Tensor, nn
 
 from labelwise.data.loaders import Batch
 from labelwise.errors import DataError, ModelError
+from labelwise.losses import tempered
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, as_classifier, class_order
 from labelwise.models.head import logits_of
+from labelwise.training.task import Labeller
 
 RANGE_TOLERANCE = 0.02
 """How far outside [0, 1] pixels may lie: resampling with bicubic overshoots, and bfloat16 rounds."""
@@ -267,3 +273,64 @@ def _class_names(networks: Sequence[nn.Module], classes: Sequence[str] | int | N
             )
         return networks[0].classes
     return tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
+
+
+class GivenLabels:
+    """The given label of the image for every view of it, optionally smoothed.
+
+    Parameters
+    ----------
+    num_classes : K
+    smoothing : the share of the mass that is spread evenly over all classes (Szegedy et al. 2016); 0 is one-hot
+    """
+
+    sizes: tuple[int, ...] = ()
+
+    def __init__(self, num_classes: int, smoothing: float = 0.0) -> None:
+        self._num_classes, self._smoothing = num_classes, smoothing
+
+    def __call__(self, batch: Batch) -> Tensor:
+        target = torch.nn.functional.one_hot(batch.given, self._num_classes).float()
+        target = target * (1 - self._smoothing) + self._smoothing / self._num_classes
+        return batch.mixed(target)
+
+    def describe(self) -> str:
+        return "given" if self._smoothing == 0 else f"given, smoothed {self._smoothing:g}"
+
+
+class StoredLabels:
+    """Labels that were made beforehand: one for all views of an image, or of all images of a given class.
+
+    Parameters
+    ----------
+    table : (N, K) float32 by row of the data set, or (K, K) by given class; rows sum to one
+    by : what the rows of ``table`` are
+    words : what the labels are called in tables
+    """
+
+    sizes: tuple[int, ...] = ()
+
+    def __init__(self, table: Tensor, by: Literal["row", "class"], words: str) -> None:
+        self._table, self._by, self._words = table, by, words
+
+    def __call__(self, batch: Batch) -> Tensor:
+        table = self._table.to(batch.given.device)
+        index = batch.given if self._by == "class" else torch.from_numpy(batch.rows).to(table.device)
+        return batch.mixed(table.index_select(0, index))
+
+    def describe(self) -> str:
+        return self._words
+
+
+class Tempered:
+    """Another labeller's answer q as q^(1/T), made to sum to one; T above 1 makes it softer."""
+
+    def __init__(self, labeller: Labeller, temperature: float) -> None:
+        self._labeller, self._temperature = labeller, temperature
+        self.sizes = labeller.sizes
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return tempered(self._labeller(batch), self._temperature)
+
+    def describe(self) -> str:
+        return f"{self._labeller.describe()} at temperature {self._temperature:g}"

@@ -21,12 +21,10 @@ from labelwise.metrics.calibration import binary_calibration_error
 from labelwise.metrics.multilabel import hard_labels, probabilities
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.checks import check_learning
 from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.settings import changed
-from labelwise.training.evaluate import predict_logits
 from labelwise.training.multilabel import (
     MultiLabelTask,
     PseudoLabeller,
@@ -43,6 +41,7 @@ from labelwise.training.partial_losses import (
     SelectiveLoss,
     SelfPacedLoss,
 )
+from labelwise.training.runtime import predict_logits
 
 
 class MultiLabel:
@@ -73,7 +72,6 @@ class MultiLabel:
     def plan(
         self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery: RefineryLabels | None
     ) -> LearningPlan:
-        check_learning(context.recipe, context.dataset, network)
         options, smoothing = network.labels or context.recipe.labels, network.train.label_smoothing
         table, unknown = self._decided(context, options)
         pseudo_labeller, labels = None, described(options, smoothing)

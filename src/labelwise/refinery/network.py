@@ -25,14 +25,14 @@ from labelwise.models.classifier import Classifier, check_input
 from labelwise.models.head import evaluating, probe
 from labelwise.progress import Progress
 from labelwise.refinery.context import PREDICTIONS, LearningPlan, TrainingContext, load_refinery
-from labelwise.refinery.generations import NetworkSpec, only_unseen
+from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
 from labelwise.refinery.pretrained import check_refinery
 from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, finite, read_json, write_json
 from labelwise.settings import changed
 from labelwise.textfile import read_text
-from labelwise.training.evaluate import predict_logits
 from labelwise.training.fit import FitInput, FitResult, fit
+from labelwise.training.runtime import predict_logits
 
 NETWORK = "network.json"
 
@@ -117,7 +117,7 @@ def _lineage(context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         more["normalisation"] = [context.input_spec.channels, *context.input_spec.mean, *context.input_spec.std]
     if network.without_fold is not None:
         more |= {"folds": context.recipe.chain.folds, "without": network.without_fold}
-    if only_unseen(context.recipe, network):
+    if network.unseen_labels:
         more["unseen"] = context.recipe.chain.folds
     return {
         "node": {
@@ -268,7 +268,7 @@ def refinery_labels(context: TrainingContext, network: NetworkSpec) -> RefineryL
         models,
         context.dataset.classes,
         multi_label=context.dataset.table is not None,
-        unseen=context.folds if only_unseen(context.recipe, network) else None,
+        unseen=context.folds if network.unseen_labels else None,
     )
 
 

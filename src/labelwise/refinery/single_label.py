@@ -26,15 +26,13 @@ from labelwise.losses import (
 from labelwise.metrics import classification
 from labelwise.metrics.classification import topk_correct
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.checks import check_learning
 from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.jitter import AdversarialJitter
-from labelwise.refinery.labellers import RefineryLabels
+from labelwise.refinery.labellers import GivenLabels, RefineryLabels, StoredLabels, Tempered
 from labelwise.settings import changed
-from labelwise.training.evaluate import predict_logits
-from labelwise.training.labeller import GivenLabels, Labeller, StoredLabels, Tempered, hardened
-from labelwise.training.task import Jitter, Loss, SoftLabelTask
+from labelwise.training.runtime import predict_logits
+from labelwise.training.task import Jitter, Labeller, Loss, SoftLabelTask, hardened
 
 
 class SingleLabel:
@@ -48,7 +46,6 @@ class SingleLabel:
     def plan(
         self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery: RefineryLabels | None
     ) -> LearningPlan:
-        check_learning(context.recipe, context.dataset, network)
         dataset, runtime, size = context.dataset, context.runtime, model.spec.size
         class_weight, sample_weight = _balance(dataset, dataset.rows("fit"), network.train.balance)
         weight = None if class_weight is None else torch.from_numpy(class_weight).to(runtime.device)

@@ -16,9 +16,8 @@ from labelwise.labels.table import UNKNOWN, LabelTable
 from labelwise.losses import binary_cross_entropy
 from labelwise.metrics.multilabel import hard_labels
 from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
-from labelwise.training.labeller import Labeller
 from labelwise.training.partial_losses import PartialLoss, PermanentCorrection, PlainLoss
-from labelwise.training.task import Output
+from labelwise.training.task import Labeller, Output
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,23 @@
-"""Where training runs: device, precision and ranks, through accelerate (started alone or by torchrun)."""
+"""Where networks run: device, precision and ranks, through accelerate; and their logits over the rows of a data set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from numpy.typing import NDArray
 from torch import Tensor
 
 from labelwise.config import Recipe
-from labelwise.data.sampling import Shard
+from labelwise.data.loaders import ViewLoader
+from labelwise.data.sampling import Shard, plan_evaluation
+from labelwise.models.classifier import Classifier
+
+EVAL_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,29 @@ def start_runtime(recipe: Recipe, folder: Path | None = None) -> Runtime:
     trackers = list(recipe.train.trackers) or None
     accelerator = Accelerator(mixed_precision=recipe.train.precision, log_with=trackers, project_dir=folder)
     return Runtime(accelerator)
+
+
+@torch.no_grad()
+def predict_logits(
+    model: Classifier,
+    loader: ViewLoader,
+    rows: NDArray[np.int64],
+    runtime: Runtime,
+    *,
+    view: int | None = None,
+    seed: int = 0,
+) -> Tensor:
+    """Logits (len(rows), K), float32 on the CPU, in the order of ``rows``; every rank gets all of them.
+
+    Parameters
+    ----------
+    view : number of a random view, drawn by ``seed``; None looks at the centre view
+    """
+    was_training = model.training
+    model.eval()
+    parts = [torch.empty(0, len(model.classes), device=runtime.device)]
+    for batch in loader.stream(plan_evaluation(rows, EVAL_BATCH, runtime.shard, view), (model.spec.size,), seed):
+        with runtime.accelerator.autocast():  # not around the stream: views are drawn in float32, as in training
+            parts.append(model(batch.inputs[model.spec.size]).float())
+    model.train(was_training)
+    return runtime.gather(torch.cat(parts)).cpu()

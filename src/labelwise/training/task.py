@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from labelwise.data.loaders import Batch
 from labelwise.losses import entropy, soft_cross_entropy
-from labelwise.training.labeller import Labeller, hardened
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,27 @@ class Jitter:
     mover: Mover
     policy: Literal["views", "batches", "beside"]
     share: float
+
+
+class Labeller(Protocol):
+    """Gives every view of a batch its target.
+
+    A labeller may look at the pixels (a refinery), at the given labels, at rows and view numbers (stored labels), or
+    at the crop boxes. It never trains. Some take the answer of another one and change it.
+    """
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Input sizes that it needs rendered besides the student's."""
+        ...
+
+    def __call__(self, batch: Batch, /) -> Tensor:
+        """(B, K) float32, rows sum to one, without graph."""
+        ...
+
+    def describe(self) -> str:
+        """For tables and lineage."""
+        ...
 
 
 class SoftLabelTask:
@@ -149,6 +169,11 @@ class SoftLabelTask:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Nothing to take up."""
+
+
+def hardened(answer: Tensor) -> Tensor:
+    """One-hot (B, K) at the likeliest class of an answer (B, K); the first of equals."""
+    return torch.nn.functional.one_hot(answer.argmax(1), answer.shape[1]).float()
 
 
 def _count(jitter: Jitter, views: int) -> int:

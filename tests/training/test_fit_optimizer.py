@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from labelwise.config import TrainConfig
-from labelwise.training.optim import learning_rate, make_average, make_optimizer, set_learning_rate
+from labelwise.training.fit import learning_rate, make_average, make_optimizer, set_learning_rate
 
 
 def rates(config: TrainConfig, steps: int) -> list[float]:

@@ -11,9 +11,8 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
 from labelwise.models.classifier import Classifier
-from labelwise.training.evaluate import predict_logits
 from labelwise.training.input_spec import measure_input_spec
-from labelwise.training.runtime import start_runtime
+from labelwise.training.runtime import predict_logits, start_runtime
 
 
 @pytest.fixture(scope="module")
