@@ -21,8 +21,9 @@ from labelwise.experiment.row_scores import mean_row
 from labelwise.experiment.run import run_experiment
 from labelwise.report.experiment import experiment_lines
 from labelwise.report.experiment_page import experiment_markdown, experiment_panels
-from labelwise.report.plots import panel_file
+from labelwise.report.plots import panel_figure
 from labelwise.report.read import read_folder
+from labelwise.report.svg import svg_file
 from labelwise.results import SeedStat, Stat
 from labelwise.results.experiment import TableCell
 from labelwise.runs import read_json
@@ -180,8 +181,7 @@ def test_results_that_are_not_whole(
 
 
 def picture(results: dict[str, Any]) -> str:
-    grid, size, sideways = experiment_panels(experiment_of(results))
-    return panel_file(grid, size, sideways=sideways).decode()
+    return svg_file(panel_figure, *experiment_panels(experiment_of(results))).decode()
 
 
 def test_columns_without_an_order_are_dots_row_by_row(

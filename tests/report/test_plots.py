@@ -16,10 +16,11 @@ from labelwise.report.plots import (
     dot_plot,
     gain_scatter,
     generation_plot,
-    panel_file,
+    panel_figure,
     panel_plot,
     reliability_plot,
 )
+from labelwise.report.svg import svg_file
 
 STATUS = ["improved", "unchanged", "not_fitted"]
 
@@ -55,10 +56,10 @@ def test_dots_scatters_and_reliability(size):
 def test_panels(sideways):
     series = [Series(f"$row_{i}$", [0, 1], [0.1, 0.2 * i], [0.0, 0.1]) for i in range(12)]
     panels = [Panel(["$x$", "y"], series, "one", level=0.1), Panel(["x", "y"], series[:1], shares_scale=True)]
-    sound(panel_plot("p", "p", [panels, [panels[0]]], (6.0, 4.0), sideways=sideways))
-    file = panel_file([panels], (6.0, 2.0), sideways=sideways)
+    sound(panel_plot("p", "p", [*panels, panels[0], None], 2, (6.0, 4.0), sideways))
+    file = svg_file(panel_figure, panels, 2, (6.0, 2.0), sideways)
     assert file.startswith(b"<?xml") and b"$row_1$" in file
-    assert panel_file([panels], (6.0, 2.0), sideways=sideways) == file
+    assert svg_file(panel_figure, panels, 2, (6.0, 2.0), sideways) == file
 
 
 def test_own_ids_and_colours_of_the_page():

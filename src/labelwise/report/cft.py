@@ -7,16 +7,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from typing import Any, Literal
 
-from labelwise.report.formats import DASH, count, duration, interval, percent, points, points2, several, shorten
+from labelwise.report.formats import (
+    DASH,
+    Ends,
+    count,
+    duration,
+    interval,
+    interval2,
+    percent,
+    percent2,
+    points,
+    points2,
+    several,
+    shorten,
+)
 from labelwise.report.page import Verdict, tone_of
 from labelwise.report.read import Folder
 from labelwise.report.table import Cell, Column, Row, Table, escape, markdown
 from labelwise.results import CftResults
-from labelwise.results.cft import Category, CategoryScores, MeanScore, Threshold
+from labelwise.results.cft import Category, CategoryScores, MeanScore
 
 METRICS = {"ap": ("AP", "mAP"), "auc": ("AUC", "mean AUC")}
 STATUS_TITLES = {"improved": "improved", "unchanged": "kept", "not_fitted": "not fitted"}
@@ -25,50 +37,33 @@ WIDTH = 100
 """Columns of a terminal that the table needs."""
 
 MOST_ROWS = {"terminal": 39, "markdown": 100, "page": 300}
-MOST_WARNINGS = 8
-MOST_REASONS = 12
-MOST_NAMES = 12
+MOST_WARNINGS, MOST_REASONS, MOST_NAMES = 8, 12, 12
 
-Ends = tuple[float, float]
 Score = MeanScore | CategoryScores
 Writer = Literal["terminal", "markdown", "page"]
 
 
-@dataclass(frozen=True)
 class Run:
-    """The results of a run, with what every writer asks of them."""
+    """The results of a run, with what every writer asks of them.
 
-    results: CftResults
+    Attributes
+    ----------
+    results : as they are written
+    metric, mean_name : the objective of one category and its mean over categories, in words
+    test : the means on test; None where the run has no test split
+    split : that gains are told of: test, or select where there is nothing else
+    ranked : the categories by their gain, largest first, then those that could not be scored
+    """
 
-    @property
-    def metric(self) -> str:
-        """The objective of one category, in words."""
-        return METRICS[self.results.objective][0]
+    def __init__(self, results: CftResults) -> None:
+        self.results, self.test = results, results.mean.test
+        self.metric, self.mean_name = METRICS[results.objective]
+        self.split = "select" if self.test is None else "test"
+        self.ranked = sorted(results.categories, key=self._place)
 
-    @property
-    def mean_name(self) -> str:
-        """The mean of the objective over categories, in words."""
-        return METRICS[self.results.objective][1]
-
-    @property
-    def test(self) -> MeanScore | None:
-        """The means on test; None where the run has no test split."""
-        return self.results.mean.test
-
-    @property
-    def split(self) -> str:
-        """The split that gains are told of: test, or select where there is nothing else."""
-        return "select" if self.test is None else "test"
-
-    @cached_property
-    def ranked(self) -> list[Category]:
-        """The categories by their gain, largest first, then those that could not be scored."""
-
-        def place(category: Category) -> tuple[bool, float, int, str]:
-            gain = self.gain(category)
-            return gain is None, -(gain or 0.0), list(STATUS_TITLES).index(category.status), category.name
-
-        return sorted(self.results.categories, key=place)
+    def _place(self, category: Category) -> tuple[bool, float, int, str]:
+        gain = self.gain(category)
+        return gain is None, -(gain or 0.0), list(STATUS_TITLES).index(category.status), category.name
 
     def score(self, category: Category) -> CategoryScores:
         """What a category's gain is read from."""
@@ -96,7 +91,7 @@ def gain_of(score: Score | None) -> float | None:
     return None if score is None or score.before is None or score.after is None else score.after - score.before
 
 
-def ends_of(score: Score | None) -> Ends | None:
+def ends_of(score: Score | None) -> Ends:
     """Return the 95% interval of a gain."""
     low, high = (score and score.gain_interval) or (None, None)
     return None if low is None or high is None else (low, high)
@@ -109,14 +104,7 @@ def change(score: Score | None, digits: int = 1) -> str:
     return f"{percent(score.before, digits)} → {percent(score.after, digits)}"
 
 
-def change2(score: Score | None) -> str:
-    """Write before and after with two digits behind the point."""
-    return change(score, 2)
-
-
-def interval2(ends: Ends | None) -> str:
-    """Write an interval with two digits behind the point."""
-    return interval(ends, 2)
+change2 = partial(change, digits=2)
 
 
 def verdict_of(run: Run) -> Verdict:
@@ -133,11 +121,11 @@ def verdict_of(run: Run) -> Verdict:
     if ends is None:
         return Verdict(tone, "no interval", f"{name} on test: {_told(test)}, without an interval.")
     sentence = f"{name} on test: {_told(test)} (95% interval {interval2(ends)})."
+    badges = {"gain": "better on test", "loss": "worse on test", "mixed": "no clear gain on test"}
     if ends == (0.0, 0.0):
         return Verdict(tone, "no change on test", f"{sentence} The scores are the same as before.")
-    if tone == "mixed":
-        return Verdict(tone, "no clear gain on test", f"{sentence} The interval includes 0: this may be chance.")
-    return Verdict(tone, "better on test" if tone == "gain" else "worse on test", sentence)
+    chance = " The interval includes 0: this may be chance." if tone == "mixed" else ""
+    return Verdict(tone, badges[tone], sentence + chance)
 
 
 def overstatement_of(run: Run) -> float | None:
@@ -151,41 +139,31 @@ def overstatement_line(run: Run) -> str:
     over, select, test = overstatement_of(run), run.results.mean.select, run.test
     if over is None or test is None:
         return ""
-    said = f"select overstates the gain by {percent(over, 2)} points."
+    said = f"select overstates the gain by {percent2(over)} points."
     if abs(over) < 5e-5:
         said = "as much as on test."
     elif over < 0:
-        said = f"select understates it by {percent(-over, 2)} points here."
+        said = f"select understates it by {percent2(-over)} points here."
     line = f"On select, which chose the heads, {run.mean_name} gained {points2(gain_of(select))} points: {said}"
-    if select.scored != test.scored:
-        line += (
-            f" The means are over {select.scored:,} categories on select and {test.scored:,} on test, "
-            "so part of the difference is one of categories."
-        )
-    return line
+    others = f" The means are over {select.scored:,} categories on select and {test.scored:,} on test, so part of the"
+    return line if select.scored == test.scored else f"{line}{others} difference is one of categories."
 
 
 def count_line(run: Run) -> str:
     """Say how many categories got a new head, kept the old one or could not be fitted, and in what time."""
     counts, total = run.results.counts, len(run.results.categories)
-    return (
-        f"Of {several(total, 'category', 'categories')}, {counts.improved:,} improved (on select), "
-        f"{counts.unchanged:,} kept the old head and {counts.not_fitted:,} could not be fitted, "
-        f"in {duration(run.results.seconds)}."
-    )
+    line = f"Of {several(total, 'category', 'categories')}, {counts.improved:,} improved (on select), "
+    line += f"{counts.unchanged:,} kept the old head and {counts.not_fitted:,} could not be fitted"
+    return f"{line}, in {duration(run.results.seconds)}."
 
 
 def clear_line(run: Run) -> str:
     """Say what test makes of the categories that improved on select; nothing without a test split."""
     improved = [ends_of(category.test) for category in run.results.categories if category.status == "improved"]
     known = [tone_of(ends) for ends in improved if ends is not None]
-    if not known:
-        return ""
-    return (
-        f"Of the {len(known):,} improved categories that test can judge, {known.count('gain'):,} are clearly better "
-        f"there (95% interval above 0), {known.count('loss'):,} clearly worse, {known.count('mixed'):,} cannot be told "
-        "from no change."
-    )
+    line = f"Of the {len(known):,} improved categories that test can judge, {known.count('gain'):,} are clearly better "
+    line += f"there (95% interval above 0), {known.count('loss'):,} clearly worse, {known.count('mixed'):,} cannot be"
+    return f"{line} told from no change." if known else ""
 
 
 def said_lines(run: Run) -> list[str]:
@@ -270,11 +248,7 @@ def category_table(run: Run, writer: Writer) -> Table:
         (writer == "markdown", Column("unknown", count), lambda c: c.unknown),
         (True, Column("select", change), lambda c: _with_positives(c.select)),
         (tested, Column("test", change), lambda c: _with_positives(c.test)),
-        (
-            True,
-            Column("gain", points),
-            lambda c: Cell(run.gain(c), [interval(ends_of(run.score(c)))] if tested else []),
-        ),
+        (True, Column("gain", points), lambda c: Cell(run.gain(c), _interval_note(run.score(c)))),
         (tested and writer != "page", Column("95% interval", interval), lambda c: ends_of(c.test)),
         (writer != "page", Column("positives", count), lambda c: run.score(c).positives),
         (writer == "page" and measured, Column("ECE"), _ece),
@@ -322,6 +296,11 @@ def _with_positives(scores: CategoryScores | None) -> Cell:
     return Cell(scores, [] if scores is None else [f"{scores.positives:,} positive"])
 
 
+def _interval_note(scores: CategoryScores) -> list[str]:
+    ends = ends_of(scores)
+    return [] if ends in (None, (0.0, 0.0)) else [interval(ends)]
+
+
 def _ece(category: Category) -> Cell:
     found = category.ece
     if found is None or found.after is None:
@@ -337,7 +316,7 @@ def _threshold(category: Category) -> Cell:
 
 
 def _at_threshold(category: Category) -> Cell:
-    found: Threshold | None = category.threshold
+    found = category.threshold
     if found is None:
         return Cell(DASH)
     notes = [f"specificity {percent(found.specificity)}", f"{found.positives:,} positive, {found.split}"]

@@ -16,9 +16,8 @@ from labelwise.report.table import Cell, Column, Row, Table
 from labelwise.results import CftResults
 from labelwise.results.cft import Bin, Candidate, Category
 
-MOST_LINES = 60
-MOST_POINTS = 2000
-MOST_EVIDENCE = 100
+LINEAGE = {"Objective": "objective", "Method": "method", "Preset": "preset", "Base head": "base", "Seed": "seed"}
+MOST_LINES, MOST_POINTS, MOST_EVIDENCE = 60, 2000, 100
 
 
 def cft_context(results: CftResults, folder: Folder) -> dict[str, Any]:
@@ -49,14 +48,7 @@ def cft_context(results: CftResults, folder: Folder) -> dict[str, Any]:
         "more_evidence": max(0, sum(bool(c.evidence) for c in results.categories) - MOST_EVIDENCE),
         "status_titles": STATUS_TITLES,
         "labels": _labels(results),
-        "lineage": folder.about.lineage(
-            ("Objective", results.objective),
-            ("Method", results.method),
-            ("Preset", results.preset),
-            ("Base head", results.base),
-            ("Seed", results.seed),
-            ("Features", results.dim),
-        ),
+        "lineage": folder.about.lineage({name: getattr(results, key) for name, key in LINEAGE.items()}),
     }
 
 
@@ -75,19 +67,14 @@ def gain_picture(run: Run) -> Picture | None:
     elif any(ends_of(category.test) is not None for category in scored):
         caption += "Lines: 95% intervals; among intervals of no real effect 1 in 40 lies above 0 and 1 in 40 below. "
     if last:
-        caption += (
-            f"The {len(first)} that gained most and the {len(last)} that gained least of {len(scored):,}: the extremes "
-            f"of many categories are mostly those with few positives ({run.split} positives on the right). "
-        )
-    else:
-        caption += f"On the right, pos.: positives in {run.split}. "
+        caption += f"The {len(first)} that gained most and the {len(last)} that gained least of {len(scored):,}: the "
+        caption += "extremes of many categories are mostly those with few positives. "
+    caption += f"On the right, pos.: positives in {run.split}. "
     if missing := len(run.results.categories) - len(scored):
         caption += f"{several(missing, 'category', 'categories')} without a score on {run.split} not drawn."
     best, worst = scored[0], scored[-1]
-    alt = (
-        f"Gain of {run.metric} on {run.split} per category with intervals. "
-        f"{best.name}: {points(run.gain(best))} points; {worst.name}: {points(run.gain(worst))} points."
-    )
+    ends = "; ".join(f"{category.name}: {points(run.gain(category))} points" for category in (best, worst))
+    alt = f"Gain of {run.metric} on {run.split} per category with intervals. {ends}."
     label = f"gain of {run.metric} on {run.split}, percentage points"
     svg = dot_plot("forest", alt, rows, label, ("gain", "pos."))
     return Picture(f"Gain of {run.metric} on {run.split}", svg, caption.strip())
@@ -159,18 +146,11 @@ def _tiles(run: Run) -> list[Tile]:
     """Return the small tiles under the two means."""
     results, over = run.results, cft.overstatement_of(run)
     counts, memory = results.counts, results.peak_memory_mb
-    tiles = []
-    if over is not None:
-        said = f"{points2(over)} points"
-        tiles.append(Tile("Overstatement of select", said, remark="its gain minus the gain on test"))
+    said, used = f"{points2(over)} points", "" if memory is None else f"at most {memory:,} MB of memory"
     rest = f"on select; {counts.unchanged:,} kept, {counts.not_fitted:,} not fitted"
     improved = f"{counts.improved:,} of {len(results.categories):,}"
-    used = "" if memory is None else f"at most {memory:,} MB of memory"
-    return [
-        *tiles,
-        Tile("Categories improved", improved, remark=rest),
-        Tile("Time", duration(results.seconds), remark=used),
-    ]
+    tiles = [Tile("Categories improved", improved, "", rest), Tile("Time", duration(results.seconds), "", used)]
+    return [Tile("Overstatement of select", said, "", "its gain minus the gain on test")][: over is not None] + tiles
 
 
 def _calibration(results: CftResults) -> Table | None:
@@ -180,13 +160,8 @@ def _calibration(results: CftResults) -> Table | None:
     columns = [Column("on test", right=False), Column("before", four), Column("after", four)]
     ece = Cell("ECE", ["mean gap between probability and truth; lower is better"])
     loss = Cell("log-loss", ["in nats a label; lower is better"])
-    return Table(
-        columns,
-        [
-            Row([ece, found.ece_before, found.ece_after]),
-            Row([loss, found.log_loss_before, found.log_loss_after]),
-        ],
-    )
+    values = (ece, found.ece_before, found.ece_after), (loss, found.log_loss_before, found.log_loss_after)
+    return Table(columns, [Row(row) for row in values])
 
 
 def _weighed(category: Category) -> list[Candidate]:
@@ -207,9 +182,8 @@ def _labels(results: CftResults) -> Table:
 
 def _dot_row(run: Run, category: Category) -> DotRow:
     score = run.score(category)
-    return DotRow(
-        category.name, category.status, score.gain, ends_of(score), (points(score.gain), count(score.positives))
-    )
+    beside = (points(score.gain), count(score.positives))
+    return DotRow(category.name, category.status, score.gain, ends_of(score), beside)
 
 
 def _thinned(dots: Sequence[Point]) -> tuple[Sequence[Point], str]:
@@ -217,9 +191,8 @@ def _thinned(dots: Sequence[Point]) -> tuple[Sequence[Point], str]:
     if len(dots) <= MOST_POINTS:
         return dots, ""
     step = (len(dots) - 1) / (MOST_POINTS - 1)
-    return [dots[round(index * step)] for index in range(MOST_POINTS)], (
-        f"{MOST_POINTS:,} of {len(dots):,} categories are drawn, evenly by gain."
-    )
+    note = f"{MOST_POINTS:,} of {len(dots):,} categories are drawn, evenly by gain."
+    return [dots[round(index * step)] for index in range(MOST_POINTS)], note
 
 
 def _filled(bins: Sequence[Bin]) -> list[tuple[float, float, int]]:

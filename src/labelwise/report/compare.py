@@ -26,17 +26,10 @@ def compare_context(runs: Sequence[Run]) -> dict[str, Any]:
         "title": f"{len(runs)} runs side by side",
         "same_data": len(prints) == 1 and prints != {""},
         "found": _found_table(labels, runs),
-        "runs": [
-            {
-                "label": label,
-                "facts": [folder.about.data.name or folder.name, *facts_of(results, folder)],
-                "verdict": verdict_of(results),
-                "advice": results.regime.advice if results.regime is not None else "",
-                "noise_lines": noise_lines(folder),
-                "simulated": bool(folder.about.data.simulated_noise),
-            }
-            for label, (results, folder) in zip(labels, runs, strict=True)
-        ],
+        "runs": [(label, *run) for label, run in zip(labels, runs, strict=True)],
+        "facts_of": facts_of,
+        "verdict_of": verdict_of,
+        "noise_lines": noise_lines,
         "networks": _network_table(labels, runs),
         "picture": runs_picture([(label, results) for label, (results, _) in zip(labels, runs, strict=True)]),
         "differences": _config_differences(labels, runs),
@@ -77,18 +70,19 @@ def _network_table(labels: Sequence[str], runs: Sequence[Run]) -> Table:
 
 def _config_differences(labels: Sequence[str], runs: Sequence[Run]) -> Table | None:
     """Return the options in which the recipes differ, with each run's value."""
-    flat: list[dict[str, str]] = []
-    for _, folder in runs:
-        try:
-            flat.append(dict(_flat("", yaml.safe_load(folder.config))))
-        except (yaml.YAMLError, RecursionError):
-            flat.append({})
-    rows = []
-    for key in dict.fromkeys(key for config in flat for key in config):
-        values = [config.get(key, DASH) for config in flat]
-        if len(set(values)) > 1:
-            rows.append(Row([key, *values]))
+    options = [_options(folder) for _, folder in runs]
+    keys = dict.fromkeys(key for own in options for key in own)
+    values = {key: [own.get(key, DASH) for own in options] for key in keys}
+    rows = [Row([key, *own]) for key, own in values.items() if len(set(own)) > 1]
     return Table([Column("option", right=False), *(Column(label) for label in labels)], rows) if rows else None
+
+
+def _options(folder: Folder) -> dict[str, str]:
+    """Every option of a recipe with its value; nothing of one that cannot be read."""
+    try:
+        return dict(_flat("", yaml.safe_load(folder.config)))
+    except (yaml.YAMLError, RecursionError):
+        return {}
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, str]]:

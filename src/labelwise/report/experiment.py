@@ -145,14 +145,11 @@ def experiment_lines(results: ExperimentResults) -> list[str]:
         lines.append(f"Highest{', ' if column.title else ''}{column.title}: {name}, {SCORE(best.test)}.")
     for choice in results.best:
         for column in columns_of(results):
-            cell = column.cell(choice.name)
-            if cell is None or cell.over_reference is None:
-                continue
-            of = "" if column.is_mean else f"{cell.chosen} (chosen on select, of {cell.candidates}), "
-            lines.append(
-                f"{', '.join(filter(None, [choice.name, column.title]))}: {of}{SCORE(cell.test)}, points over"
-                f" {choice.reference}: {gain_text(cell.over_reference)}."
-            )
+            cell, name = column.cell(choice.name), ", ".join(filter(None, [choice.name, column.title]))
+            if cell is not None and cell.over_reference is not None:
+                of = "" if column.is_mean else f"{cell.chosen} (chosen on select, of {cell.candidates}), "
+                gain = f"points over {choice.reference}: {gain_text(cell.over_reference)}"
+                lines.append(f"{name}: {of}{SCORE(cell.test)}, {gain}.")
     return [*lines, f"It took {duration(results.seconds)}."]
 
 

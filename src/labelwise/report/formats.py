@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+
+from labelwise.results import Stat
 
 DASH = "–"
 
@@ -32,9 +33,7 @@ def percent(value: Number, digits: int = 1) -> str:
     return DASH if value is None else decimal(100 * value, digits)
 
 
-def percent2(value: Number) -> str:
-    """Write a fraction in percent with two digits behind the point."""
-    return percent(value, 2)
+percent2 = partial(percent, digits=2)
 
 
 def points(value: Number, digits: int = 1) -> str:
@@ -45,14 +44,15 @@ def points(value: Number, digits: int = 1) -> str:
     return written[1:] if not written.strip("+-0.") else written.replace("-", "−")
 
 
-def points2(value: Number) -> str:
-    """Write a difference in percentage points with two digits behind the point."""
-    return points(value, 2)
+points2 = partial(points, digits=2)
 
 
 def interval(ends: Ends, digits: int = 1) -> str:
     """Write the interval of a difference in percentage points."""
     return DASH if ends is None else f"{points(ends[0], digits)} to {points(ends[1], digits)}"
+
+
+interval2 = partial(interval, digits=2)
 
 
 def count(value: Number) -> str:
@@ -62,22 +62,10 @@ def count(value: Number) -> str:
 
 def duration(seconds: Number) -> str:
     """Write a time as a person would."""
-    if seconds is None:
-        return DASH
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3600:.1f} h"
-
-
-class Stat(Protocol):
-    """Mean and standard deviation over seeds."""
-
-    @property
-    def mean(self) -> Number: ...
-    @property
-    def std(self) -> Number: ...
+    for size, most, unit in ((1, 100, "s"), (60, 6000, "min")):
+        if seconds is not None and seconds < most:
+            return f"{seconds / size:.1f} {unit}"
+    return DASH if seconds is None else f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)
@@ -114,9 +102,6 @@ def shorten(text: str, most: int) -> str:
     """Cut a text that is wider than `most` columns and say so with an ellipsis."""
     if columns(text) <= most:
         return text
-    kept = ""
-    for letter in text:
-        if columns(kept + letter) >= most:
-            break
-        kept += letter
-    return kept.rstrip() + "…"
+    while columns(text) >= most:
+        text = text[:-1]
+    return text.rstrip() + "…"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelwise.report.formats import count, percent
+from labelwise.report.formats import Ends, count, percent
 from labelwise.runs import atomic_write
 
 
@@ -59,7 +59,7 @@ class Bar:
         return cls(left, round(right - left, 2), at)
 
 
-def tone_of(ends: tuple[float, float] | None) -> str:
+def tone_of(ends: Ends) -> str:
     """Return the tone of a verdict on a difference with this interval."""
     return "open" if ends is None else "gain" if ends[0] > 0 else "loss" if ends[1] < 0 else "mixed"
 

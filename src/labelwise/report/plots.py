@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from labelwise.report import svg
@@ -106,7 +107,7 @@ def generation_plot(
         look: dict[str, Any] = {"linewidth": 2.2, "marker": MARKERS.get(line.colour, "o"), "markersize": 5.5}
         axes.plot(line.x, _gaps(line.y), color=colour, label=shorten(line.label, 26), **look)
     values = [v for line in lines for run in (line.y, *line.runs) for v in run if v is not None]
-    limits = svg.axis_limits([*values, *(value for _, value in levels)])
+    limits = svg.axis_limits([*values, *(value for _, value in levels)], room=0.08, least=0.02)
     axes.set_ylim(*limits)
     ticks = sorted({float(value) for line in lines for value in line.x}) or [1.0]
     axes.set_xlim(ticks[0] - 0.3, ticks[-1] + 0.3)
@@ -130,7 +131,7 @@ def curve_plot(lines: Sequence[Line], limits: tuple[float, float], kept: Sequenc
         style: Any = "-" if line.colour == "select" else (0, (4, 1.2))
         axes.plot(line.x, _gaps(line.y), color=COLOURS[line.colour], linestyle=style, **look)
     axes.set_ylim(*limits)
-    svg.set_axis(axes.xaxis, "epoch", bins=4, integer=True)
+    svg.set_axis(axes.xaxis, "epoch", bins=4)
     svg.set_axis(axes.yaxis, "", svg.percent_tick, bins=4)
     return figure
 
@@ -160,7 +161,7 @@ def dot_plot(rows: Sequence[DotRow], label: str, heads: Sequence[str] = (), *, w
             axes.text(x, place, said, transform=across, ha="right", va="center", fontsize=9)
     axes.axvline(0, color=INK, linewidth=1)
     ends = [end for row in rows if row.value is not None for end in (row.value, *(row.interval or ()))]
-    axes.set_xlim(*svg.close_limits([0.0, *ends]))
+    axes.set_xlim(*svg.axis_limits([0.0, *ends]))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(range(len(rows)), names)
     for tick, row in zip(axes.get_yticklabels(), rows, strict=True):
@@ -180,19 +181,14 @@ def gain_scatter(dots: Sequence[Point], x_label: str, y_label: str) -> Figure:
     axes.axhline(0, color=INK, linewidth=1)
     counts = [point.x for point in dots]
     lowest, highest = min(counts, default=0.0), max(counts, default=1.0)
-    if highest > LOG_FROM * max(lowest, 1):
+    if wide := highest > LOG_FROM * max(lowest, 1):
         # Symmetric: linear below 1, so that a category without a known positive has its place too.
         axes.set_xscale("symlog", linthresh=1, linscale=0.4)
-        axes.set_xlim(-0.15 if lowest < 1 else lowest / 1.5, highest * 1.5)
-        powers = [10.0**power for power in range(math.ceil(math.log10(highest)) + 1)]
-        ticks = [tick for tick in ([0.0] if lowest < 1 else []) + powers if lowest / 1.5 <= tick <= highest * 1.5]
-        axes.set_xticks(ticks)
         axes.xaxis.set_minor_locator(NullLocator())
-        svg.set_axis(axes.xaxis, x_label, count)
-    else:
-        axes.set_xlim(*svg.close_limits(counts))
-        svg.set_axis(axes.xaxis, x_label, count, bins=6, integer=True)
-    axes.set_ylim(*svg.close_limits([0.0, *(point.y for point in dots)]))
+    limits = (-0.15 if lowest < 1 else lowest / 1.5, highest * 1.5) if wide else svg.axis_limits(counts)
+    axes.set_xlim(*limits)
+    svg.set_axis(axes.xaxis, x_label, count, bins=0 if wide else 6)
+    axes.set_ylim(*svg.axis_limits([0.0, *(point.y for point in dots)]))
     svg.set_axis(axes.yaxis, y_label, svg.points_tick, bins=7)
     return figure
 
@@ -201,7 +197,7 @@ def gain_scatter(dots: Sequence[Point], x_label: str, y_label: str) -> Figure:
 def change_scatter(dots: Sequence[Point], x_label: str, y_label: str) -> Figure:
     """Draw after against before (fractions) with the diagonal of no change."""
     figure, axes = _scatter(dots)
-    low, high = svg.close_limits([value for point in dots for value in (point.x, point.y)])
+    low, high = svg.axis_limits([value for point in dots for value in (point.x, point.y)])
     low, high = max(low, -0.03), min(high, 1.03)
     axes.plot([low, high], [low, high], color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xlim(low, high)
@@ -239,48 +235,41 @@ def reliability_plot(lines: Mapping[str, Sequence[tuple[float, float, int]]]) ->
     svg.set_axis(axes.xaxis, "", lambda _: "")
     svg.set_axis(axes.yaxis, "really positive", svg.percent_tick)
     svg.set_axis(below.xaxis, "probability that the head gives", svg.percent_tick)
-    svg.set_axis(below.yaxis, "labels", svg.thousands_tick)
+    svg.set_axis(below.yaxis, "labels", count)
     svg.legend_above(axes)
     return figure
 
 
-def panel_figure(grid: Sequence[Sequence[Panel | None]], size: tuple[float, float], *, sideways: bool) -> Figure:
+def panel_figure(panels: Sequence[Panel | None], across: int, size: tuple[float, float], sideways: bool) -> Figure:
     """Draw several panels of values with deviations: lines from left to right, or sideways a row a name.
 
     Parameters
     ----------
-    grid : rows of panels; None leaves a gap
+    panels : row by row; None leaves a gap
+    across : panels side by side
     size : width and height in inches, all panels and the legend together
     sideways : names stand on the left and are shared by all panels; values go to the right
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, layout="constrained")
-    shape = (len(grid), max(map(len, grid)))
-    places = figure.subplots(*shape, squeeze=False, sharey=sideways)
+    places = figure.subplots(math.ceil(len(panels) / across), across, squeeze=False, sharey=sideways).ravel()
     scale = None
-    for row, panels in zip(places, grid, strict=True):
-        for axes, panel in zip(row, [*panels, *[None] * (shape[1] - len(panels))], strict=True):
-            if panel is None:
-                axes.set_visible(False)
-                continue
-            _draw_panel(axes, panel, sideways)
-            if panel.shares_scale and scale is not None:
-                axes.sharey(scale)
-            else:
-                scale = axes
-    handles, labels = places[0][0].get_legend_handles_labels()
+    for axes, panel in zip_longest(places, panels):
+        if panel is None:
+            axes.set_visible(False)
+            continue
+        _draw_panel(axes, panel, sideways)
+        scale = scale if panel.shares_scale else axes
+        if panel.shares_scale:
+            axes.sharey(scale)
+    handles, labels = places[0].get_legend_handles_labels()
     if len(labels) > 1:
         figure.legend(handles, labels, loc="outside right upper", fontsize=8)
     return figure
 
 
 panel_plot = drawn(panel_figure)
-
-
-def panel_file(grid: Sequence[Sequence[Panel | None]], size: tuple[float, float], *, sideways: bool) -> bytes:
-    """Return `panel_figure` as an SVG file of its own."""
-    return svg.svg_file(lambda: panel_figure(grid, size, sideways=sideways))
 
 
 def _draw_panel(axes: Axes, panel: Panel, sideways: bool) -> None:

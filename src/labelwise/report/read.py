@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -56,11 +57,16 @@ class About(_Model):
     data: AboutData = AboutData()
     environment: dict[str, Any] = {}
 
-    def lineage(self, *more: tuple[str, Any]) -> list[tuple[str, str]]:
+    def where(self, count: str) -> str:
+        """Return torch, the device and a count of the environment: ``cores`` or ``threads``."""
+        found = self.environment
+        return f"torch {found.get('torch')}, {found.get('device')}, {found.get(count)} {count}"
+
+    def lineage(self, more: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Return (what, value) pairs for the end of a page; ``more`` stand between command and environment."""
-        pairs = [("Command", self.command), ("labelwise", self.version), ("Recipe hash", self.recipe_hash), *more]
-        pairs += [(f"Environment: {key}", value) for key, value in self.environment.items()]
-        return [(what, str(value)) for what, value in pairs if value not in ("", None)]
+        pairs = {"Command": self.command, "labelwise": self.version, "Recipe hash": self.recipe_hash, **more}
+        pairs |= {f"Environment: {key}": value for key, value in self.environment.items()}
+        return [(what, str(value)) for what, value in pairs.items() if value not in ("", None)]
 
 
 class Crop(_Model):

@@ -11,7 +11,7 @@ from functools import partial
 from typing import NamedTuple
 
 from labelwise.report import formats
-from labelwise.report.formats import Spread, interval, percent, points, several
+from labelwise.report.formats import Ends, Spread, interval, percent, points, several
 from labelwise.report.page import Bar, Tile, Verdict, tone_of
 from labelwise.report.read import Folder
 from labelwise.report.table import Cell, Column, Row, Table, markdown
@@ -48,14 +48,10 @@ WORDS = {
 class Network:
     """One network over all seeds: its means and its rows. ``marked`` where it is the best of its role on ``select``."""
 
+    name: str
     summary: Summary
     rows: Sequence[NetworkRow]
     marked: bool
-
-    @property
-    def name(self) -> str:
-        """What the network is called in the run."""
-        return self.summary.name
 
     def stat(self, key: str) -> Stat | None:
         """Mean and deviation of a number by its name in the summary; None where no seed has it."""
@@ -73,18 +69,15 @@ def networks_of(results: RefineResults) -> list[Network]:
 
     The best are those that the run compared; in a run without a comparison, those with the highest mean on ``select``.
     """
-    found, compared = results.comparison, []
+    found, metric = results.comparison, results.metric
     if found is not None:
-        compared = [found.chain, found.control]
+        best = {found.chain, found.control}
     else:
-        for role in ("generation", "control"):
-            own = [entry for entry in results.summary if entry.role == role]
-            best = best_on_select(own, lambda entry: entry.on_select(results.metric))
-            compared += [best.name] if best is not None else []
-    networks = [
-        Network(entry, [row for row in results.rows if row.name == entry.name], entry.name in compared)
-        for entry in results.summary
-    ]
+        roles = [[e for e in results.summary if e.role == role] for role in ("generation", "control")]
+        chosen = [best_on_select(own, lambda entry: entry.on_select(metric)) for own in roles]
+        best = {entry.name for entry in chosen if entry is not None}
+    rows = {e.name: [row for row in results.rows if row.name == e.name] for e in results.summary}
+    networks = [Network(e.name, e, rows[e.name], e.name in best) for e in results.summary]
     return sorted(networks, key=lambda network: list(ROLES).index(network.summary.role))
 
 
@@ -146,7 +139,7 @@ def verdict_of(results: RefineResults) -> Verdict:
     return Verdict(tone, badge, found.sentence)
 
 
-def ends_of(results: RefineResults) -> tuple[float, float] | None:
+def ends_of(results: RefineResults) -> Ends:
     """Return the 95% interval of the difference between chain and control, where the run has one."""
     low, high = results.comparison.interval if results.comparison is not None else (None, None)
     return None if low is None or high is None else (low, high)
@@ -199,11 +192,11 @@ def tiles_of(results: RefineResults) -> list[Tile]:
     found, ends = results.comparison, ends_of(results)
     if found is not None and found.difference is not None:
         heading = "Difference to the control" if _has_controls(results) else "Difference to generation 1"
-        big, remark, bar = f"{points(found.difference)} points", "no interval with so few runs", None
-        if ends is not None:
-            remark = f"95% interval {interval(ends)}; the bar marks zero"
-            bar = Bar.of(found.difference, ends)
-        tiles.append(Tile(heading, big, "", remark, bar))
+        said = (
+            f"95% interval {interval(ends)}; the bar marks zero" if ends is not None else "no interval with so few runs"
+        )
+        bar = None if ends is None else Bar.of(found.difference, ends)
+        tiles.append(Tile(heading, f"{points(found.difference)} points", "", said, bar))
     return tiles
 
 
@@ -212,12 +205,11 @@ def refine_markdown(results: RefineResults, folder: Folder) -> str:
     about, sizes, regime = folder.about, results.splits, results.regime
     accuracy = about.data.given_label_accuracy
     wrong = "" if accuracy is None else f"; {1 - accuracy:.1%} of the given fit labels are wrong"
-    machine = about.environment
     parts = [
         f"{about.description or about.data.name or folder.name}. {sizes.fit} fit, {sizes.select} select,"
         f" {sizes.test} test{wrong}.",
         *([f"`{about.command}`"] if about.command else []),
-        *([f"torch {machine['torch']}, {machine['device']}, {machine['threads']} thread(s)."] if machine else []),
+        *([f"{about.where('threads')}."] if about.environment else []),
         markdown(results_table(results, digits=2, members=False)).strip(),
         *([results.comparison.sentence] if results.comparison is not None else []),
         *([f"What the run itself said ({regime.state}): {regime.advice}"] if regime is not None else []),

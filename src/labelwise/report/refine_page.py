@@ -7,19 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from labelwise.report import refine
+from labelwise.report import refine, svg
 from labelwise.report.formats import count, percent, points, short
 from labelwise.report.page import Picture
 from labelwise.report.plots import DotRow, Line, curve_plot, dot_plot, generation_plot
 from labelwise.report.read import Folder, Gallery, read_epochs, read_gallery
 from labelwise.report.refine import WORDS, Network, Words, networks_of
-from labelwise.report.svg import percent_tick, plain_tick
 from labelwise.report.table import Column, Row, Table
 from labelwise.results import RefineResults
 from labelwise.results import Row as NetworkRow
+from labelwise.results.refine import number_of
 
-MOST_BARS = 40
-MOST_PANELS = 16
+MOST_BARS, MOST_PANELS = 40, 16
 STATES = ("underfit", "balanced", "overfit")
 
 
@@ -45,9 +44,7 @@ def refine_context(results: RefineResults, folder: Folder) -> dict[str, Any]:
         "words": words,
         "gallery": _gallery(results, folder),
         "rows": _row_table(results),
-        "lineage": folder.about.lineage(
-            ("Data", data.name), ("Data fingerprint", data.fingerprint), ("Simulated noise", data.simulated_noise)
-        ),
+        "lineage": folder.about.lineage({"Data": data.name, "Data fingerprint": data.fingerprint}),
     }
 
 
@@ -74,24 +71,21 @@ def generations(results: RefineResults) -> dict[int, list[NetworkRow]]:
     return dict(sorted(found.items()))
 
 
-def line_over_generations(results: RefineResults, split: str, metric: str, label: str, colour: str) -> Line | None:
-    """Return one number by generation, mean and single seeds; None where no generation has it."""
+def line_over_generations(results: RefineResults, key: str, label: str, colour: str) -> list[Line]:
+    """Return one number of the summary by generation, mean and single seeds; nothing where no generation has it."""
     rows = generations(results)
-    values = {
-        (row.seed, place): getattr(getattr(row, split), metric, None) for place, own in rows.items() for row in own
-    }
-    seeds = dict.fromkeys(seed for seed, _ in values)
-    runs = [[values.get((seed, place)) for place in rows] for seed in seeds]
+    values = {(row.seed, place): number_of(row, key) for place, own in rows.items() for row in own}
+    runs = [[values.get((seed, place)) for place in rows] for seed in dict.fromkeys(seed for seed, _ in values)]
     means = [_mean(at_place) for at_place in zip(*runs, strict=True)]
-    return Line(label, colour, list(rows), means, runs) if any(mean is not None for mean in means) else None
+    return [Line(label, colour, list(rows), means, runs)] if any(mean is not None for mean in means) else []
 
 
 def accuracy_picture(results: RefineResults, networks: Sequence[Network]) -> Picture | None:
     """Draw the metric on training crops, select and test by generation, with the controls on test."""
     key, name = results.metric, WORDS[results.task].metric
     labels = {"fit": "training crops", "select": "select", "test": "test"}
-    found = [line_over_generations(results, split, key, label, split) for split, label in labels.items()]
-    lines = [line for line in found if line is not None]
+    split_lines = [line_over_generations(results, f"{split}_{key}", label, split) for split, label in labels.items()]
+    lines = [line for own in split_lines for line in own]
     if not lines:
         return None
     levels = _levels(networks, f"test_{key}")
@@ -103,8 +97,8 @@ def accuracy_picture(results: RefineResults, networks: Sequence[Network]) -> Pic
     caption += "Refinement works on the distance between training crops and the other lines."
     caption += " Thin lines: single seeds." if any(len(line.runs) > 1 for line in lines) else ""
     caption += " Dashed: controls on test." if levels else ""
-    svg = generation_plot("accuracy", alt, lines, levels, width=5.7, height=4.1)
-    return Picture(f"{name if name == 'mAP' else name.capitalize()} by generation", svg, caption)
+    drawn = generation_plot("accuracy", alt, lines, levels, width=5.7, height=4.1)
+    return Picture(f"{name if name == 'mAP' else name.capitalize()} by generation", drawn, caption)
 
 
 def belief_pictures(results: RefineResults, networks: Sequence[Network]) -> list[Picture]:
@@ -114,61 +108,51 @@ def belief_pictures(results: RefineResults, networks: Sequence[Network]) -> list
         right = "Share of the hidden labels of training images that the refined label, rounded, gets right."
     sure = "ECE on test. Lower is better: a network that is 80% sure is right 80% of the time."
     wrong = "AUROC of 1 − q[given label] against the labels known to be wrong. 0.5 is chance, 1 is perfect."
-    wanted: list[tuple[str, str, str, str, Callable[[float | None], str]]] = [
-        ("test_nll", "nll", "Negative log-likelihood", "On test, in nats. Lower is better.", short),
-        ("test_ece", "ece", "Calibration error", sure, percent),
-        ("noise_auroc", "noise_auroc", "Finding wrong labels", wrong, short),
-        ("refined_label_accuracy", "refined_label_accuracy", "Refined labels that are true", right, percent),
-    ]
-    known = [
-        (line, *item)
-        for item in wanted
-        if (
-            line := line_over_generations(
-                results, "test" if item[0].startswith("test_") else "fit", item[1], item[2], "test"
-            )
-        )
+    wanted: list[tuple[str, str, str, Callable[[float | None], str]]] = [
+        ("test_nll", "Negative log-likelihood", "On test, in nats. Lower is better.", short),
+        ("test_ece", "Calibration error", sure, percent),
+        ("noise_auroc", "Finding wrong labels", wrong, short),
+        ("refined_label_accuracy", "Refined labels that are true", right, percent),
     ]
     found = []
-    for line, key, metric, title, caption, write in known:
-        levels = [("", value) for _, value in _levels([n for n in networks if n.marked], key)]
-        alt = f"{title} by generation: {_said(line.y, write)}."
-        if levels:
-            caption += " Dashed: the best control."
-            alt += f" Best control {write(levels[0][1])}."
-        tick, width = percent_tick if write is percent else plain_tick, 4.0 if len(known) == 3 else 5.2
-        slug = f"belief-{metric.replace('_', '-')}"
-        svg = generation_plot(slug, alt, [line], levels, write=tick, width=width, height=2.9)
-        found.append(Picture(title, svg, caption))
+    known = [(line, *one) for one in wanted for line in line_over_generations(results, one[0], one[1], "test")]
+    for line, key, title, caption, write in known:
+        best = [value for _, value in _levels([n for n in networks if n.marked], key)]
+        control = f" Best control {write(best[0])}." if best else ""
+        alt = f"{title} by generation: {_said(line.y, write)}.{control}"
+        tick, width = svg.percent_tick if write is percent else svg.plain_tick, 4.0 if len(known) == 3 else 5.2
+        levels = [("", value) for value in best]
+        drawn = generation_plot(f"belief-{key}", alt, [line], levels, write=tick, width=width, height=2.9)
+        found.append(Picture(title, drawn, caption + (" Dashed: the best control." if best else "")))
     return found
 
 
 def curve_pictures(results: RefineResults, folder: Folder) -> list[Picture]:
     """Draw the learning curves of every generation and control as small multiples with one common scale."""
-    panels: list[tuple[str, list[Line], list[float]]] = []
-    for network in networks_of(results):
-        lines = []
-        for row in network.rows:
-            epochs = read_epochs(_row_folder(folder.path, row), folder.notes)
-            for part, colour in (("train", "fit"), ("select", "select")):
-                scores = [(epoch.epoch, (getattr(epoch, part) or {}).get(results.metric)) for epoch in epochs]
-                known = [(number, score) for number, score in scores if score is not None]
-                if known:
-                    lines.append(Line(part, colour, *zip(*known, strict=True)))
-        if lines:
-            panels.append((network.name, lines, sorted({float(row.kept_epoch) for row in network.rows})))
-    values = [y for _, lines, _ in panels for line in lines for y in line.y if y is not None]
-    if not values:
-        return []
-    room = 0.05 * (max(values) - min(values)) or 0.02
-    limits = (min(values) - room, max(values) + room)
+    panels = [(network, _curves(results, network, folder)) for network in networks_of(results)]
+    panels = [(network, lines) for network, lines in panels if lines][:MOST_PANELS]
+    values = [y for _, lines in panels for line in lines for y in line.y if y is not None]
+    limits = svg.axis_limits(values, room=0.05)
     found = []
-    for index, (name, lines, kept) in enumerate(panels[:MOST_PANELS]):
+    for index, (network, lines) in enumerate(panels):
+        kept = sorted({float(row.kept_epoch) for row in network.rows})
         ends = {part: _mean([line.y[-1] for line in lines if line.label == part]) for part in ("train", "select")}
         said = ", ".join(f"{part} ends at {percent(end)}%" for part, end in ends.items() if end is not None)
-        svg = curve_plot(f"curve-{index}", f"Learning curves of {name}: {said}.", lines, limits, kept)
-        found.append(Picture(name, svg))
+        alt = f"Learning curves of {network.name}: {said}."
+        found.append(Picture(network.name, curve_plot(f"curve-{index}", alt, lines, limits, kept)))
     return found
+
+
+def _curves(results: RefineResults, network: Network, folder: Folder) -> list[Line]:
+    """The learning curves of a network, those of every seed: on training crops and on select."""
+    lines = []
+    for row in network.rows:
+        epochs = read_epochs(_row_folder(folder.path, row), folder.notes)
+        for part, colour in (("train", "fit"), ("select", "select")):
+            scores = [(epoch.epoch, (getattr(epoch, part) or {}).get(results.metric)) for epoch in epochs]
+            known = [(number, score) for number, score in scores if score is not None]
+            lines += [Line(part, colour, *zip(*known, strict=True))] if known else []
+    return lines
 
 
 def class_changes(results: RefineResults) -> list[ClassChange]:
@@ -187,14 +171,15 @@ def change_picture(changes: Sequence[ClassChange], words: Words) -> Picture | No
     pairs = [(item.name, item.change) for item in changes if item.change is not None]
     if not pairs:
         return None
-    shown: list[tuple[str, float | None]] = [*pairs]
-    caption = ""
+    rows = [
+        DotRow(name, "gain" if change > 0 else "loss", change, (0.0, change), [points(change)])
+        for name, change in pairs
+    ]
+    caption, half = "", MOST_BARS // 2
     if len(pairs) > MOST_BARS:
-        half = MOST_BARS // 2
-        shown = [*pairs[:half], ("…", None), *pairs[-half:]]
-        caption = (
-            f"The {half} {words.many} that gained most and the {half} that gained least or lost, of {len(pairs)}. "
-        )
+        rows[half:-half] = [DotRow("…")]
+        most = f"The {half} {words.many} that gained most and the {half} that gained least or lost"
+        caption = f"{most}, of {len(pairs)}. "
     up, down = sum(change > 0 for _, change in pairs), sum(change < 0 for _, change in pairs)
     caption += f"{up} of {len(pairs)} {words.many} gained, {down} lost, {len(pairs) - up - down} stayed."
     counts = [item.n for item in changes if item.n]
@@ -202,28 +187,18 @@ def change_picture(changes: Sequence[ClassChange], words: Words) -> Picture | No
         one = points(1 / statistics.median(counts)).lstrip("+")
         caption += f" With {statistics.median(counts):g} test images a class, one image is {one} points."
     ends = "; ".join(f"{name}: {points(change)} points" for name, change in (pairs[0], pairs[-1]))
-    rows = [
-        DotRow(
-            name,
-            "loss" if (change or 0) < 0 else "gain",
-            change,
-            None if change is None else (0.0, change),
-            [points(change)],
-        )
-        for name, change in shown
-    ]
     alt = f"The change of each {words.one}. {ends}. {caption}"
-    svg = dot_plot("classes", alt, rows, "change in percentage points", width=6.6)
-    return Picture(f"Change per {words.one} on test", svg, caption)
+    drawn = dot_plot("classes", alt, rows, "change in percentage points", width=6.6)
+    return Picture(f"Change per {words.one} on test", drawn, caption)
 
 
 def runs_picture(runs: Sequence[tuple[str, RefineResults]]) -> Picture | None:
     """Draw the metric on test by generation, one line a run."""
-    found = [
-        line_over_generations(results, "test", results.metric, label, f"run-{index % 6 + 1}")
+    lines = [
+        line
         for index, (label, results) in enumerate(runs)
+        for line in line_over_generations(results, f"test_{results.metric}", label, f"run-{index % 6 + 1}")
     ]
-    lines = [line for line in found if line is not None]
     if not lines:
         return None
     alt = "Score on test by generation. " + " ".join(f"{line.label}: {_said(line.y, percent)}." for line in lines)

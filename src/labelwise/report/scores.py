@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from labelwise.report.cft import METRICS
 from labelwise.report.formats import DASH, count, decimal, interval, percent, percent2, points2
 from labelwise.report.table import Column, Row, Table
 from labelwise.results import EnsembleResults, MultiLabelEvaluation, SingleLabelEvaluation
-from labelwise.results.evaluate import ApAuc
-
-
-class Means(Protocol):
-    """Something with a mean of each ranking metric."""
-
-    @property
-    def map(self) -> float | None: ...
-    @property
-    def mauc(self) -> float | None: ...
+from labelwise.results.evaluate import ApAuc, CategoryGroup, Studies
 
 
 def scores_table(scores: SingleLabelEvaluation | MultiLabelEvaluation) -> Table:
@@ -89,7 +78,7 @@ def _overall_lines(scores: MultiLabelEvaluation) -> list[str]:
     ]
 
 
-def _means(scores: Means) -> str:
+def _means(scores: MultiLabelEvaluation | Studies | CategoryGroup) -> str:
     return f"mAP {_percent(scores.map)}, mean AUC {_percent(scores.mauc)}"
 
 

@@ -21,21 +21,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-COLOURS = {
-    "ink": "#717a86",
-    "grid": "#9aa3ae",
-    "test": "#3a7bd5",
-    "select": "#d9822a",
-    "fit": "#2a9d7c",
-    "gain": "#3b7cd6",
-    "loss": "#cf5f5e",
-    "run-1": "#3c7dd7",
-    "run-2": "#d8812b",
-    "run-3": "#2b9e7d",
-    "run-4": "#a566c9",
-    "run-5": "#c6557c",
-    "run-6": "#8a8d35",
-}
+COLOURS = {"ink": "#717a86", "grid": "#9aa3ae", "test": "#3a7bd5", "select": "#d9822a", "fit": "#2a9d7c"}
+COLOURS |= {"gain": "#3b7cd6", "loss": "#cf5f5e"}
+COLOURS |= {"run-1": "#3c7dd7", "run-2": "#d8812b", "run-3": "#2b9e7d"}
+COLOURS |= {"run-4": "#a566c9", "run-5": "#c6557c", "run-6": "#8a8d35"}
 INK, GRID = COLOURS["ink"], COLOURS["grid"]
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -73,11 +62,11 @@ def drawn(draw: Callable[P, Figure]) -> Callable[Concatenate[str, str, P], str]:
     return picture
 
 
-def svg_file(draw: Callable[[], Figure]) -> bytes:
-    """Return a figure as an SVG file of its own."""
+def svg_file(draw: Callable[P, Figure], *args: P.args, **kwargs: P.kwargs) -> bytes:
+    """Return what a function draws as an SVG file of its own."""
     buffer = io.BytesIO()
     with _style("labelwise"):
-        draw().savefig(buffer, format="svg", metadata={"Date": None})
+        draw(*args, **kwargs).savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
@@ -102,34 +91,28 @@ def canvas(width: float, height: float, left: float, bottom: float, right: float
     return figure, axes
 
 
-def set_axis(
-    axis: Any, label: str, write: Callable[[float], str] | None = None, bins: int = 0, integer: bool = False
-) -> None:
+def set_axis(axis: Any, label: str, write: Callable[[float], str] | None = None, bins: int = 0) -> None:
+    """Name an axis; ``write`` says what stands at its ticks, of which there are at most ``bins`` + 1 where given."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_label_text(label)
     if bins:
-        axis.set_major_locator(MaxNLocator(nbins=bins, integer=integer))
+        axis.set_major_locator(MaxNLocator(nbins=bins))
     if write is not None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
 
 
 def legend_above(axes: Axes) -> None:
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, handlelength=1.6, columnspacing=1.3, borderaxespad=0.2
-    )
+    """Name what is drawn, three names a line."""
+    look: dict[str, Any] = {"handlelength": 1.6, "columnspacing": 1.3, "borderaxespad": 0.2}
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=3, **look)
 
 
-def axis_limits(values: Sequence[float], room: float = 0.08, least: float = 0.02) -> tuple[float, float]:
+def axis_limits(values: Sequence[float], room: float = 0.06, least: float = 0.01) -> tuple[float, float]:
     """Return axis limits around values: ``room`` times their span, or at least ``least`` where there is no span."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     around = room * (high - low) or max(least, 0.05 * abs(high))
     return low - around, high + around
-
-
-def close_limits(values: Sequence[float]) -> tuple[float, float]:
-    """Return axis limits closer to the values than those of other pictures: gains are small and dots have no width."""
-    return axis_limits(values, room=0.06, least=0.01)
 
 
 def percent_tick(value: float) -> str:
@@ -145,13 +128,6 @@ def plain_tick(value: float) -> str:
 def points_tick(value: float) -> str:
     """Write a difference of fractions in percentage points with as few digits as it needs."""
     return f"{round(100 * value, 1):+g}".replace("-", "−") if round(1000 * value) else "0"
-
-
-def thousands_tick(value: float) -> str:
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if value >= size:
-            return f"{value / size:g}{letter}"
-    return f"{value:g}"
 
 
 def _svg_element(figure: Figure, key: str, alt: str) -> str:

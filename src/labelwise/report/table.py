@@ -101,8 +101,8 @@ def terminal(table: Table) -> Group:
         texts[0] = ("★ " if row.marked else star) + texts[0]
         found.add_row(*(Text(text, style=style) for text, style in zip(texts, styles, strict=True)))
     # Not the title and caption of rich, which would be cut to the width of a narrow table.
-    around = [Text(said, style="italic") if said else None for said in (table.title, table.after)]
-    return Group(*(part for part in (around[0], found, around[1]) if part is not None))
+    above, below = ([Text(said, style="italic")] if said else [] for said in (table.title, table.after))
+    return Group(*above, found, *below)
 
 
 def markdown(table: Table) -> str:
@@ -115,10 +115,8 @@ def markdown(table: Table) -> str:
     for row in table.rows:
         cells = table.cells(row)
         # What is written by a format of ours has no letters that Markdown could take for its own.
-        texts = [
-            escape(cell.value) if column.write is plain else cell.value
-            for column, cell in zip(table.columns, cells, strict=False)
-        ]
+        pairs = zip(table.columns, cells, strict=False)
+        texts = [escape(cell.value) if column.write is plain else cell.value for column, cell in pairs]
         gap = [""] * (len(table.columns) - len(texts))
         lines.append(_line([*texts, *gap[1:], *(["; ".join(cells[0].notes)] if gap else [])]))
     return "\n".join(lines) + "\n"

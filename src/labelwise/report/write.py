@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from labelwise.errors import RunError
 from labelwise.report import cft, experiment, refine
@@ -17,9 +18,6 @@ from labelwise.report.refine_page import refine_context
 from labelwise.report.table import Table, terminal
 from labelwise.results import CftResults, ExperimentResults, RefineResults, read_results
 from labelwise.runs import REPORT, RESULTS, check_out_file
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 Reported = RefineResults | CftResults | ExperimentResults
 

@@ -192,12 +192,12 @@ def summarise(rows: Sequence[Row]) -> tuple[Summary, ...]:
     found = []
     for name, role in names:
         own = [row for row in rows if (row.name, row.role) == (name, role)]
-        stats = {key: Stat.over(_number(row, key) for row in own) for key in _SUMMARISED}
+        stats = {key: Stat.over(number_of(row, key) for row in own) for key in _SUMMARISED}
         found.append(Summary(name=name, role=role, seeds=len(own), **stats))
     return tuple(found)
 
 
-def _number(row: Row, key: str) -> float | None:
+def number_of(row: Row, key: str) -> float | None:
     """A number of a row by its name in the summary; a name without a split is of ``fit``, but for the seconds."""
     if key == "seconds":
         return row.seconds
