@@ -206,7 +206,7 @@ def work(options: argparse.Namespace) -> None:
     torch.set_num_threads(asked["threads"])
     config = CftConfig(features=asked["features"], device="cpu", **OURS[asked["name"]])
     with Memory() as memory:
-        results = run_cft(config, Path(asked["out"]), quiet=True)
+        results = run_cft(config, Path(asked["out"]), quiet=True).to_json()
     found = {key: results[key] for key in ("seconds", "stages", "mean", "counts", "warnings")}
     found |= {"peak_anonymous_mb": memory.peak["RssAnon"], "start_anonymous_mb": memory.start["RssAnon"]}
     found |= {"peak_mapped_mb": memory.peak["RssFile"], "memory_gb": config.memory_gb}

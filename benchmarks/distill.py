@@ -69,7 +69,7 @@ def train_refinery(problem: Path, folder: Path, options: argparse.Namespace) -> 
     """The weights of a wide network trained on the given labels; its card lies beside them."""
     overrides = [f"data.source={json.dumps(str(problem))}", "model.name=small-wide", "threads=1"]
     overrides += [f"views.scale={list(SCALE)}", f"train.epochs={options.refinery_epochs}", f"train.lr={LR}"]
-    row = train(load_recipe(None, [*overrides, f"train.batch_size={BATCH}"]), folder, quiet=True)["rows"][0]
+    row = train(load_recipe(None, [*overrides, f"train.batch_size={BATCH}"]), folder, quiet=True).to_json()["rows"][0]
     return folder / row["path"] / "model.safetensors"
 
 

@@ -48,7 +48,7 @@ def recipe(job: Job) -> Recipe:
 def train(job: Job) -> Trained:
     """The whole of a run in a folder that is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
-        row = refine(recipe(job), Path(folder), quiet=True)["rows"][0]
+        row = refine(recipe(job), Path(folder), quiet=True).to_json()["rows"][0]
         with np.load(Path(folder) / row["path"] / "predictions.npz") as file:
             return Trained(file["prediction"], row["select"]["top1"], row["seconds"])
 

@@ -72,7 +72,7 @@ def one_generation() -> Callable[[], Any]:
     options = ["train.epochs=2", "chain.generations=2", "threads=1", "views.size=8", "train.batch_size=256"]
     first = load_recipe(None, [*options, "chain.generations=1"])
     refine(first, out, quiet=True)
-    return lambda: refine(load_recipe(None, options), out, quiet=True)
+    return lambda: refine(load_recipe(None, options), out, quiet=True).to_json()
 
 
 def one_auto() -> Callable[[], Any]:

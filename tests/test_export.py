@@ -14,6 +14,8 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from helpers.cft_run_factory import make_cft_run
+from helpers.run_factory import make_run
 from labelwise import cli
 from labelwise import export as module
 from labelwise.config import ModelConfig
@@ -23,6 +25,7 @@ from labelwise.features.file import read_features
 from labelwise.models import checkpoint, zoo
 from labelwise.models.backbone import ModelSource
 from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.results import CftResults, EnsembleResults, FeaturesResults, read_results_as, write_results
 
 NAMES = ("cat", "dog", "fish")
 SPEC = InputSpec("image", 32, 3, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), "bicubic")
@@ -48,9 +51,21 @@ def cft_run(
     weight, bias = torch.randn(len(names), dim), torch.randn(len(names))
     folder.mkdir()
     save_file({"weight": weight, "bias": bias}, folder / "head.safetensors")
-    results = {"schema": 1, "kind": "cft", "categories": [{"name": name} for name in names], **changes}
-    (folder / "results.json").write_text(json.dumps(results))
+    make_cft_run(folder, categories=list(names))
+    results = read_results_as(folder, CftResults)
+    write_results(folder, results.model_copy(update=changes))
     return weight, bias
+
+
+def features_of(net: nn.Module, arguments: dict[str, Any]) -> FeaturesResults:
+    """What a folder of features tells of its network, which saw 24 px."""
+    seen = InputSpec("image", 24, 3, (0.5,) * 3, (0.5,) * 3, "bicubic")
+    known = {"weights_hash": checkpoint.weights_hash(net), "input": seen.to_json(), "eval_crop": 0.7}
+    data = {"name": "photos", "data": "", "splits": {"fit": 9, "select": 0, "test": 0}, "rows": 9, "categories": 3}
+    how = {"head": False, "precision": "fp16", "autocast": "no", "shards": 1, "largest_logit_difference": None}
+    cost = {"seconds": 1.0, "images_per_second": 9.0}
+    network = {"model": "test_resnet", "args": arguments, "dim": net.num_features}
+    return FeaturesResults.model_validate({"kind": "features", **network, **known, **data, **how, **cost})
 
 
 def images(channels: int = 3, size: int = 32) -> torch.Tensor:
@@ -126,9 +141,8 @@ def test_a_new_head_in_a_network_by_name(tmp_path):
     """It was trained on seven other classes; its features saw 24 px."""
     net = timm.create_model("test_resnet", num_classes=7)
     save_file(net.state_dict(), tmp_path / "w.safetensors")
-    seen = InputSpec("image", 24, 3, (0.5,) * 3, (0.5,) * 3, "bicubic")
     overlay = {"pretrained_cfg_overlay": {"mean": [0.1] * 3}}
-    source = {"input": seen.to_json(), "weights_hash": checkpoint.weights_hash(net), "eval_crop": 0.7, "args": overlay}
+    source = features_of(net, overlay)
     cft_run(tmp_path / "cft", net.num_features, features=source)
     done = export(tmp_path / "cft", tmp_path / "out", network=ModelSource("test_resnet", tmp_path / "w.safetensors"))
     assert done.timm and done.categories == NAMES
@@ -145,8 +159,7 @@ def test_a_network_with_weights_of_another_library(tmp_path, capsys):
     net = timm.create_model("test_resnet", num_classes=7)
     state = {f"_m{i}.{key.rpartition('.')[2]}": value for i, (key, value) in enumerate(net.state_dict().items())}
     torch.save(state, tmp_path / "w.pt")
-    seen = InputSpec("image", 24, 3, (0.5,) * 3, (0.5,) * 3, "bicubic").to_json()
-    source = {"input": seen, "weights_hash": checkpoint.weights_hash(net), "eval_crop": 0.7, "args": {}}
+    source = features_of(net, {})
     cft_run(tmp_path / "cft", net.num_features, features=source)
     with pytest.raises(ModelError, match="--weights-by-order"):
         export(tmp_path / "cft", tmp_path / "out", ModelSource("test_resnet", tmp_path / "w.pt"))
@@ -182,12 +195,7 @@ def test_a_network_whose_own_head_has_no_bias(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "tensors", "message"),
     [
-        (
-            {"kind": "refine", "rows": [{"path": "seed-0/generation-1"}]},
-            None,
-            "several networks; name the checkpoint to export, one of seed-0/generation-1",
-        ),
-        ({"categories": [{"name": "cat"}]}, None, r"head\.safetensors: 3 outputs for the 1 categories of results"),
+        ({"categories": ()}, None, r"head\.safetensors: 3 outputs for the 0 categories of results"),
         ({}, {"weight": torch.zeros(3, 4)}, r"head\.safetensors: needs weight and bias, it has weight"),
         ({}, {"weight": torch.zeros(3, 4), "bias": torch.zeros(2)}, r"weight \(3, 4\) and bias \(2,\) are no head"),
         ({}, {}, r"head\.safetensors: no such file"),
@@ -203,6 +211,20 @@ def test_runs_that_hold_no_head(tmp_path, changes, tensors, message):
         export(tmp_path / "cft", network=ModelSource("test_resnet"))
 
 
+def test_a_run_of_networks_names_its_checkpoints(tmp_path):
+    make_run(tmp_path / "run", classes=list(NAMES), seeds=1, generations=2, epochs=2, pictures=False)
+    with pytest.raises(RunError, match=r"several networks; name the checkpoint to export, one of seed-0/generation-1"):
+        export(tmp_path / "run")
+    scores = {"mean": 0.5, "scored": 1, "categories": (0.5,)}
+    rows = ({"name": "a", "select": scores, "test": None},)
+    ensemble = {"kind": "ensemble", "how": "rank", "objective": "ap", "rows": rows, "categories": ("cat",)}
+    write_results(tmp_path, EnsembleResults.model_validate(ensemble))
+    with pytest.raises(
+        RunError, match="a run of `labelwise ensemble` holds no network; name a checkpoint or a CFT run"
+    ):
+        export(tmp_path)
+
+
 def test_what_is_asked_for_must_make_sense(tmp_path):
     make(tmp_path / "model")
     with pytest.raises(ConfigError, match="is a checkpoint, a whole network"):
@@ -212,7 +234,7 @@ def test_what_is_asked_for_must_make_sense(tmp_path):
         export(tmp_path / "cft")
     with pytest.raises(ConfigError, match="needs either --weights FILE or --pretrained"):
         export(tmp_path / "cft", network=ModelSource("test_resnet"))
-    with pytest.raises(RunError, match="no such file"):
+    with pytest.raises(RunError, match="there is no such folder"):
         export(tmp_path / "nothing", network=ModelSource("test_resnet"))
 
 
@@ -251,7 +273,7 @@ def test_from_the_command_line(tmp_path, monkeypatch, capsys):
     out = call("features", tmp_path / "model", "--data", tmp_path / "data.npz", "--out", tmp_path / "f", "--quiet")
     assert "12 x 96 features (fp16) with its head" in out
     dim = read_features(tmp_path / "f").dim
-    cft_run(tmp_path / "cft", dim, features=json.loads((tmp_path / "f" / "results.json").read_text()))
+    cft_run(tmp_path / "cft", dim, features=read_results_as(tmp_path / "f", FeaturesResults))
     out = call("export", tmp_path / "cft", "--model", tmp_path / "model", "--out", tmp_path / "out")
     assert "3 categories" in out and f'timm.create_model("local-dir:{tmp_path / "out"}", pretrained=True)' in out
     assert timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).num_classes == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from labelwise.refinery.context import TrainingContext
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.network import NETWORK
 from labelwise.report.write import write_report
+from labelwise.results.refine import Scores
 
 
 def tiny(data: Path) -> Recipe:
@@ -43,7 +45,7 @@ def out(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def results(data: Path, out: Path) -> dict[str, Any]:
+def results(data: Path, out: Path) -> pipeline.FineTuned:
     """Of a second call, which finds everything finished."""
     return pipeline.train_and_fine_tune(tiny(data), out, quiet=True)
 
@@ -72,12 +74,13 @@ def test_prevalences_differ_and_every_split_has_both_kinds(tmp_path: Path) -> No
     assert prevalence.min() < 0.15 and prevalence.max() > 0.45
 
 
-def test_the_fine_tuned_head_is_that_of_the_base_network(results: dict[str, Any], out: Path) -> None:
-    base, control = (results["networks"][name] for name in (pipeline.BASE, pipeline.CONTROL))
-    assert results["kind"] == "cft" and results["base"] == "given"
+def test_the_fine_tuned_head_is_that_of_the_base_network(results: pipeline.FineTuned, out: Path) -> None:
+    base, control = (results.networks[name] for name in (pipeline.BASE, pipeline.CONTROL))
+    assert results.results.kind == "cft" and results.results.base == "given"
     for split in ("select", "test"):
-        assert results["mean"][split]["before"] == pytest.approx(base[split]["map"], abs=1e-3)  # features are fp16
-    assert base["weights_hash"] != control["weights_hash"]
+        means, scores = getattr(results.results.mean, split), getattr(base, split)
+        assert means.before == pytest.approx(scores.map, abs=1e-3)  # features are fp16
+    assert base.weights_hash != control.weights_hash
     features = read_features(out / "some-digits")
     model, card = checkpoint.load(out / pipeline.BASE)
     assert model.classes == features.categories == tuple(pipeline.ATTRIBUTES)
@@ -95,7 +98,11 @@ def test_the_two_networks_differ_by_their_labels_alone(out: Path) -> None:
 
 
 def test_second_call_trains_nothing(
-    data: Path, out: Path, results: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    data: Path,
+    out: Path,
+    results: pipeline.FineTuned,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
@@ -107,7 +114,7 @@ def test_second_call_trains_nothing(
     assert "assume-negative: finished before" in capsys.readouterr().err
 
 
-def test_killed_between_the_stages(data: Path, out: Path, results: dict[str, Any], tmp_path: Path) -> None:
+def test_killed_between_the_stages(data: Path, out: Path, results: pipeline.FineTuned, tmp_path: Path) -> None:
     """Without its second half a run goes on to the same head."""
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
@@ -115,16 +122,18 @@ def test_killed_between_the_stages(data: Path, out: Path, results: dict[str, Any
         (copy / name).unlink()
     shutil.rmtree(copy / "some-digits")
     again = pipeline.train_and_fine_tune(tiny(data), copy, quiet=True)
-    assert again["mean"] == results["mean"] and again["categories"] == results["categories"]
+    assert again.results.mean == results.results.mean
+    assert again.results.categories == results.results.categories
     assert (copy / "head.safetensors").read_bytes() == (out / "head.safetensors").read_bytes()
 
 
-def test_report_and_control_line(results: dict[str, Any], out: Path) -> None:
+def test_report_and_control_line(results: pipeline.FineTuned, out: Path) -> None:
     assert "two closed loops" in write_report(out).read_text()
-    tuned = results["mean"]["test"]["after"]
+    assert results.results.mean.test is not None and results.results.mean.test.after is not None
+    tuned, control = results.results.mean.test.after, results.networks["ignore"]
     for again, words in ((tuned + 0.1, "training again is better"), (tuned - 0.1, "is no better")):
-        control = {**results["networks"]["ignore"], "test": {"map": again}}
-        line = pipeline.control_line({**results, "networks": {"ignore": control}})
+        other = control.model_copy(update={"test": Scores(map=again, nll=0.1, ece=0.1)})
+        line = pipeline.control_line(replace(results, networks={"ignore": other}))
         assert words in line and f"{again:.2%}" in line and f"{tuned:.2%}" in line
 
 

@@ -22,7 +22,8 @@ from labelwise.models import checkpoint
 from labelwise.models.backbone import ModelSource, is_timm, open_model
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.head import logits_of, probe, split_head
-from labelwise.runs import RESULTS, read_json, write_json
+from labelwise.results import CftResults, FeaturesResults, RefineResults, read_results
+from labelwise.runs import RESULTS, write_json
 
 HEAD, TIMM_CONFIG = "head.safetensors", "config.json"
 _KEPT = ("pool_size", "first_conv", "classifier", "fixed_input_size")  # of what timm knows of an architecture
@@ -63,21 +64,23 @@ def export(run: Path, out: Path | None = None, network: ModelSource | None = Non
         return _write(
             folder, classifier, card, logits_of(classifier.net.eval()(probe(classifier.net, classifier.spec)))
         )
-    results = read_json(run / RESULTS)
-    if results.get("kind") != "cft":
+    results = read_results(run)
+    if isinstance(results, RefineResults):
         raise RunError(f"{run}: a run of several networks; name the checkpoint to export{_checkpoints(results)}")
+    if not isinstance(results, CftResults):
+        raise RunError(f"{run}: a run of `labelwise {results.kind}` holds no network; name a checkpoint or a CFT run")
     if network is None or not network.model:
         raise ConfigError(f"{run} holds a head; say --model CHECKPOINT, or --model NAME with --weights FILE")
     head = _read_head(run / HEAD)
-    categories = tuple(str(category["name"]) for category in results["categories"])
+    categories = tuple(category.name for category in results.categories)
     if len(head[0]) != len(categories):
         raise RunError(f"{run / HEAD}: {len(head[0])} outputs for the {len(categories)} categories of {RESULTS}")
-    source = results.get("features") or {}
-    opened = open_model(network, source.get("args", {}), _input(source))
+    source = results.features
+    opened = open_model(network, {} if source is None else source.args, _input(source))
     _refuse_other_weights(opened.classifier, source, network.model)
     card = {
         "task": "multi-label",
-        "eval_crop": source.get("eval_crop", opened.eval_crop),
+        "eval_crop": opened.eval_crop if source is None else source.eval_crop,
         "labels": "category-wise fine-tuning",
         "lineage": [str(run), network.model],
     }
@@ -167,25 +170,25 @@ def _read_head(file: Path) -> tuple[Tensor, Tensor]:
     return weight, bias
 
 
-def _input(source: dict[str, Any]) -> InputSpec:
+def _input(source: FeaturesResults | None) -> InputSpec:
     """What the network saw when its features were made; where that is not known, its own habits decide."""
-    if "input" in source:
-        return InputSpec.from_json(source["input"])
+    if source is not None:
+        return InputSpec.from_json(source.input)
     return InputSpec("image", 0, 3, IMAGENET_MEAN, IMAGENET_STD)
 
 
-def _as_seen(model: Classifier, source: dict[str, Any]) -> Classifier:
-    spec = _input(source) if "input" in source else model.spec
+def _as_seen(model: Classifier, source: FeaturesResults | None) -> Classifier:
+    spec = model.spec if source is None else _input(source)
     return Classifier(model.net, spec, model.classes, model.name, model.args)
 
 
-def _refuse_other_weights(model: Classifier, source: dict[str, Any], name: str) -> None:
-    expected = source.get("weights_hash")
+def _refuse_other_weights(model: Classifier, source: FeaturesResults | None, name: str) -> None:
     found = checkpoint.weights_hash(model.net)
-    if expected not in (None, found):
+    if source is not None and source.weights_hash != found:
+        expected = source.weights_hash
         raise ModelError(f"{name}: not the weights that the features were made with ({found}, they say {expected})")
 
 
-def _checkpoints(results: dict[str, Any]) -> str:
-    paths = [row["path"] for row in results.get("rows", []) if row.get("path")]
+def _checkpoints(results: RefineResults) -> str:
+    paths = [row.path for row in results.rows]
     return f", one of {', '.join(paths[:3])}{', ...' if len(paths) > 3 else ''}" if paths else ""

@@ -5,6 +5,7 @@ Start at :func:`train_and_fine_tune`. Below it are the demonstration's data: dig
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from labelwise.refinery.chain import make_context
 from labelwise.refinery.checks import check_learning
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.network import check_networks, train_network
+from labelwise.results import CftResults, Row
 from labelwise.runs import atomic_write, start_run
 from labelwise.training.runtime import start_runtime
 
@@ -32,7 +34,15 @@ BASE, CONTROL = "assume-negative", "ignore"
 STREAM = "network"
 
 
-def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True)
+class FineTuned:
+    """The results of a CFT run, and the rows of the two networks before it, by name."""
+
+    results: CftResults
+    networks: dict[str, Row]
+
+
+def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> FineTuned:
     """Train on partly labelled data with unknown labels taken for negative, then re-fit every category's head.
 
     The run folder is that of ``labelwise cft``; beside its files lie the two networks, and the features under the name
@@ -45,7 +55,7 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> di
 
     Returns
     -------
-    the content of ``results.json``, and under ``networks`` the scores of the two networks on select and test
+    the results, and the scores of the two networks on select and test
 
     Raises
     ------
@@ -72,7 +82,7 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> di
     features = out / dataset.name
     extract_features(ModelSource(str(out / BASE)), recipe, features, quiet=quiet)
     results = run_cft(CftConfig(features=str(features), seed=recipe.seed), out, quiet=quiet)
-    return results | {"networks": networks}
+    return FineTuned(results, networks)
 
 
 # The demonstration
@@ -103,7 +113,7 @@ DEMO_NOTE = (
 )
 
 
-def demo(out: Path, *, known: float = KNOWN, seed: int = 0, quiet: bool = False) -> dict[str, Any]:
+def demo(out: Path, *, known: float = KNOWN, seed: int = 0, quiet: bool = False) -> FineTuned:
     """:func:`train_and_fine_tune` on :func:`write_digit_attributes`; ``seed`` draws known labels and networks."""
     start_run(out, "cft", {})
     data = out / f"{DATA}.npz"
@@ -141,18 +151,21 @@ def demo_recipe(data: Path, seed: int) -> Recipe:
     )
 
 
-def control_line(results: dict[str, Any]) -> str:
+def control_line(found: FineTuned) -> str:
     """The fine-tuned head beside the same network trained again without the wrong negatives, whichever is better.
 
     Parameters
     ----------
-    results : as :func:`train_and_fine_tune` returns them
+    found : of a run on data with a test split
     """
-    tuned, control = results["mean"]["test"]["after"], results["networks"][CONTROL]
-    again = control["test"]["map"]
+    means, control = found.results.mean.test, found.networks[CONTROL]
+    tuned = None if means is None else means.after
+    again = None if control.test is None else control.test.map
+    if tuned is None or again is None:
+        return "Control: nothing to compare, since no category can be scored on test."
     verdict = "training again is better here" if again > tuned else "training again is no better here"
     return (
         f"Control: the same network trained from scratch on the known labels alone has {again:.2%} mAP on test, the "
-        f"re-fitted head {tuned:.2%}: {verdict}. It took {control['seconds']:.1f} s and another backbone, fine-tuning "
-        f"{results['stages']['solve']:.1f} s and the old one."
+        f"re-fitted head {tuned:.2%}: {verdict}. It took {control.seconds:.1f} s and another backbone, fine-tuning "
+        f"{found.results.stages['solve']:.1f} s and the old one."
     )

@@ -79,7 +79,7 @@ def finished(arrays: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     """A run of the default method with thresholds, and its results."""
     folder = tmp_path_factory.mktemp("cft")
     np.savez(folder / "scenes.npz", **arrays)
-    results = run_cft(config(folder / "scenes.npz", threshold="max-f1"), folder / "run", quiet=True)
+    results = run_cft(config(folder / "scenes.npz", threshold="max-f1"), folder / "run", quiet=True).to_json()
     return folder / "run", results
 
 
@@ -145,7 +145,7 @@ def test_predictions_are_what_was_measured_in_the_order_of_the_rows(
 ) -> None:
     order = np.random.default_rng(0).permutation(len(arrays["labels"]))
     rows = {key: arrays[key][order] for key in ("features", "labels", "split", "groups")}
-    results = run_cft(config(save(**rows), preset="fast"), tmp_path / "run", quiet=True)
+    results = run_cft(config(save(**rows), preset="fast"), tmp_path / "run", quiet=True).to_json()
     head = safetensors.numpy.load_file(tmp_path / "run" / "head.safetensors")
     held = rows["split"] != "fit"
     with np.load(tmp_path / "run" / "predictions.npz") as found:
@@ -168,7 +168,9 @@ def test_labels_in_a_mapped_folder_give_the_same(
         np.save(folder / f"{key}.npy", array)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     paths = (save(), folder)
-    one, two = (run_cft(config(path, preset="fast"), tmp_path / f"run{path.suffix}", quiet=True) for path in paths)
+    one, two = (
+        run_cft(config(path, preset="fast"), tmp_path / f"run{path.suffix}", quiet=True).to_json() for path in paths
+    )
     for key in set(one) - {"seconds", "stages", "peak_memory_mb"}:
         assert one[key] == two[key], key
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
@@ -205,9 +207,9 @@ def test_it_helps(finished: tuple[Path, dict[str, Any]]) -> None:
 
 def test_a_finished_run_is_read_and_other_settings_are_refused(save: Callable[..., Path], tmp_path: Path) -> None:
     file, out = save(), tmp_path / "run"
-    first = run_cft(config(file, preset="fast"), out, quiet=True)
+    first = run_cft(config(file, preset="fast"), out, quiet=True).to_json()
     written = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
-    assert run_cft(config(file, preset="fast"), out, quiet=True) == first
+    assert run_cft(config(file, preset="fast"), out, quiet=True).to_json() == first
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == written
     for key, value in {"seed": 1, "objective": "auc"}.items():
         with pytest.raises(RunError, match=rf"holds a run with another {key} \(.*, now {value}\); give another --out"):
@@ -220,11 +222,11 @@ def test_a_finished_run_is_read_and_other_settings_are_refused(save: Callable[..
 
 def test_a_killed_run_gives_the_same_results(save: Callable[..., Path], tmp_path: Path) -> None:
     file, out = save(), tmp_path / "run"
-    first = run_cft(config(file, preset="fast"), out, quiet=True)
+    first = run_cft(config(file, preset="fast"), out, quiet=True).to_json()
     head = (out / "head.safetensors").read_bytes()
     (out / "results.json").unlink()
     (out / "head.safetensors").write_bytes(b"half of it")
-    second = run_cft(config(file, preset="fast"), out, quiet=True)
+    second = run_cft(config(file, preset="fast"), out, quiet=True).to_json()
     assert (out / "head.safetensors").read_bytes() == head
     for key in set(first) - {"seconds", "stages", "peak_memory_mb"}:
         assert second[key] == first[key], key
@@ -234,7 +236,7 @@ def test_the_advice_of_an_error_can_be_followed(save: Callable[..., Path], tmp_p
     file, out = save(head_weight=None, head_bias=None), tmp_path / "run"
     with pytest.raises(ConfigError, match="no head in it; add --base assume-negative or --base ignore"):
         run_cft(config(file, preset="fast"), out, quiet=True)
-    results = run_cft(config(file, preset="fast", base="ignore"), out, quiet=True)
+    results = run_cft(config(file, preset="fast", base="ignore"), out, quiet=True).to_json()
     assert results["base"] == "ignore" and "base" in results["stages"]
 
 
@@ -254,7 +256,7 @@ def test_other_folders_are_left_alone(save: Callable[..., Path], tmp_path: Path)
 
 def test_a_first_head_with_unknown_as_negative(save: Callable[..., Path], tmp_path: Path) -> None:
     file = save(head_weight=None, head_bias=None)
-    results = run_cft(config(file, base="assume-negative", objective="auc"), tmp_path / "run", quiet=True)
+    results = run_cft(config(file, base="assume-negative", objective="auc"), tmp_path / "run", quiet=True).to_json()
     assert results["base"] == "assume-negative" and results["other"]["metric"] == "ap"
     assert results["mean"]["select"]["after"] > results["mean"]["select"]["before"]
     with pytest.raises(ConfigError, match=r"--base ignore: .* already has a head; leave --base out"):
@@ -269,8 +271,8 @@ def test_uncertain_labels_count_as_told(
     policy: str, positive: int, negative: int, fitted: bool, save: Callable[..., Path], tmp_path: Path
 ) -> None:
     """The last category has uncertain labels in place of positive ones."""
-    results = run_cft(config(save(), preset="fast", uncertain=policy), tmp_path / "run", quiet=True)
-    plain = run_cft(config(save(), preset="fast"), tmp_path / "plain", quiet=True)
+    results = run_cft(config(save(), preset="fast", uncertain=policy), tmp_path / "run", quiet=True).to_json()
+    plain = run_cft(config(save(), preset="fast"), tmp_path / "plain", quiet=True).to_json()
     entry, base = results["categories"][3], plain["categories"][3]
     assert entry["uncertain"] == base["uncertain"] > 0
     assert entry["known_positive"] == base["known_positive"] + positive * entry["uncertain"]
@@ -284,9 +286,9 @@ def test_without_a_select_split_whole_groups_are_held_out(
 ) -> None:
     split = np.where(arrays["split"] == "select", "fit", arrays["split"])
     file = save(split=split)
-    results = run_cft(config(file, preset="fast"), tmp_path / "run", quiet=True)
+    results = run_cft(config(file, preset="fast"), tmp_path / "run", quiet=True).to_json()
     assert results["splits"] == {"fit": 375, "select": 125, "test": 300}  # a quarter of 100 groups of 5
-    other = run_cft(config(file, preset="fast", select_share=0.5, seed=1), tmp_path / "half", quiet=True)
+    other = run_cft(config(file, preset="fast", select_share=0.5, seed=1), tmp_path / "half", quiet=True).to_json()
     assert other["splits"] == {"fit": 250, "select": 250, "test": 300}
 
 
@@ -295,7 +297,7 @@ def test_without_a_test_split_nothing_is_said_of_it(
 ) -> None:
     kept = arrays["split"] != "test"
     rows = {key: arrays[key][kept] for key in ("features", "labels", "split", "groups")}
-    results = run_cft(config(save(**rows), preset="fast"), tmp_path / "run", quiet=True)
+    results = run_cft(config(save(**rows), preset="fast"), tmp_path / "run", quiet=True).to_json()
     assert "test" not in results["mean"] and "test" not in results["other"] and results["splits"]["test"] == 0
     assert not {"calibration", "reliability"} & set(results)
     assert all("test" not in entry and "ece" not in entry for entry in results["categories"])
@@ -306,7 +308,9 @@ def test_a_test_split_of_which_nothing_is_known(
     arrays: dict[str, Any], save: Callable[..., Path], tmp_path: Path
 ) -> None:
     labels = np.where((arrays["split"] == "test")[:, None], np.nan, arrays["labels"])
-    results = run_cft(config(save(labels=labels), preset="fast", threshold="recall=0.9"), tmp_path / "run", quiet=True)
+    results = run_cft(
+        config(save(labels=labels), preset="fast", threshold="recall=0.9"), tmp_path / "run", quiet=True
+    ).to_json()
     test = results["mean"]["test"]
     assert test["before"] is None and test["after"] is None and test["scored"] == 0 and test["gain_interval"] is None
     assert results["categories"][0]["threshold"]["rule"] == "recall>=0.9"
@@ -387,7 +391,7 @@ def test_ten_percent_of_the_labels_of_aerial_images(shared_data: Path, tmp_path:
     labels[fit] = np.where(known, labels[fit], np.nan)
     np.savez(tmp_path / "ucm.npz", **{**arrays, "labels": labels})
     options = config(tmp_path / "ucm.npz", base="assume-negative")
-    mean = run_cft(options, tmp_path / "run", quiet=True)["mean"]
+    mean = run_cft(options, tmp_path / "run", quiet=True).to_json()["mean"]
     select, test = (mean[split]["after"] - mean[split]["before"] for split in ("select", "test"))
     assert test >= 0.025
     assert mean["test"]["gain_interval"][0] > 0

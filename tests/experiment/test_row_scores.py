@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.rows import make_row
 from helpers.tables import experiment_of, told_as, write_tables
 from labelwise.config import Recipe
 from labelwise.errors import ConfigError
@@ -16,7 +17,7 @@ from labelwise.experiment.config import ExperimentConfig, load_experiment
 from labelwise.experiment.row_scores import is_name, names_in, score_of
 from labelwise.experiment.run import run_experiment
 from labelwise.report.experiment import experiment_lines
-from labelwise.results import RefineResults, Row, Splits, write_results
+from labelwise.results import RefineResults, Splits, write_results
 from labelwise.results.refine import FitScores, Scores
 
 ROW = {
@@ -83,13 +84,9 @@ def pretend(recipe: Recipe, folder: Path, **_: Any) -> None:
     noise = recipe.data.noise.rate
     correct = rng.random(100) < 0.5
     fit = {"top1": 0.7 + 0.3 * rng.random(), "ece": rng.random()} | ({"noise_auroc": rng.random()} if noise else {})
-    shared = {
-        **{"name": "network", "role": "generation", "generation": 1, "seed": 0, "model": "mlp", "network": {}},
-        **{"labels": "given", "refineries": (), "epochs": 1, "kept_epoch": 1, "images_per_second": 1.0},
-    }
-    refinery = Row(**shared, fit=FitScores(), seconds=7.0, path="nowhere", weights_hash="refinery")
-    row = Row(
-        **shared,
+    refinery = make_row("network", seconds=7.0, path="nowhere", weights_hash="refinery")
+    row = make_row(
+        "network",
         fit=FitScores(**fit),
         select=Scores(top1=rng.random(), nll=1.0, ece=0.1),
         test=Scores(top1=float(correct.mean()), nll=noise + rng.random(), ece=0.1),

@@ -59,7 +59,9 @@ def recipe(path: Path, *overrides: str) -> Recipe:
 
 def run(model: Path | str, path: Path, out: Path, *overrides: str, **options: Any) -> dict[str, Any]:
     named = {key: options.pop(key) for key in ("weights", "pretrained", "weights_by_order") if key in options}
-    return extract_features(ModelSource(str(model), **named), recipe(path, *overrides), out, quiet=True, **options)
+    return extract_features(
+        ModelSource(str(model), **named), recipe(path, *overrides), out, quiet=True, **options
+    ).to_json()
 
 
 def logits_of(path: Path) -> torch.Tensor:

@@ -48,7 +48,7 @@ def recipe(root: Path, *changes: str) -> Recipe:
 @pytest.fixture(scope="module")
 def found(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Found:
     out = tmp_path_factory.mktemp("run")
-    results = train(recipe(root), out, quiet=True)
+    results = train(recipe(root), out, quiet=True).to_json()
     assert results["task"] == "multi-label" and results["splits"]["test"] == 80
     model = out / results["rows"][0]["path"]
     return out, evaluate(model, recipe(root), split="test"), load_dataset(recipe(root).data)
@@ -80,7 +80,7 @@ def test_studies_are_shown(found: Found) -> None:
 
 def test_without_the_five_there_is_no_competition(found: Found, root: Path, tmp_path: Path) -> None:
     four = recipe(root, f"data.categories=[{', '.join(COMPETITION[:4])}]")
-    results = train(four, tmp_path / "run", quiet=True)
+    results = train(four, tmp_path / "run", quiet=True).to_json()
     scores = evaluate(tmp_path / "run" / results["rows"][0]["path"], four, split="test").to_json()
     assert scores["studies"]["competition_mauc"] is None and scores["studies"]["scored"] == 4
 

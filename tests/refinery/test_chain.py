@@ -27,7 +27,7 @@ ROW_KEYS |= {"seconds", "images_per_second", "epochs", "kept_epoch", "path", "we
 
 
 def run(out: Path, *changes: str, baselines: bool = False) -> dict[str, Any]:
-    return refine(load_recipe(None, [*BASE, *changes]), out, baselines=baselines, quiet=True)
+    return refine(load_recipe(None, [*BASE, *changes]), out, baselines=baselines, quiet=True).to_json()
 
 
 def generations(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -237,7 +237,7 @@ def test_best_epoch_needs_a_held_out_part(tmp_path: Path) -> None:
         run(tmp_path / "run", "data.select_share=0", "train.keep=best")
     with pytest.raises(DataError, match="select_share"):
         run(tmp_path / "run", "data.select_share=0", baselines=True)
-    results = train(load_recipe(None, [*BASE, "data.select_share=0"]), tmp_path / "run", quiet=True)
+    results = train(load_recipe(None, [*BASE, "data.select_share=0"]), tmp_path / "run", quiet=True).to_json()
     assert results["kind"] == "train" and results["regime"] is None and "select" not in results["rows"][0]
 
 
@@ -283,7 +283,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     recipe = Path(__file__).parents[2] / "recipes" / "digits" / "noise40.yaml"
     changes = ["views={size: 8, scale: [0.9, 1.0], flip: false}", "model={name: small-narrow}", "chain.generations=3"]
     changes += ["train={epochs: 60, batch_size: 64, lr: 0.1, weight_decay: 0, warmup_epochs: 6, channels_last: false}"]
-    results = refine(load_recipe(recipe, changes), tmp_path_factory.mktemp("learnt") / "run", quiet=True)
+    results = refine(load_recipe(recipe, changes), tmp_path_factory.mktemp("learnt") / "run", quiet=True).to_json()
     return generations(results)
 
 
@@ -304,6 +304,6 @@ def test_refinement_helps_under_real_human_noise(shared_data: Path, tmp_path: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWISE_DATA", str(shared_data))
         loaded = load_recipe(recipe, ["data.train_limit=4000", "chain.generations=2"])
-    first, second = generations(refine(loaded, tmp_path / "run", quiet=True))
+    first, second = generations(refine(loaded, tmp_path / "run", quiet=True).to_json())
     assert second["test"]["top1"] - first["test"]["top1"] >= 0.015
     assert second["fit"]["noise_auroc"] > first["fit"]["noise_auroc"]

@@ -32,7 +32,7 @@ BASE = (
 
 
 def run(out: Path, *changes: str, **options: Any) -> dict[str, Any]:
-    return refine(load_recipe(None, [*BASE, *changes]), out, quiet=True, **options)
+    return refine(load_recipe(None, [*BASE, *changes]), out, quiet=True, **options).to_json()
 
 
 def features(folder: Path, labels: int = 1) -> str:
@@ -174,7 +174,7 @@ def test_train_asks_no_refinery(tmp_path: Path) -> None:
     run(tmp_path / "first", "chain.generations=1")
     refinery = tmp_path / "first" / "seed-0" / "generation-1"
     recipe = load_recipe(None, [*BASE, f"chain.refinery=[{refinery}]"])
-    [row] = train(recipe, tmp_path / "run", quiet=True)["rows"]
+    [row] = train(recipe, tmp_path / "run", quiet=True).to_json()["rows"]
     assert row["labels"] == "given" and not row["refineries"]
 
 

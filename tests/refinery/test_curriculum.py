@@ -55,8 +55,8 @@ def filled(monkeypatch: pytest.MonkeyPatch) -> Filled:
 
 
 def test_the_share_grows_from_round_to_round(data: Path, tmp_path: Path, filled: Filled) -> None:
-    before = refine(recipe(data, 2, "share: 0.2"), tmp_path, quiet=True)
-    results = refine(recipe(data, 4, "share: [0.2, 0.5]"), tmp_path, quiet=True)
+    before = refine(recipe(data, 2, "share: 0.2"), tmp_path, quiet=True).to_json()
+    results = refine(recipe(data, 4, "share: [0.2, 0.5]"), tmp_path, quiet=True).to_json()
     assert results["rows"][:2] == before["rows"]  # the round that was there stays
     labels = [row["labels"] for row in results["rows"]]
     assert labels == ["given"] + [

@@ -35,7 +35,7 @@ def data() -> Dataset:
 
 def run(out: Path, chain: str) -> dict[str, dict[str, Any]]:
     """Rows by the network's name, without ``generation-``, each with its lineage."""
-    rows = refine(recipe(f"chain={chain}"), out, quiet=True, dataset=data())["rows"]
+    rows = refine(recipe(f"chain={chain}"), out, quiet=True, dataset=data()).to_json()["rows"]
     found = {}
     for row in rows:
         lineage = json.loads((out / row["path"] / "network.json").read_text())["lineage"]
@@ -153,8 +153,8 @@ def test_a_network_has_views_of_its_own(tmp_path: Path) -> None:
         tmp_path / "b",
         quiet=True,
         dataset=data(),
-    )
-    plain = refine(recipe("chain.generations=1"), tmp_path / "c", quiet=True, dataset=data())
+    ).to_json()
+    plain = refine(recipe("chain.generations=1"), tmp_path / "c", quiet=True, dataset=data()).to_json()
     hashes = [found["rows"][0]["weights_hash"] for found in (alone, plain)]
     assert first["1"]["weights_hash"] == hashes[0] != hashes[1]
 
@@ -169,7 +169,7 @@ def test_views_as_the_recipe_has_them_are_the_same_network(tmp_path: Path) -> No
 
 def test_controls_train_on_the_views_of_the_network_that_the_chain_ends_with(tmp_path: Path) -> None:
     wanted = recipe("chain={generations: 2, networks: [{}, {views: {mixup: 1.0}}]}", "baselines.kinds=[long]")
-    rows = refine(wanted, tmp_path, quiet=True, dataset=data(), baselines=True)["rows"]
+    rows = refine(wanted, tmp_path, quiet=True, dataset=data(), baselines=True).to_json()["rows"]
     lineage = {
         row["role"]: json.loads((tmp_path / row["path"] / "network.json").read_text())["lineage"] for row in rows
     }

@@ -46,7 +46,7 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """A chain of two generations, two refineries, with controls."""
     out = tmp_path_factory.mktemp("chain") / "run"
     changes = ["chain={generations: 2, members: 2}", "baselines={early_stop_epochs: [1, 2], smoothing: [0.1]}"]
-    return out, refine(recipe(data, *changes), out, baselines=True, quiet=True)
+    return out, refine(recipe(data, *changes), out, baselines=True, quiet=True).to_json()
 
 
 # what is written
@@ -86,7 +86,7 @@ def test_a_second_call_trains_nothing(finished: tuple[Path, dict[str, Any]], dat
     out, results = finished
     before = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     changes = ["chain={generations: 2, members: 2}", "baselines={early_stop_epochs: [1, 2], smoothing: [0.1]}"]
-    assert refine(recipe(data, *changes), out, baselines=True, quiet=True) == results
+    assert refine(recipe(data, *changes), out, baselines=True, quiet=True).to_json() == results
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
 
 
@@ -196,7 +196,7 @@ def test_fill_in_keeps_given_labels(data: Path) -> None:
 
 def test_static_labels_are_those_of_the_centre_view(data: Path, tmp_path: Path) -> None:
     options = recipe(data, "chain={generations: 2, unknown: {view: centre}}")
-    results = refine(options, tmp_path / "run", quiet=True)
+    results = refine(options, tmp_path / "run", quiet=True).to_json()
     assert results["rows"][1]["labels"] == "refinery soft static (generation-1)"
     dataset = load_dataset(options.data)
     context = make_context(options, dataset, start_runtime(options), tmp_path / "x", 0, True)
@@ -215,10 +215,12 @@ def test_static_labels_are_those_of_the_centre_view(data: Path, tmp_path: Path) 
 def test_every_scheme_trains(scheme: str, data: Path, tmp_path: Path) -> None:
     loss = "bce" if scheme == "splc" else "asl"
     labels = f"labels={{unknown: negative, loss: {loss}, scheme: {scheme}, rate: 0.05}}"
-    results = refine(recipe(data, labels), tmp_path / "run", quiet=True)
+    results = refine(recipe(data, labels), tmp_path / "run", quiet=True).to_json()
     assert results["rows"][-1]["labels"].endswith(f", {scheme}")
     assert 0 < results["rows"][-1]["test"]["map"] <= 1
-    plain = refine(recipe(data, f"labels={{unknown: negative, loss: {loss}}}"), tmp_path / "plain", quiet=True)
+    plain = refine(
+        recipe(data, f"labels={{unknown: negative, loss: {loss}}}"), tmp_path / "plain", quiet=True
+    ).to_json()
     assert plain["rows"][-1]["weights_hash"] != results["rows"][-1]["weights_hash"]
 
 
@@ -231,7 +233,7 @@ def test_uncertain_labels_are_decided_by_policy(data: Path, tmp_path: Path) -> N
     hashes = set()
     for policy in ("unknown", "negative", "positive", "[0.2, 0.4]"):
         options = recipe(tmp_path / "u.npz", f"labels.uncertain={policy}", "data.train_limit=null", "train.epochs=1")
-        hashes.add(refine(options, tmp_path / policy, quiet=True)["rows"][0]["weights_hash"])
+        hashes.add(refine(options, tmp_path / policy, quiet=True).to_json()["rows"][0]["weights_hash"])
     assert len(hashes) == 4
 
 

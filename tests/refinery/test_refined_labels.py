@@ -36,7 +36,7 @@ BASE = (
 
 
 def run(out: Path, *changes: str) -> list[dict[str, Any]]:
-    return list(refine(load_recipe(None, [*BASE, *changes]), out, quiet=True)["rows"])
+    return list(refine(load_recipe(None, [*BASE, *changes]), out, quiet=True).to_json()["rows"])
 
 
 def lineage(out: Path, name: str) -> dict[str, Any]:
@@ -206,7 +206,9 @@ def test_batch_statistics_are_the_official_mode(folded: Path) -> None:
 )
 def test_every_kind_runs_and_says_so(changes: str, words: str, folded: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    rows = refine(load_recipe(None, [*BASE, "chain.generations=2", "train.epochs=1", changes]), out, quiet=True)["rows"]
+    rows = refine(
+        load_recipe(None, [*BASE, "chain.generations=2", "train.epochs=1", changes]), out, quiet=True
+    ).to_json()["rows"]
     assert words in rows[1]["labels"]
     assert "refined" in lineage(out, "generation-2") and "refined" not in lineage(out, "generation-1")
     records = [json.loads(line) for line in (out / "seed-0/generation-2/metrics.jsonl").read_text().splitlines()]
@@ -308,7 +310,7 @@ def test_a_taxonomy_spreads_the_given_labels(tmp_path: Path) -> None:
         "baselines.kinds=[smoothing]",
         f"train.taxonomy={{file: {tree}, mass: 0.8}}",
     ]
-    results = refine(load_recipe(None, changes), tmp_path / "run", baselines=True, quiet=True)
+    results = refine(load_recipe(None, changes), tmp_path / "run", baselines=True, quiet=True).to_json()
     assert results["rows"][-1]["labels"].startswith("given, smoothed")  # the control is smoothed in its place
     record = json.loads((tmp_path / "run/seed-0/generation-1/metrics.jsonl").read_text().splitlines()[0])
     assert 0.6 < record["train"]["entropy"] < 1.6

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.rows import make_row
 from labelwise.data.dataset import Dataset, Features
 from labelwise.refinery.context import PREDICTIONS
 from labelwise.refinery.regime import OVERFIT_GAP, UNDERFIT_GAP, judge, judge_stopped
-from labelwise.refinery.summary import compare, results, summarise
+from labelwise.refinery.summary import compare, results
+from labelwise.results import Row, Splits, summarise
+from labelwise.results.refine import Scores
 
 N = 200
 
@@ -28,23 +31,23 @@ N = 200
 )
 def test_regime(crop, select, state):
     found = judge(crop, select)
-    assert found["state"] == state and "\n" not in found["advice"]
-    assert f"{crop:.1%}" in found["advice"] and f"{select:.1%}" in found["advice"]
+    assert found.state == state and "\n" not in found.advice
+    assert f"{crop:.1%}" in found.advice and f"{select:.1%}" in found.advice
     if crop == crop:
-        assert found["gap"] == pytest.approx(crop - select)
+        assert found.gap == pytest.approx(crop - select)
 
 
 @pytest.mark.parametrize(("crop", "state"), [(0.5, "underfit"), (0.65, "balanced"), (0.9, "overfit")])
 def test_regime_of_a_stopped_first_generation(crop, state):
     found = judge_stopped(crop, 0.5)
-    assert found["state"] == state == judge(crop, 0.5)["state"]
-    assert "stopped early" in found["advice"] and f"{crop:.1%}" in found["advice"] and "\n" not in found["advice"]
+    assert found.state == state == judge(crop, 0.5).state
+    assert "stopped early" in found.advice and f"{crop:.1%}" in found.advice and "\n" not in found.advice
 
 
 def test_every_advice_says_what_to_change():
-    assert "train longer" in judge(0.5, 0.5)["advice"] and "views.scale" in judge(0.5, 0.5)["advice"]
-    assert "chain.refinery" in judge(0.7, 0.55)["advice"]
-    assert "early" in judge(0.9, 0.5)["advice"]
+    assert "train longer" in judge(0.5, 0.5).advice and "views.scale" in judge(0.5, 0.5).advice
+    assert "chain.refinery" in judge(0.7, 0.55).advice
+    assert "early" in judge(0.9, 0.5).advice
     assert UNDERFIT_GAP < OVERFIT_GAP
 
 
@@ -57,38 +60,29 @@ def dataset(groups: np.ndarray | None = None) -> Dataset:
     )
 
 
-def row(run: Path, name: str, role: str, seed: int, select: float, test: float, model: str = "net") -> dict:
+def row(run: Path, name: str, role: str, seed: int, select: float, test: float, model: str = "net") -> Row:
     path = f"seed-{seed}/{name}"
     (run / path).mkdir(parents=True)
     rng = np.random.default_rng([seed, len(name)])
     np.savez(run / path / PREDICTIONS, correct=rng.permutation(np.arange(N) < round(test * N)))
-    return {
-        "name": name,
-        "role": role,
-        "seed": seed,
-        "model": model,
-        "path": path,
-        "fit": {"top1": 0.9},
-        "select": {"top1": select, "nll": 1.0},
-        "test": {"top1": test, "nll": float("nan")},
-        "seconds": 1.0,
-    }
+    scores = {"select": Scores(top1=select, nll=1.0, ece=0.1), "test": Scores(top1=test, nll=float("nan"), ece=0.1)}
+    return make_row(name, role=role, seed=seed, network={"name": model}, path=path, **scores)
 
 
-def table(run: Path, entries: list[tuple[str, str, float, float]], seeds: int = 2) -> list[dict]:
+def table(run: Path, entries: list[tuple[str, str, float, float]], seeds: int = 2) -> list[Row]:
     return [row(run, n, r, s, select + 0.01 * s, test) for s in range(seeds) for n, r, select, test in entries]
 
 
 def test_means_and_deviations_over_seeds(tmp_path):
     rows = table(tmp_path, [("generation-1", "generation", 0.5, 0.6), ("long", "control", 0.4, 0.5)], seeds=3)
     first, second = summarise(rows)
-    assert (first["name"], first["role"], first["seeds"], second["name"]) == ("generation-1", "generation", 3, "long")
-    assert first["select_top1"]["mean"] == pytest.approx(0.51)
-    assert first["select_top1"]["std"] == pytest.approx(np.std([0.5, 0.51, 0.52], ddof=1))
-    assert first["test_nll"] is None  # NaN in every seed
-    assert first["noise_auroc"] is None
+    assert (first.name, first.role, first.seeds, second.name) == ("generation-1", "generation", 3, "long")
+    assert first.select_top1.mean == pytest.approx(0.51)
+    assert first.select_top1.std == pytest.approx(np.std([0.5, 0.51, 0.52], ddof=1))
+    assert first.test_nll is None  # NaN in every seed
+    assert first.noise_auroc is None
     (one,) = summarise(rows[:1])
-    assert one["select_top1"]["std"] is None
+    assert one.select_top1.std is None
 
 
 def test_the_best_generation_and_the_best_control_are_chosen_on_select(tmp_path):
@@ -102,44 +96,44 @@ def test_the_best_generation_and_the_best_control_are_chosen_on_select(tmp_path)
     ]
     rows = table(tmp_path, entries)
     found = compare(rows, summarise(rows), dataset(), tmp_path)
-    assert (found["chain"], found["control"], found["seeds"]) == ("generation-2", "early-stop", 2)
-    assert found["difference"] == pytest.approx(0.30)
-    low, high = found["interval"]
+    assert (found.chain, found.control, found.seeds) == ("generation-2", "early-stop", 2)
+    assert found.difference == pytest.approx(0.30)
+    low, high = found.interval
     assert 0 < low < 0.30 < high
-    assert "generation-2 is better than the best control (early-stop)" in found["sentence"]
-    assert "+30.00 points" in found["sentence"] and "2 seeds" in found["sentence"]
+    assert "generation-2 is better than the best control (early-stop)" in found.sentence
+    assert "+30.00 points" in found.sentence and "2 seeds" in found.sentence
 
 
 @pytest.mark.parametrize(("test", "verdict"), [(0.2, "worse than"), (0.7, "not distinguishable from")])
 def test_verdicts(tmp_path, test, verdict):
     rows = table(tmp_path, [("generation-2", "generation", 0.9, test), ("long", "control", 0.5, 0.7)], seeds=1)
     found = compare(rows, summarise(rows), dataset(), tmp_path)
-    assert verdict in found["sentence"] and "1 seed;" in found["sentence"]
+    assert verdict in found.sentence and "1 seed;" in found.sentence
 
 
 def test_without_controls_against_the_first_generation(tmp_path):
     entries = [("generation-1", "generation", 0.5, 0.5), ("generation-2", "generation", 0.6, 0.8)]
     rows = table(tmp_path, entries)
     found = compare(rows, summarise(rows), dataset(), tmp_path)
-    assert (found["chain"], found["control"]) == ("generation-2", "generation-1")
-    assert "the first generation" in found["sentence"]
+    assert (found.chain, found.control) == ("generation-2", "generation-1")
+    assert "the first generation" in found.sentence
 
 
 def test_the_first_generation_is_not_compared_with_a_later_one_under_its_name(tmp_path):
     entries = [("generation-1", "generation", 0.6, 0.5), ("generation-2", "generation", 0.5, 0.8)]
     rows = table(tmp_path, entries)
     found = compare(rows, summarise(rows), dataset(), tmp_path)
-    assert (found["chain"], found["control"]) == ("generation-2", "generation-1")
-    assert found["sentence"].startswith("generation-2 is better than the first generation (generation-1) on test")
+    assert (found.chain, found.control) == ("generation-2", "generation-1")
+    assert found.sentence.startswith("generation-2 is better than the first generation (generation-1) on test")
 
 
 def test_groups_widen_the_interval(tmp_path):
     rows = table(tmp_path, [("generation-2", "generation", 0.9, 0.7), ("long", "control", 0.5, 0.5)], seeds=1)
     for name, correct in (("generation-2", np.arange(N) < 140), ("long", np.arange(N) < 100)):
         np.savez(tmp_path / f"seed-0/{name}" / PREDICTIONS, correct=correct)
-    alone = compare(rows, summarise(rows), dataset(), tmp_path)["interval"]
+    alone = compare(rows, summarise(rows), dataset(), tmp_path).interval
     blocks = np.array([f"g{i // 20}" for i in range(N + 20)])
-    together = compare(rows, summarise(rows), dataset(blocks), tmp_path)["interval"]
+    together = compare(rows, summarise(rows), dataset(blocks), tmp_path).interval
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
 
 
@@ -152,6 +146,6 @@ def test_nothing_to_compare(tmp_path):
 def test_results_hold_the_contract(tmp_path):
     rows = table(tmp_path, [("generation-1", "generation", 0.5, 0.6), ("long", "control", 0.4, 0.5)])
     found = results("refine", dataset(), rows, judge(0.9, 0.5), tmp_path)
-    assert found["kind"] == "refine" and found["task"] == "single-label"
-    assert found["splits"] == {"fit": 10, "select": 10, "test": N}
-    assert found["rows"] == rows and found["regime"]["state"] == "overfit"
+    assert found.kind == "refine" and found.task == "single-label"
+    assert found.splits == Splits(fit=10, select=10, test=N)
+    assert found.rows == tuple(rows) and found.regime.state == "overfit"

@@ -21,7 +21,7 @@ WEIGHTS = "seed-0/generation-1/model.safetensors"
 
 
 def run(out: Path, shared: Path | None, *changes: str) -> dict[str, Any]:
-    return refine(load_recipe(None, [*BASE, *changes]), out, quiet=True, network_cache=shared)
+    return refine(load_recipe(None, [*BASE, *changes]), out, quiet=True, network_cache=shared).to_json()
 
 
 def test_a_second_run_begins_with_the_network_of_the_first(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from labelwise.runs import RESULTS, atomic_write, start_run
 HEAD = "head.safetensors"
 
 
-def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, Any]:
+def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> CftResults:
     """Fine-tune, evaluate, and write the run folder. A finished run of the same settings is only read.
 
     Returns
@@ -56,7 +56,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         identity = config.model_dump(mode="json", exclude={"features"}) | {"data": facts["fingerprint"]}
         run = start_run(out, "cft", identity, config, facts={"data": facts})
         if run.finished:
-            return read_results_as(out, CftResults).to_json()
+            return read_results_as(out, CftResults)
         fit, select = _split(data, "fit", config), _split(data, "select", config)
     weight, bias = _head(config, data, fit, select, clock)
     tuner = CategoryWiseFineTuner(
@@ -106,7 +106,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> dict[str, A
         **found,
     )
     run.finish(results)
-    return results.to_json()
+    return results
 
 
 def _with_select(data: FeatureSet, config: CftConfig) -> FeatureSet:

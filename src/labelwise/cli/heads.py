@@ -62,10 +62,10 @@ def features(
     source = ModelSource(model, weights, pretrained, weights_by_order)
     found = extract_features(source, recipe, out, keep_head=keep_head, precision=precision, quiet=quiet)
     if not int(os.environ.get("RANK", "0")):
-        head = "with its head" if found["head"] else "without a head"
-        size = f"{found['rows']:,} x {found['dim']:,} features ({found['precision']}) {head}"
+        head = "with its head" if found.head else "without a head"
+        size = f"{found.rows:,} x {found.dim:,} features ({found.precision}) {head}"
         make_console().print(
-            f"{size}, {found['images_per_second']:.0f} a second -> {out}", soft_wrap=True, highlight=False
+            f"{size}, {found.images_per_second or 0:.0f} a second -> {out}", soft_wrap=True, highlight=False
         )
 
 

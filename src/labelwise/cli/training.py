@@ -94,9 +94,9 @@ def demo(out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path(
     run(demo_recipe(), out, baselines=True)
     show_run(out)
     console.print(f"\n{pipeline.DEMO_NOTE}", markup=True)
-    results = pipeline.demo(second)
+    found = pipeline.demo(second)
     show_run(second)
-    console.print(pipeline.control_line(results), soft_wrap=True)
+    console.print(pipeline.control_line(found), soft_wrap=True)
     console.print(f"both reports: {out / REPORT} and {second / REPORT}", soft_wrap=True)
 
 

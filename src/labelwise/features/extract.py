@@ -43,7 +43,7 @@ def extract_features(
     keep_head: bool = False,
     precision: FeaturePrecision = "fp16",
     quiet: bool = False,
-) -> dict[str, Any]:
+) -> FeaturesResults:
     """Write the features of every sample of ``recipe.data`` to the folder ``out``, or continue a killed run.
 
     Centre views, eval mode. Under torchrun each rank writes its part of the samples to a numbered folder inside.
@@ -73,7 +73,7 @@ def extract_features(
     identity = _identity(network, dataset, recipe, precision) | {"shards": runtime.shard.world}
     run = start_run(out, "features", identity, writes=runtime.is_main)
     if run.finished:
-        return read_results_as(out, FeaturesResults).to_json()
+        return read_results_as(out, FeaturesResults)
     identity = run.facts["identity"]  # as it is read again
     runtime.accelerator.wait_for_everyone()  # every rank has seen the folder as it was
     part = _Part(out, runtime.shard, len(dataset), network.dim, _DTYPES[precision], identity)
@@ -105,7 +105,7 @@ def extract_features(
         finish_folder(out, part.state() | {"rows": len(dataset), "dim": network.dim})
     run.finish(results)
     runtime.accelerator.wait_for_everyone()
-    return results.to_json()
+    return results
 
 
 def _identity(network: Network, dataset: Dataset, recipe: Recipe, precision: FeaturePrecision) -> dict[str, Any]:

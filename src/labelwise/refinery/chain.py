@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset
@@ -26,12 +26,11 @@ from labelwise.refinery.pretrained import open_refinery
 from labelwise.refinery.regime import judge, judge_stopped
 from labelwise.refinery.single_label import SingleLabel
 from labelwise.refinery.summary import results
-from labelwise.results import RefineResults
+from labelwise.results import RefineResults, Row, best_on_select
+from labelwise.results.refine import Epoch, Regime
 from labelwise.runs import METRICS, Run, read_json, read_lines, start_run
 from labelwise.training.input_spec import measure_input_spec
 from labelwise.training.runtime import Runtime, start_runtime
-
-Row = dict[str, Any]
 
 
 def refine(
@@ -41,9 +40,9 @@ def refine(
     baselines: bool = False,
     quiet: bool = False,
     dataset: Dataset | None = None,
-    kind: str = "refine",
+    kind: Literal["refine", "train"] = "refine",
     network_cache: Path | None = None,
-) -> dict[str, Any]:
+) -> RefineResults:
     """Train the whole chain of a recipe, for every seed, and write a run folder.
 
     Parameters
@@ -58,7 +57,7 @@ def refine(
 
     Returns
     -------
-    the content of ``results.json``
+    the content of ``results.json``, see :class:`labelwise.results.RefineResults`
 
     Raises
     ------
@@ -82,12 +81,11 @@ def refine(
     return found
 
 
-def _run_seeds(first: TrainingContext, baselines: bool, kind: str, run: Run) -> dict[str, Any]:
+def _run_seeds(first: TrainingContext, baselines: bool, kind: Literal["refine", "train"], run: Run) -> RefineResults:
     """The chain of every seed, and ``results.json`` after each."""
     recipe, data, out = first.recipe, first.dataset, first.folder
     rows: list[Row] = []
-    regime: dict[str, Any] | None = None
-    found: dict[str, Any] = {}
+    regime: Regime | None = None
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         context = replace(first, folder=out / f"seed-{seed}", seed=seed)
         chain = _run_chain(context)
@@ -97,9 +95,8 @@ def _run_seeds(first: TrainingContext, baselines: bool, kind: str, run: Run) -> 
         if regime is None and data.table is None:
             regime = _regime(chain)
             _gallery(context, chain, out)
-        checked = RefineResults.model_validate(results(kind, data, rows, regime, out))
-        run.finish(checked)
-        found = checked.to_json()
+        found = results(kind, data, rows, regime, out)
+        run.finish(found)
     return found
 
 
@@ -124,11 +121,11 @@ def _run_chain(context: TrainingContext) -> list[Row]:
         else:
             row = train_network(context, network)
         rows.append(row)
-        return load_refinery(row["name"], run / row["path"], network.without_fold)
+        return load_refinery(row.name, run / row.path, network.without_fold)
 
     outside = tuple(open_refinery(source, run, context.dataset.classes) for source in recipe.chain.refinery)
     for _ in walk_chain(recipe, outside, learn):
-        if _gains_too_little(context, [row for row in rows if row["role"] == "generation"]):
+        if _gains_too_little(context, [row for row in rows if row.role == "generation"]):
             break
     return rows
 
@@ -136,16 +133,16 @@ def _run_chain(context: TrainingContext) -> list[Row]:
 def _stopped_early(context: TrainingContext, network: NetworkSpec, rows: list[Row]) -> Row:
     """Generation 1 as the best of the early-stopped schedules; its members are trained for as long as that one."""
     if rows:
-        return train_network(context, replace(network, train=controls.shortened(network.train, rows[0]["epochs"])))
+        return train_network(context, replace(network, train=controls.shortened(network.train, rows[0].epochs)))
     chosen = _early_stop(context, generation_of(context.recipe, 1))
-    return chosen | {"name": network.name, "role": "generation", "generation": 1}
+    return chosen.model_copy(update={"name": network.name, "role": "generation", "generation": 1})
 
 
 def _gains_too_little(context: TrainingContext, generations: list[Row]) -> bool:
     least, metric = context.recipe.chain.min_gain, context.problem.metric
     if least is None or len(generations) < 2:
         return False
-    before, after = (row["select"][metric] for row in generations[-2:])
+    before, after = (row.on_select(metric) for row in generations[-2:])
     return before is not None and after is not None and after - before < least
 
 
@@ -154,17 +151,17 @@ def _run_controls(context: TrainingContext, chain: list[Row]) -> list[Row]:
     kinds, rows = context.recipe.baselines.kinds, []
     last = generation_of(context.recipe, context.recipe.chain.generations)
     if "long" in kinds:
-        rows.append(_long(context, last, sum(row["epochs"] for row in chain)))
+        rows.append(_long(context, last, sum(row.epochs for row in chain)))
     if "early_stop" in kinds:
-        same = "to_the_end" in chain[0] and not context.recipe.chain.networks
+        same = chain[0].to_the_end is not None and not context.recipe.chain.networks
         stopped = chain[0] if same else _early_stop(context, last)
-        rows.append(stopped | {"name": "early-stop", "role": "control", "generation": None})
+        rows.append(stopped.model_copy(update={"name": "early-stop", "role": "control", "generation": None}))
     if "smoothing" in kinds:
         rows.append(_smoothing(context, last))
     return rows
 
 
-def _early_stop(context: TrainingContext, generation: Generation) -> dict[str, Any]:
+def _early_stop(context: TrainingContext, generation: Generation) -> Row:
     """In each of several schedules the best epoch, and the best of all on select.
 
     ``to_the_end`` is the last record of the longest: what would have become of the network without stopping.
@@ -172,54 +169,56 @@ def _early_stop(context: TrainingContext, generation: Generation) -> dict[str, A
     networks = controls.early_stop_networks(context.recipe, generation)
     best = _best(context, networks, "early-stop")
     longest = max(networks, key=lambda network: network.train.epochs)
-    return best | {"to_the_end": read_lines(context.folder / longest.name / METRICS)[-1]}
+    last = Epoch.model_validate(read_lines(context.folder / longest.name / METRICS)[-1])
+    return best.model_copy(update={"to_the_end": last})
 
 
-def _smoothing(context: TrainingContext, generation: Generation) -> dict[str, Any]:
+def _smoothing(context: TrainingContext, generation: Generation) -> Row:
     """With each of several strengths the best epoch, and the best of all on select."""
     return _best(context, controls.smoothing_networks(context.recipe, generation), "smoothing")
 
 
-def _long(context: TrainingContext, generation: Generation, epochs: int) -> dict[str, Any]:
+def _long(context: TrainingContext, generation: Generation, epochs: int) -> Row:
     """Given labels for as many epochs as the whole chain took; a chain that is extended gets a longer one beside it."""
-    return train_network(context, controls.long_network(generation, epochs)) | {"name": "long", "role": "control"}
+    row = train_network(context, controls.long_network(generation, epochs))
+    return row.model_copy(update={"name": "long", "role": "control"})
 
 
-def _best(context: TrainingContext, networks: list[NetworkSpec], name: str) -> dict[str, Any]:
+def _best(context: TrainingContext, networks: list[NetworkSpec], name: str) -> Row:
     """The network that is best on select, under its role's name. Its seconds are those of all candidates."""
     candidates = [train_network(context, network) for network in networks]
-    if any("select" not in row for row in candidates):
-        best = candidates[-1]
-    else:
-        best = max(candidates, key=lambda row: _rank(row["select"], context.problem.metric))
-    seconds = round(sum(row["seconds"] for row in candidates), 3)
-    return best | {"name": name, "role": "control", "seconds": seconds, "chosen": best["name"]}
+
+    def likelihood(row: Row) -> float | None:
+        return None if row.select is None or row.select.nll is None else -row.select.nll
+
+    best = best_on_select(candidates, lambda row: row.on_select(context.problem.metric), likelihood) or candidates[-1]
+    seconds = round(sum(row.seconds for row in candidates), 3)
+    return best.model_copy(update={"name": name, "role": "control", "seconds": seconds, "chosen": best.name})
 
 
-def _rank(select: dict[str, Any], metric: str) -> tuple[float, float]:
-    """Higher is better; a score that is not defined, such as the AP of a split without positives, is the lowest."""
-    score, nll = select[metric], select["nll"]
-    return -math.inf if score is None else score, -math.inf if nll is None else -nll
-
-
-def _regime(chain: list[Row]) -> dict[str, Any] | None:
+def _regime(chain: list[Row]) -> Regime | None:
     first = chain[0]
-    if "to_the_end" in first:
-        last = first["to_the_end"]
-        return judge_stopped(last["train"]["top1"], last["select"]["top1"])
-    return judge(first["fit"]["top1"], first["select"]["top1"]) if "select" in first else None
+    if first.select is None:
+        return None
+    if first.to_the_end is not None and first.to_the_end.select is not None:
+        return judge_stopped(_defined(first.to_the_end.train["top1"]), _defined(first.to_the_end.select["top1"]))
+    return judge(_defined(first.fit.top1), _defined(first.select.top1))
+
+
+def _defined(score: float | None) -> float:
+    return math.nan if score is None else score
 
 
 def _gallery(context: TrainingContext, chain: list[Row], out: Path) -> None:
-    last = [row for row in chain if row["role"] == "generation"][-1]
+    last = [row for row in chain if row.role == "generation"][-1]
     if (context.folder / "gallery" / "gallery.json").exists():
-        if read_json(context.folder / "gallery" / "gallery.json")["refinery"] == last["name"]:
+        if read_json(context.folder / "gallery" / "gallery.json")["refinery"] == last.name:
             return
-    model, _ = checkpoint.load(out / last["path"])
-    write_gallery(context, model.to(context.runtime.device), last["name"])
+    model, _ = checkpoint.load(out / last.path)
+    write_gallery(context, model.to(context.runtime.device), last.name)
 
 
-def train(recipe: Recipe, out: str | Path, *, quiet: bool = False, dataset: Dataset | None = None) -> dict[str, Any]:
+def train(recipe: Recipe, out: str | Path, *, quiet: bool = False, dataset: Dataset | None = None) -> RefineResults:
     """Train one network on the given labels: a chain of one generation, for its whole schedule.
 
     Parameters
@@ -231,7 +230,7 @@ def train(recipe: Recipe, out: str | Path, *, quiet: bool = False, dataset: Data
 
     Returns
     -------
-    the content of ``results.json``
+    the content of ``results.json``, see :class:`labelwise.results.RefineResults`
 
     Raises
     ------

@@ -23,6 +23,7 @@ from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
+from labelwise.results.refine import Metric
 from labelwise.runs import read_json
 from labelwise.training.runtime import EVAL_BATCH, Runtime
 from labelwise.training.task import Labeller, Task
@@ -55,7 +56,7 @@ class ProblemType(Protocol):
     """What one type of problem, single-label or multi-label, asks of a network, and how it is scored."""
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> Metric:
         """The score that networks and epochs are chosen by on ``select``: ``top1`` or ``map``."""
         ...
 

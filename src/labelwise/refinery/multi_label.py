@@ -24,6 +24,7 @@ from labelwise.models.classifier import Classifier
 from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
+from labelwise.results import METRICS
 from labelwise.settings import changed
 from labelwise.training.multilabel import (
     MultiLabelTask,
@@ -51,7 +52,7 @@ class MultiLabel:
     the refinery believes of the view (``recipe.chain.unknown``); given labels are never replaced.
     """
 
-    metric = "map"
+    metric = METRICS["multi-label"]
 
     def prior_network(self, context: TrainingContext, network: NetworkSpec) -> NetworkSpec | None:
         """Of a network that learns by ``csl``: the same network, trained on given labels alone."""

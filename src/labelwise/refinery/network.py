@@ -28,7 +28,8 @@ from labelwise.refinery.context import PREDICTIONS, LearningPlan, TrainingContex
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
 from labelwise.refinery.pretrained import check_refinery
-from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, finite, read_json, write_json
+from labelwise.results import Row, read_row
+from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, read_json, write_json
 from labelwise.settings import changed
 from labelwise.textfile import read_text
 from labelwise.training.fit import FitInput, FitResult, fit
@@ -37,7 +38,7 @@ from labelwise.training.runtime import predict_logits
 NETWORK = "network.json"
 
 
-def train_network(context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
+def train_network(context: TrainingContext, network: NetworkSpec) -> Row:
     """Train ``network``, or continue it, or read its row where it is finished, here or in another run.
 
     Returns
@@ -64,19 +65,19 @@ def train_network(context: TrainingContext, network: NetworkSpec) -> dict[str, A
     if (folder / ROW).exists():
         if not context.quiet and context.runtime.is_main:
             print(f"seed {context.seed} {network.name}: finished before, skipped", file=sys.stderr)
-        return dict(read_json(folder / ROW))
+        return read_row(folder / ROW)
     cached = None if context.network_cache is None else context.network_cache / f"{network.name}-{lineage_hash}"
     if cached is not None and (cached / ROW).exists():
         _link_all(cached, folder)
-        return dict(read_json(folder / ROW))
-    row = finite(_train(context, network, folder, lineage_hash))  # as it will be read
+        return read_row(folder / ROW)
+    row = _train(context, network, folder, lineage_hash)
     if context.runtime.is_main:
-        write_json(folder / ROW, row)
+        write_json(folder / ROW, row.to_dict())
         (folder / RESUME).unlink(missing_ok=True)
         if cached is not None:
             _store_in_cache(folder, cached)
     context.runtime.accelerator.wait_for_everyone()
-    return dict(row)
+    return row
 
 
 def _store_in_cache(folder: Path, cached: Path) -> None:
@@ -134,7 +135,7 @@ def _lineage(context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
     }
 
 
-def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage_hash: str) -> dict[str, Any]:
+def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage_hash: str) -> Row:
     dataset, runtime = context.dataset, context.runtime
     network = with_prior(context, network)
     seed = derive_seed(context.seed, network.stream or network.name)
@@ -171,7 +172,7 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
             "eval_crop": context.recipe.views.eval_crop,
             "data": dataset.name,
             "lineage": lineage_hash,
-            "scores": {split: row[split] for split in ("select",) if split in row},
+            "scores": {} if row.select is None else {"select": row.select.to_dict()},
         }
         checkpoint.save(folder, model, card)
     return row
@@ -213,7 +214,7 @@ def with_prior(context: TrainingContext, network: NetworkSpec) -> NetworkSpec:
     if prior is None:
         return network
     row = train_network(context, prior)
-    return replace(network, prior=load_refinery(row["name"], context.folder.parent / row["path"]))
+    return replace(network, prior=load_refinery(row.name, context.folder.parent / row.path))
 
 
 def initialise(model: Classifier, network: NetworkSpec) -> None:
@@ -274,7 +275,7 @@ def refinery_labels(context: TrainingContext, network: NetworkSpec) -> RefineryL
 
 def _row(
     context: TrainingContext, network: NetworkSpec, model: Classifier, labels: str, result: FitResult, folder: Path
-) -> dict[str, Any]:
+) -> Row:
     """Score the finished network on all three splits; test predictions are kept for paired comparisons."""
     dataset, runtime, problem = context.dataset, context.runtime, context.problem
     row: dict[str, Any] = {
@@ -311,4 +312,4 @@ def _row(
         "path": f"{context.folder.name}/{network.name}",
         "weights_hash": checkpoint.weights_hash(model.net),
     }
-    return row
+    return Row.model_validate(row)

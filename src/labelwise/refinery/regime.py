@@ -6,22 +6,20 @@ docs/results/refine.md has the measurements behind the thresholds, and where the
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
+
+from labelwise.results.refine import Regime
 
 UNDERFIT_GAP, OVERFIT_GAP = 0.10, 0.20
 
 
-def judge(crop_top1: float, select_top1: float) -> dict[str, Any]:
+def judge(crop_top1: float, select_top1: float) -> Regime:
     """State and advice from generation 1, trained on the given labels to the end.
 
     Parameters
     ----------
     crop_top1 : accuracy on random crops of its training images, against the given labels
     select_top1 : accuracy on the held-out select split
-
-    Returns
-    -------
-    ``state`` (underfit, balanced, overfit), ``gap`` and ``advice``
     """
     seen = f"Generation 1 is right on {crop_top1:.1%} of its training crops and {select_top1:.1%} of select"
     advice = {
@@ -36,7 +34,7 @@ def judge(crop_top1: float, select_top1: float) -> dict[str, Any]:
     return _judgement(crop_top1, select_top1, advice)
 
 
-def judge_stopped(crop_top1: float, select_top1: float) -> dict[str, Any]:
+def judge_stopped(crop_top1: float, select_top1: float) -> Regime:
     """As :func:`judge`, where generation 1 was stopped early: from the longest schedule that was tried instead."""
     seen = f"trained to the end it is right on {crop_top1:.1%} of its training crops and {select_top1:.1%} of select"
     start = "Generation 1 was stopped early on select;"
@@ -50,7 +48,8 @@ def judge_stopped(crop_top1: float, select_top1: float) -> dict[str, Any]:
     return _judgement(crop_top1, select_top1, advice)
 
 
-def _judgement(crop_top1: float, select_top1: float, advice: dict[str, str]) -> dict[str, Any]:
+def _judgement(crop_top1: float, select_top1: float, advice: dict[str, str]) -> Regime:
     gap = crop_top1 - select_top1
+    state: Literal["underfit", "balanced", "overfit"]
     state = "overfit" if gap >= OVERFIT_GAP else "balanced" if gap >= UNDERFIT_GAP else "underfit"
-    return {"state": state, "gap": gap, "advice": advice[state]}
+    return Regime(state=state, gap=gap, advice=advice[state])

@@ -30,6 +30,7 @@ from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, Trainin
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.jitter import AdversarialJitter
 from labelwise.refinery.labellers import GivenLabels, RefineryLabels, StoredLabels, Tempered
+from labelwise.results import METRICS
 from labelwise.settings import changed
 from labelwise.training.runtime import predict_logits
 from labelwise.training.task import Jitter, Labeller, Loss, SoftLabelTask, hardened
@@ -38,7 +39,7 @@ from labelwise.training.task import Jitter, Labeller, Loss, SoftLabelTask, harde
 class SingleLabel:
     """The setting of Label Refinery (arXiv 1805.02641): the refinery's label of a view replaces the given one."""
 
-    metric = "top1"
+    metric = METRICS["single-label"]
 
     def prior_network(self, context: TrainingContext, network: NetworkSpec) -> NetworkSpec | None:
         return None

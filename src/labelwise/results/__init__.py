@@ -12,6 +12,7 @@ from labelwise.results.files import (
     parse_results,
     read_results,
     read_results_as,
+    read_row,
     write_results,
 )
 from labelwise.results.record import Record, SeedStat, Splits, Stat, best_on_select
@@ -41,6 +42,7 @@ __all__ = [
     "parse_results",
     "read_results",
     "read_results_as",
+    "read_row",
     "summarise",
     "write_results",
 ]

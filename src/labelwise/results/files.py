@@ -15,7 +15,7 @@ from labelwise.results.evaluate import EvaluateResults
 from labelwise.results.experiment import ExperimentResults
 from labelwise.results.features import FeaturesResults
 from labelwise.results.record import Record
-from labelwise.results.refine import RefineResults
+from labelwise.results.refine import RefineResults, Row
 from labelwise.runs import RESULTS, RUN, SCHEMA, check_out_file, read_json, write_json
 
 Results = RefineResults | CftResults | EnsembleResults | ExperimentResults | FeaturesResults | EvaluateResults
@@ -82,6 +82,20 @@ def read_results_as(folder: Path, kind: type[R]) -> R:
     if not isinstance(found, kind):
         raise RunError(f"{folder / RESULTS}: is of a run of `labelwise {found.kind}`, expected {kind.__name__}")
     return found
+
+
+def read_row(file: Path) -> Row:
+    """The ``row.json`` of a finished network, checked.
+
+    Raises
+    ------
+    RunError
+        As :func:`read_results`.
+    """
+    try:
+        return Row.model_validate(read_json(file))
+    except ValidationError as error:
+        raise RunError(f"{file}: {_in_words(error)}") from None
 
 
 def parse_results(content: Any, file: Path) -> Results:

@@ -25,9 +25,13 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON has it: every field that was given."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
     def to_json(self) -> dict[str, Any]:
-        """What is written of a whole file of results: the schema, and every field that was given."""
-        return {"schema": SCHEMA} | self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        """Content of a whole file of results, which begins with the schema."""
+        return {"schema": SCHEMA} | self.to_dict()
 
 
 def _finite(value: Any) -> Any:
@@ -94,11 +98,11 @@ def best_on_select(entries: Iterable[T], *scores: Callable[[T], float | None]) -
 
     Returns
     -------
-    None where no entry has the first score
+    None where no entry has any of the scores
     """
 
     def rank(entry: T) -> list[float]:
         return [-math.inf if value is None else value for value in (score(entry) for score in scores)]
 
-    scored = [entry for entry in entries if scores[0](entry) is not None]
+    scored = [entry for entry in entries if any(score(entry) is not None for score in scores)]
     return max(scored, key=rank, default=None)
