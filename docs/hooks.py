@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.cli import app
-from labelwise.config import Recipe
+from labelwise.config import CftConfig, Recipe
+from labelwise.experiment.config import ExperimentConfig
+from labelwise.settings import Section
 
 ROOT = Path(__file__).parents[1]
 Schema = dict[str, Any]
@@ -90,13 +92,30 @@ def _values(kind: Any) -> str:
 
 def recipe_page() -> str:
     """Every key of a recipe with its default, from the models that validate recipes."""
-    schema = Recipe.model_json_schema()
     intro = (
-        "# Recipe options\n\nA recipe is a YAML file. Unknown keys are refused. Every key has a default, so a recipe "
-        "names only what differs.\n`--set section.key=value` changes one key for one run. "
-        "`labelwise refine --print-config` prints all keys with their values.\n"
+        "A recipe is a YAML file. Unknown keys are refused. Every key has a default, so a recipe names only what "
+        "differs.\n"
+        "`--set section.key=value` changes one key for one run. `labelwise refine --print-config` prints all keys with "
+        "their values."
     )
-    return intro + "\n" + "\n".join(_sections("", schema, schema.get("$defs", {})))
+    return _options("Recipe options", intro, Recipe)
+
+
+def experiment_page() -> str:
+    """Every key of a table of experiments."""
+    intro = "The keys of the YAML file that `labelwise experiment` runs. `recipe` holds the keys that all cells share."
+    return _options("Experiment options", intro, ExperimentConfig)
+
+
+def cft_page() -> str:
+    """Every option of category-wise fine-tuning."""
+    intro = "What `labelwise cft F --set key=value` may change. Options with a flag of their own can be set so, too."
+    return _options("Fine-tuning options", intro, CftConfig)
+
+
+def _options(title: str, intro: str, section: type[Section]) -> str:
+    schema = section.model_json_schema()
+    return f"# {title}\n\n{intro}\n\n" + "\n".join(_sections("", schema, schema.get("$defs", {})))
 
 
 def _sections(prefix: str, schema: Schema, definitions: dict[str, Schema]) -> list[str]:
@@ -189,5 +208,11 @@ def changelog() -> str:
     return (ROOT / "CHANGELOG.md").read_text()
 
 
-PAGES = {"reference/cli.md": cli_page, "reference/recipe.md": recipe_page, "changelog.md": changelog}
+PAGES = {
+    "reference/cli.md": cli_page,
+    "reference/recipe.md": recipe_page,
+    "reference/cft.md": cft_page,
+    "reference/experiment.md": experiment_page,
+    "changelog.md": changelog,
+}
 """The generated pages by their place in the site."""
