@@ -19,16 +19,16 @@ from labelwise.settings import Section, read_mapping, resolve
 
 
 class AxisConfig(Section):
-    """Columns that differ in one key, or in several; without either, a single column. Their mean is told where there
+    """Columns that differ in one key, or in several; without either, a single column. Their mean is shown where there
     are several."""
 
     key: str | None = Field(None, description="key of a recipe, such as data.known.share")
-    values: tuple[Any, ...] = ()
+    values: tuple[Any, ...] = Field((), description="values of key, a column each")
     columns: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="instead of key and values: overrides of each column by its name, as after --set",
     )
-    title: str = ""
+    title: str = Field("", description="what the columns are called; default: the key")
     overrides: tuple[str, ...] = Field((), description="what all columns of this axis share, as after --set")
 
     @model_validator(mode="after")
@@ -56,7 +56,7 @@ class AxisConfig(Section):
 
 
 class ScoreConfig(Section):
-    """What is scored on test and told beside it; all but ``extra`` and ``predictors`` are for
+    """What is scored on test and shown beside it; all but ``extra`` and ``predictors`` are for
     multi-label data."""
 
     extra: tuple[str, ...] = Field(
@@ -67,7 +67,7 @@ class ScoreConfig(Section):
     metric: Metric | None = Field(None, description="ap or auc; default: the objective of the heads, else ap")
     predictors: tuple[str, ...] = Field(
         (),
-        description="numbers as in extra, whose rank correlation with the score on test is told over the rows that "
+        description="numbers as in extra, whose rank correlation with the score on test is shown over the rows that "
         "have them; refinery.fit.top1: of the networks that labelled the last one",
     )
     unit: Literal["sample", "study", "group"] = Field(
@@ -76,10 +76,10 @@ class ScoreConfig(Section):
         "all samples of a group, such as a patient",
     )
     categories: tuple[str, ...] = Field((), description="the categories that are scored; default: all")
-    per_category: bool = Field(False, description="tell the score of every category, too")
+    per_category: bool = Field(False, description="show the score of every category, too")
     groups: PositiveInt | None = Field(
         None,
-        description="tell the means of so many blocks of categories, too, cut by ascending number of known fit labels; "
+        description="show the means of so many blocks of categories, too, cut by ascending number of known fit labels; "
         "default: the groups that the data has, as Open Images has five",
     )
 
@@ -96,8 +96,8 @@ class ScoreConfig(Section):
 class TableEnsembleConfig(Section):
     """Networks whose mean probability is scored as a row of its own."""
 
-    name: str
-    rows: tuple[str, ...] = Field(min_length=1)
+    name: str = Field(description="name of the new row")
+    rows: tuple[str, ...] = Field(min_length=1, description="rows whose networks are averaged")
     over: Literal["rows", "seeds", "members"] = Field(
         "rows",
         description="rows: one network a row, for every seed; seeds: those of all seeds together; members: for every "
@@ -106,9 +106,9 @@ class TableEnsembleConfig(Section):
 
 
 class BestConfig(Section):
-    """Of several rows the one that is best on select, in every column anew; what is told of it is its score on test."""
+    """The best of several rows on select, chosen anew in every column. Its score on test is shown."""
 
-    name: str
+    name: str = Field(description="name of the new row")
     rows: tuple[str, ...] = Field(min_length=1, description="the candidates, their heads left aside")
     reference: str | None = Field(
         None, description="row, or name of another choice, that it is compared with; default: that of the table"
@@ -116,18 +116,18 @@ class BestConfig(Section):
 
 
 class CompareConfig(Section):
-    """Two rows, ensembles or choices whose difference on test is told."""
+    """Two rows, ensembles or choices whose difference on test is shown."""
 
-    row: str
-    over: str
+    row: str = Field(description="row, ensemble or choice")
+    over: str = Field(description="row, ensemble or choice that it is compared with")
 
 
 class ExperimentConfig(Section):
     """A table: what is shared, what differs between rows, between columns, and between seeds."""
 
     name: str = Field("experiment", pattern=r"^[A-Za-z0-9._-]+$")
-    description: str = ""
-    claim: str = Field("", description="what is claimed elsewhere, such as in a paper; told above the table")
+    description: str = Field("", description="text below the name; changes no result")
+    claim: str = Field("", description="what is claimed elsewhere, such as in a paper; shown above the table")
     recipe: dict[str, Any] = Field(default_factory=dict, description="what all cells share, as in a recipe")
     rows: dict[str, tuple[str, ...]] = Field(min_length=1, description="overrides of each row, as after --set")
     axis: tuple[AxisConfig, ...] = Field(
@@ -141,8 +141,8 @@ class ExperimentConfig(Section):
     ensembles: tuple[TableEnsembleConfig, ...] = Field(
         (), description="multi-label data: networks that are scored as one"
     )
-    best: tuple[BestConfig, ...] = Field((), description="rows that are chosen on select, told under a name")
-    compare: tuple[CompareConfig, ...] = Field((), description="differences that are told beside those over reference")
+    best: tuple[BestConfig, ...] = Field((), description="rows that are chosen on select, shown under a name")
+    compare: tuple[CompareConfig, ...] = Field((), description="differences that are shown beside those over reference")
     score: ScoreConfig = ScoreConfig()
     reference: str | None = Field(None, description="row that the others are compared with; default: the first")
 
