@@ -57,7 +57,7 @@ def cft_run(
     return weight, bias
 
 
-def features_of(net: nn.Module, arguments: dict[str, Any]) -> FeaturesResults:
+def features_of(net: torch.nn.Module, arguments: dict[str, Any]) -> FeaturesResults:
     """What a folder of features tells of its network, which saw 24 px."""
     seen = InputSpec("image", 24, 3, (0.5,) * 3, (0.5,) * 3, "bicubic")
     known = {"weights_hash": checkpoint.weights_hash(net), "input": seen.to_json(), "eval_crop": 0.7}
