@@ -98,6 +98,11 @@ def test_full_page_in_its_order(run: Path) -> None:
     assert 'class="badge gain">improved' in source and 'class="badge mixed">not fitted' in source
 
 
+def test_the_first_lines_say_what_the_page_is_about(run: Path) -> None:
+    top = page_of(run).split("<main>")[0]
+    assert "are the new heads better than the old ones?" in top and "one category at a time" in top
+
+
 def test_self_contained_and_reproducible(run: Path, tmp_path: Path) -> None:
     source = page_of(run)
     page = Page(source)
