@@ -46,8 +46,8 @@ def build(config: ModelConfig, classes: tuple[str, ...], input_spec: InputSpec) 
     ----------
     config : name, constructor arguments and first weights
     classes : names, in the order of the outputs
-    input_spec : how the data looks and is normalised when the network has no habits of its own; ``size`` is the
-        student's input size
+    input_spec : the size and normalisation of the data, for a network that does not bring its own; ``size`` is the
+        input size of the student
 
     Raises
     ------
@@ -160,13 +160,13 @@ def _timm(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) 
         if not pretrained:
             raise ModelError(f"{name}: {' '.join(str(error).split())[:200]}") from None
         raise ModelError(_no_weights(name, "the Hugging Face hub", error)) from None
-    habits = resolve_model_data_config(net)
+    published = resolve_model_data_config(net)
     # A network with fixed input size (most transformers) says so; others follow the data.
-    fixed = bool(habits.get("fixed_input_size") or getattr(net, "patch_embed", None) is not None)
-    size = habits["input_size"][1] if fixed else data.size
+    fixed = bool(published.get("fixed_input_size") or getattr(net, "patch_embed", None) is not None)
+    size = published["input_size"][1] if fixed else data.size
     if not pretrained:
         return net, InputSpec("image", size, data.channels, data.mean, data.std, data.interpolation)
-    mean, std = (tuple(habits[k])[: data.channels] for k in ("mean", "std"))
+    mean, std = (tuple(published[k])[: data.channels] for k in ("mean", "std"))
     return net, InputSpec("image", size, data.channels, mean, std, data.interpolation)
 
 

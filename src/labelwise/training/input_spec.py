@@ -1,4 +1,4 @@
-"""What the data look like to a network that has no habits of its own: size, channels, normalisation."""
+"""Size, channels and normalisation of the data, for networks that do not bring their own."""
 
 from __future__ import annotations
 

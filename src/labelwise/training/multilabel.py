@@ -39,7 +39,7 @@ class MultiLabelTask:
     ``pseudo_labeller`` fills in per view what is still without a value.
     The loss is a sum over labels, divided by the number of samples and by the mean weight that a sample's labels have
     over all of ``rows``. That divisor is the same for every batch, so that parts of a batch, on several ranks or one
-    after the other, have together the gradient of the whole, however many of their labels are known. (A scheme that
+    after the other, have together the gradient of the whole, however many of their labels are known. (A loss that
     ranks the losses of a batch sees the part.)
 
     Parameters

@@ -1,7 +1,7 @@
 """How one training step treats labels that nobody gave: assumed negatives may be dropped, turned round or ignored.
 
-What an unknown label is assumed to be is decided beforehand (``labelwise.labels.strategies``); a scheme decides, from
-what the network says now, how far to believe it. Given labels always count as they are.
+What an unknown label is assumed to be is decided beforehand (``labelwise.labels.strategies``). A loss of this module
+decides, from what the network says now, how far to believe it. Given labels always count as they are.
 
 Where a rule takes the largest or most likely entries of a batch, the batch is what the call sees: with several
 processes or a batch cut into parts each part chooses its own share, rounded up, so many small parts choose more.
