@@ -184,6 +184,18 @@ def test_only_the_main_rank_writes(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_rank_that_looks_while_the_main_one_starts_the_run_is_not_refused(tmp_path, monkeypatch):
+    visible = runs._visible
+
+    def started_meanwhile(folder: Path) -> list[str]:
+        monkeypatch.setattr(runs, "_visible", visible)
+        start(folder)
+        return visible(folder)
+
+    monkeypatch.setattr(runs, "_visible", started_meanwhile)
+    assert not start(tmp_path / "run", writes=False).finished
+
+
 def test_what_a_kill_left_is_removed_anywhere_inside(tmp_path):
     start(tmp_path)
     (tmp_path / "seed-0" / "generation-1").mkdir(parents=True)

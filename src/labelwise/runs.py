@@ -149,12 +149,13 @@ def _run_in(out: Path, kind: str) -> dict[str, Any] | None:
     """Content of ``run.json``; None for a folder that is new or empty."""
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: is a file, expected a folder; give another --out")
+    found = _visible(out)  # before run.json is looked for, which the main rank may be writing: it is the first file
     if (out / RUN).exists():
         before: dict[str, Any] = read_json(out / RUN)
         if before.get("kind") != kind:
             raise RunError(f"{out}: holds a run of `labelwise {before.get('kind')}`; give another --out")
         return before
-    if found := _visible(out):
+    if found:
         raise RunError(f"{out}: is not empty and holds no run of labelwise (it holds {found[0]}); give another --out")
     return None
 
