@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
@@ -19,21 +21,42 @@ from labelwise.cli import training, use, heads
 from labelwise.cli.common import app
 from labelwise.errors import LabelwiseError
 
+UsageError: Any = typer.BadParameter.__mro__[1]
+"""The error of every word that a command does not know, whichever library parses the words for typer."""
+
+INTERRUPTED = 130
+
 __all__ = ["app", "heads", "main", "training", "use"]
 
 
 def main() -> None:
-    """Run a command. An error that the user can mend becomes one line and exit code 1."""
+    """Run a command.
+
+    An error that the user can mend becomes one line. The exit code is 1, or 2 for a word of the command line that is
+    not known, or 130 for Ctrl-C.
+    """
     try:
-        app()
+        code = app(prog_name="labelwise", standalone_mode=False)
+        if code == INTERRUPTED:
+            Console(stderr=True).print("stopped; the same command continues where it was")
+        sys.exit(code)
     except LabelwiseError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        _print_error(str(error))
         sys.exit(1)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command continues where it was")
-        sys.exit(130)
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            error.show()
+        else:
+            command = error.ctx.command_path if error.ctx else "labelwise"
+            message = error.format_message().replace("Value error, ", "").rstrip(".")
+            _print_error(f"{message}; see `{command} --help`")
+        sys.exit(error.exit_code)
     finally:
         _leave_process_group()
+
+
+def _print_error(text: str) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 
 def _leave_process_group() -> None:
