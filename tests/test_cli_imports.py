@@ -106,14 +106,26 @@ MISTAKES = [
     ("train --set train.label_smoothing=2", "train.label_smoothing: expected a number less than 1, got 2"),
     ("refine taxonomy.yaml", "train.taxonomy"),
     ("refine --baselines --set data.select_share=0", "nothing is held out"),
-    ("evaluate nowhere --data nowhere.yaml", "nowhere.yaml: no such recipe"),
+    ("evaluate photos --data nowhere.yaml", "nowhere.yaml: no such recipe"),
     ("features nowhere --data unknown_key.yaml --out out", "unknown key 'train.epoch'"),
-    ("evaluate nowhere --data nowhere.npz", "'nowhere.npz': no such folder or file"),
+    ("evaluate photos --data nowhere.npz", "'nowhere.npz': no such folder or file"),
     ("features nowhere --data nowhere --out out", "'nowhere': no such folder or file"),
-    ("cft nowhere.npz --set draw=3", "unknown key 'draw'"),
+    ("cft many.npz --set draw=3", "unknown key 'draw'"),
     ("experiment nowhere.yaml", "nowhere.yaml: no such recipe"),
     ("experiment table.yaml", "train.epoch"),
     ("data stats nowhere.csv", "nowhere.csv"),
+    *(
+        (command, "nowhere: no such file or folder")
+        for command in (
+            "cft nowhere",
+            "evaluate nowhere --data digits",
+            "predict nowhere photos",
+            "predict photos nowhere",
+            "export nowhere",
+            "ensemble photos nowhere",
+            "report photos nowhere",
+        )
+    ),
 ]
 
 

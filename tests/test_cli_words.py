@@ -13,7 +13,7 @@ import pytest
         (["nonsense"], ["nonsense", "see `labelwise --help`"]),
         (["cft"], ["Missing argument", "see `labelwise cft --help`"]),
         (["refine", "--seed", "x"], ["--seed", "integer"]),
-        (["evaluate", "model"], ["--data"]),
+        (["evaluate", "."], ["--data"]),
     ],
 )
 def test_a_word_that_is_not_known_is_one_line(labelwise, words, told):

@@ -13,6 +13,16 @@ import typer
 from rich.console import Console
 
 from labelwise.config import Metric, Recipe, load_recipe
+from labelwise.errors import DataError
+
+
+def existing(paths: Path | list[Path]) -> Path | list[Path]:
+    """Refuse a path where there is nothing, before anything is imported or read."""
+    for path in paths if isinstance(paths, list) else [paths]:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder")
+    return paths
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,7 +45,7 @@ SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="First ran
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 PrintConfigOption = Annotated[bool, typer.Option("--print-config", help="Print the resolved recipe and stop.")]
 ModelArgument = Annotated[
-    Path, typer.Argument(help="Checkpoint folder, such as RUN/seed-0/generation-2.", metavar="MODEL")
+    Path, typer.Argument(help="Checkpoint folder, such as RUN/seed-0/generation-2.", metavar="MODEL", callback=existing)
 ]
 DataOption = Annotated[str, typer.Option("--data", help="Data source, or a recipe (.yaml) with a data section.")]
 WeightsOption = Annotated[

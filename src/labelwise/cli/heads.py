@@ -17,6 +17,7 @@ from labelwise.cli.common import (
     SetOption,
     WeightsOption,
     app,
+    existing,
     make_console,
     show_run,
 )
@@ -71,7 +72,9 @@ def features(
 
 @app.command(epilog="Example: labelwise cft features.npz --objective ap --out runs/cft   (no head: --base ignore)")
 def cft(
-    features: Annotated[Path, typer.Argument(help="Feature file: .npz, or a folder of .npy files.", metavar="F")],
+    features: Annotated[
+        Path, typer.Argument(help="Feature file: .npz, or a folder of .npy files.", metavar="F", callback=existing)
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/NAME-cft.")] = None,
     objective: ObjectiveOption = "ap",
     method: Annotated[CftMethod, typer.Option(help="Solver. auto compares several on select.")] = "auto",
@@ -114,7 +117,9 @@ def cft(
 
 @app.command(epilog="Example: labelwise ensemble runs/cft-a runs/cft-b --how rank --out runs/both")
 def ensemble(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of CFT runs on the same samples.", metavar="RUN...")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of CFT runs on the same samples.", metavar="RUN...", callback=existing)
+    ],
     out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/ensemble"),
     how: Annotated[EnsembleMean, typer.Option(help="What the mean is taken of.")] = "rank",
     objective: ObjectiveOption = "ap",

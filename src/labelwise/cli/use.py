@@ -19,6 +19,7 @@ from labelwise.cli.common import (
     WeightsOption,
     app,
     data_app,
+    existing,
     make_console,
 )
 from labelwise.config import SplitName, UnreadablePolicy, data_recipe
@@ -61,7 +62,9 @@ def evaluate(
 @app.command(epilog="Example: labelwise predict runs/digits/seed-0/generation-5 photos/ --out predictions.csv")
 def predict(
     model: ModelArgument,
-    folder: Annotated[Path, typer.Argument(help="Folder of images, or an .npz file of images or embeddings.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of images, or an .npz file of images or embeddings.", callback=existing)
+    ],
     out: Annotated[Path, typer.Option("--out", help="File to write, .csv or .json.")] = Path("predictions.csv"),
     top: Annotated[int, typer.Option(min=1, help="Number of classes that are named per image.")] = 3,
     unreadable: Annotated[
@@ -84,7 +87,7 @@ def predict(
 
 @app.command(epilog="Example: labelwise report runs/digits        (several runs: one page that compares them)")
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...", callback=existing)],
     out: Annotated[Path | None, typer.Option("--out", help="File of the page that compares several runs.")] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables instead of a page.")] = False,
 ) -> None:
@@ -100,7 +103,9 @@ def report(
 
 @app.command(epilog="Example: labelwise export runs/cft --model resnet50.a1_in1k --pretrained --out exported")
 def export(
-    run: Annotated[Path, typer.Argument(help="Checkpoint folder, or the folder of a CFT run.", metavar="RUN")],
+    run: Annotated[
+        Path, typer.Argument(help="Checkpoint folder, or the folder of a CFT run.", metavar="RUN", callback=existing)
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write. Default: RUN/export.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="CFT run: the network that the features were computed with.")
