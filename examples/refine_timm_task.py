@@ -4,6 +4,8 @@
 
 A task of timm is called with a batch and returns its loss. This one puts the labels of a refinery in the place of the
 given ones. timm's loaders give images that are normalised already, so the refinery is told with what.
+
+The script shows the calls. A gain needs a first network that memorises wrong labels, which 300 steps hardly do.
 """
 
 from __future__ import annotations
@@ -40,6 +42,12 @@ def digits() -> tuple[Tensor, Tensor]:
     return (images - MEAN[0]) / STD[0], torch.from_numpy(bunch.target)
 
 
+def view(images: Tensor) -> Tensor:
+    """A random crop of a batch, as a loader of timm gives one. Without views that vary, there is nothing to refine."""
+    top, left = torch.randint(0, 9, (2,)).tolist()
+    return nn.functional.pad(images, (4, 4, 4, 4), value=-1)[:, :, top : top + 32, left : left + 32]
+
+
 def train(task: ClassificationTask, loader: list[tuple[Tensor, Tensor]]) -> None:
     """A loop of timm: it calls the task and knows nothing else."""
     optimizer = torch.optim.AdamW(task.parameters(), lr=2e-3)
@@ -52,12 +60,12 @@ def train(task: ClassificationTask, loader: list[tuple[Tensor, Tensor]]) -> None
 
 def main(arguments: list[str] | None = None) -> list[float]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=100, help="of each generation")
+    parser.add_argument("--steps", type=int, default=300, help="of each generation")
     steps, (images, true) = parser.parse_args(arguments).steps, digits()
     torch.manual_seed(0)
     noisy = torch.where(torch.rand(len(true)) < 0.4, torch.randint(0, 10, (len(true),)), true)
     chosen = torch.randint(0, len(true), (steps, 32))
-    loader = [(images[rows], noisy[rows]) for rows in chosen]
+    loader = [(view(images[rows]), noisy[rows]) for rows in chosen]
     first, second = (timm.create_model("test_resnet", num_classes=10) for _ in range(2))
     train(ClassificationTask(first, nn.CrossEntropyLoss(), verbose=False), loader)
     # This network was trained here on images of MEAN and STD. Without mean and std, its pretrained_cfg would count.
