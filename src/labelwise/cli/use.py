@@ -23,6 +23,7 @@ from labelwise.cli.common import (
     make_console,
 )
 from labelwise.config import SplitName, UnreadablePolicy, data_recipe
+from labelwise.errors import RunError
 
 
 @app.command(epilog="Example: labelwise evaluate runs/digits/seed-0/generation-5 --data digits --split test")
@@ -93,10 +94,13 @@ def report(
 ) -> None:
     """Write report.html of a run or an experiment again, or one page that compares several runs."""
     from labelwise.report.write import compare_runs, markdown_report, write_report
+    from labelwise.runs import REPORT
 
     if markdown:
         sys.stdout.write("\n".join(markdown_report(run) for run in runs))
         return
+    if out is not None and len(runs) == 1:
+        raise RunError(f"--out {out}: the page of one run is {runs[0] / REPORT}; leave --out out, or name several runs")
     page = write_report(runs[0]) if len(runs) == 1 else compare_runs(runs, out or Path("comparison.html"))
     make_console().print(f"report: {page}")
 

@@ -74,7 +74,11 @@ def _config_differences(labels: Sequence[str], runs: Sequence[Run]) -> Table | N
     keys = dict.fromkeys(key for own in options for key in own)
     values = {key: [own.get(key, DASH) for own in options] for key in keys}
     rows = [Row([key, *own]) for key, own in values.items() if len(set(own)) > 1]
-    return Table([Column("option", right=False), *(Column(label) for label in labels)], rows) if rows else None
+    return (
+        Table([Column("option", right=False), *(Column(label, right=False) for label in labels)], rows)
+        if rows
+        else None
+    )
 
 
 def _options(folder: Folder) -> dict[str, str]:
