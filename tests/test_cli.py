@@ -127,6 +127,7 @@ def test_report_of_one_run_and_of_several(labelwise: Command, digits: Path, tmp_
     assert (digits / "report.html").stat().st_size > 1000
     page = tmp_path / "both.html"
     assert_one_line(labelwise("report", digits, "--out", page), "--out", digits / "report.html", "several runs")
+    assert_one_line(labelwise("report", digits, digits, "--markdown", "--out", page), "--out", "Markdown is printed")
     assert not page.exists()
     done = labelwise("report", digits, digits, "--out", page)
     assert done.code == 0 and page.stat().st_size > 1000

@@ -97,6 +97,8 @@ def report(
     from labelwise.runs import REPORT
 
     if markdown:
+        if out is not None:
+            raise RunError(f"--out {out}: Markdown is printed; leave --out out, and redirect the output to a file")
         sys.stdout.write("\n".join(markdown_report(run) for run in runs))
         return
     if out is not None and len(runs) == 1:
