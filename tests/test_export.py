@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helpers.cft_run_factory import make_cft_run
+from helpers.results_file import write_results
 from helpers.run_factory import make_run
 from labelwise import cli
 from labelwise import export as module
@@ -25,7 +26,7 @@ from labelwise.features.file import read_features
 from labelwise.models import checkpoint, zoo
 from labelwise.models.backbone import ModelSource
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.results import CftResults, EnsembleResults, FeaturesResults, read_results_as, write_results
+from labelwise.results import CftResults, EnsembleResults, FeaturesResults, read_results_as
 
 NAMES = ("cat", "dog", "fish")
 SPEC = InputSpec("image", 32, 3, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), "bicubic")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.results_file import write_results
 from helpers.rows import make_row
 from helpers.tables import experiment_of, told_as, write_tables
 from labelwise.config import Recipe
@@ -17,7 +18,7 @@ from labelwise.experiment.config import ExperimentConfig, load_experiment
 from labelwise.experiment.row_scores import is_name, names_in, score_of
 from labelwise.experiment.run import run_experiment
 from labelwise.report.experiment import experiment_lines
-from labelwise.results import RefineResults, Splits, write_results
+from labelwise.results import RefineResults, Splits
 from labelwise.results.refine import FitScores, Scores
 
 ROW = {

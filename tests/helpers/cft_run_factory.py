@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from helpers.results_file import write_results
 from helpers.run_factory import write_json
-from labelwise.results import CftResults, write_results
+from labelwise.results import CftResults
 
 UCM = ["airplane", "bare-soil", "buildings", "cars", "chaparral", "court", "dock", "field", "grass"]
 UCM += ["mobile-home", "pavement", "sand", "sea", "ship", "tanks", "trees", "water"]

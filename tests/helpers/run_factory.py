@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from labelwise.results import RefineResults, Row, Splits, summarise, write_results
+from helpers.results_file import write_results
+from labelwise.results import RefineResults, Row, Splits, summarise
 from labelwise.results.refine import ClassScore, Comparison, FitScores, Regime, Scores
 
 ADVICE = "Generation 1 has begun to memorise: refinement may help; early stopping is to be beaten."

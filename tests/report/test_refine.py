@@ -8,12 +8,13 @@ import pytest
 from rich.console import Console
 
 from helpers.pages import EVIL, Page, edit, page_of
+from helpers.results_file import write_results
 from helpers.run_factory import ADVICE, make_run, write_json
 from labelwise.report.read import read_gallery
 from labelwise.report.refine import networks_of, results_table, summary_lines, verdict_of
 from labelwise.report.table import terminal
 from labelwise.report.write import compare_runs, markdown_report
-from labelwise.results import RefineResults, Stat, read_results, write_results
+from labelwise.results import RefineResults, Stat, read_results
 
 CLASSES = ["aeroplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from helpers.results_file import write_results
 from labelwise import pipeline
 from labelwise.cft.ensemble import EnsembleConfig, run_ensemble
 from labelwise.cft.run import run_cft
@@ -33,7 +34,6 @@ from labelwise.results import (
     parse_results,
     read_results,
     summarise,
-    write_results,
 )
 from labelwise.runs import read_json
 

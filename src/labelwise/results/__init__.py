@@ -13,7 +13,6 @@ from labelwise.results.files import (
     read_results,
     read_results_as,
     read_row,
-    write_results,
 )
 from labelwise.results.record import Record, SeedStat, Splits, Stat, best_on_select
 from labelwise.results.refine import METRICS, RefineResults, Row, Summary, summarise
@@ -44,5 +43,4 @@ __all__ = [
     "read_results_as",
     "read_row",
     "summarise",
-    "write_results",
 ]

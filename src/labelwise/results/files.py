@@ -1,4 +1,4 @@
-"""Results and their files: the only place that reads and writes a ``results.json``."""
+"""Results and their files. Only this module reads a ``results.json``; :meth:`labelwise.runs.Run.finish` writes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from labelwise.results.experiment import ExperimentResults
 from labelwise.results.features import FeaturesResults
 from labelwise.results.record import Record
 from labelwise.results.refine import RefineResults, Row
-from labelwise.runs import RESULTS, RUN, SCHEMA, check_out_file, read_json, write_json
+from labelwise.runs import RESULTS, RUN, SCHEMA, check_out_file, read_json
 
 Results = RefineResults | CftResults | EnsembleResults | ExperimentResults | FeaturesResults | EvaluateResults
 
@@ -111,17 +111,6 @@ def parse_results(content: Any, file: Path) -> Results:
         return _ANY.validate_python({key: value for key, value in content.items() if key != "schema"})
     except ValidationError as error:
         raise RunError(f"{file}: {_in_words(error)}") from None
-
-
-def write_results(folder: Path, results: Record) -> None:
-    """Write ``results.json``; :meth:`labelwise.runs.Run.finish` does so for a run.
-
-    Raises
-    ------
-    RunError
-        If it cannot be written.
-    """
-    write_json(folder / RESULTS, results.to_json())
 
 
 def check_scores_file(out: Path) -> None:
