@@ -15,8 +15,10 @@ from labelwise.errors import ConfigError, DataError
 from labelwise.losses.partial import (
     boost_positive,
     boosted_logits,
+    closeness,
     largest,
     most_confident,
+    on_one_side,
     selective_ignore,
     splc_targets,
 )
@@ -114,6 +116,23 @@ def test_a_whole_number_of_entries_is_not_rounded_up(per_category):
     logits = torch.linspace(-3, 3, 100)[:, None]
     found = most_confident(logits, torch.ones(100, 1).bool(), 0.07, per_category=per_category)
     assert 0.07 * 100 > 7 and int((~torch.isnan(found)).sum()) == 7
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 4), st.integers(0, 10_000), st.floats(0, 0.5), st.floats(0.5, 1))
+def test_agreement_of_views_by_hand(views: int, seed: int, low: float, high: float) -> None:
+    answers = torch.rand(views, 3, 4, generator=torch.Generator().manual_seed(seed)).round(decimals=1)
+    answers[0, 0, 0] = low
+    answers[0, 0, 1] = torch.nan
+    side, near = on_one_side(answers, low, high), closeness(answers)
+    for i in range(3):
+        for j in range(4):
+            said = answers[:, i, j].tolist()
+            negative = all(p <= torch.tensor(low).item() for p in said)
+            assert bool(side[i, j]) == (negative or all(p > torch.tensor(high).item() for p in said))
+            if not any(map(math.isnan, said)):
+                assert float(near[i, j]) == pytest.approx(1 - (max(said) - min(said)), abs=1e-6)
+    assert not side[0, 1] and near[0, 1].isnan()
 
 
 def test_wrong_shares_and_boosts_are_named():

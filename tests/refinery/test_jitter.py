@@ -19,7 +19,7 @@ from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refinery.jitter import AdversarialJitter, move
 from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels, Tempered
-from labelwise.training.task import Jitter, SoftLabelTask
+from labelwise.training.task import Jitter, SoftLabelTask, hardened
 
 CPU = torch.device("cpu")
 CLASSES = ("a", "b", "c")
@@ -195,7 +195,7 @@ def test_one_answer_at_the_moved_view_is_label_and_divergence(policy: str, share
             kl_divergence(tempered(refinery(at), temperature), student(at.inputs[SIZE]))
             for at in (batch.first(count), moved)
         )
-    task = SoftLabelTask(counting, SIZE, hard=hard, jitter=Jitter(step, policy, share))  # type: ignore[arg-type]
+    task = SoftLabelTask(counting, SIZE, form=hardened if hard else None, jitter=Jitter(step, policy, share))  # type: ignore[arg-type]
     output = task(student.train(), batch)
     told = dict(zip(task.names, output.sums.tolist(), strict=True))
     assert told["kl_before"] == pytest.approx(before.sum().item(), rel=1e-4)
@@ -203,7 +203,7 @@ def test_one_answer_at_the_moved_view_is_label_and_divergence(policy: str, share
     assert told["rose"] == (after > before).sum() and told["moved"] == count
     # The whole batch is asked for once, moved and unmoved views alike; beside, once as it was and once moved.
     assert counting.asked == (2 * N if policy == "beside" else N)
-    plain = SoftLabelTask(Tempered(refinery, temperature), SIZE, hard=hard)
+    plain = SoftLabelTask(Tempered(refinery, temperature), SIZE, form=hardened if hard else None)
     learnt = [replace(batch, inputs={SIZE: pixels})] + ([batch] if policy == "beside" else [])
     expected = sum(plain(build(1).train(), one).loss.item() for one in learnt)
     assert output.loss.item() == pytest.approx(expected, rel=1e-4)

@@ -24,7 +24,7 @@ from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.refinery.multi_label import MultiLabel, fill_in
 from labelwise.report.write import markdown_report, write_report
-from labelwise.training.multilabel import MultiLabelTask, PseudoLabeller
+from labelwise.training.multilabel import MultiLabelTask, PseudoLabeller, joint_answer
 from labelwise.training.runtime import start_runtime
 
 CPU = torch.device("cpu")
@@ -192,6 +192,59 @@ def test_fill_in_keeps_given_labels(data: Path) -> None:
     np.testing.assert_array_equal(filled.values, [[1, 1], [np.nan, 0]])
     assert filled.weight is not None
     assert filled.weight[0, 1] == np.float32(0.25) and filled.weight[0, 0] == filled.weight[1, 1] == 1
+
+
+@pytest.mark.parametrize(
+    ("agreement", "target", "weight"),
+    [
+        ("none", [[1, 0.4, 0.8], [0.5, 0.4, 0]], [[1, 0.5, 0.5], [0.5, 0.5, 1]]),
+        ("decide", [[1, np.nan, 0.8], [np.nan, np.nan, 0]], [[1, 0.5, 0.5], [0.5, 0.5, 1]]),
+        ("weigh", [[1, 0.4, 0.8], [0.5, 0.4, 0]], [[1, 0.3, 0.4], [0.2, 0.3, 1]]),
+    ],
+)
+def test_agreement_of_views_decides_or_weighs(agreement: str, target: Any, weight: Any, data: Path) -> None:
+    """The view says .2, .6, .7; of the three samples the two of the batch had .8 and .2, .2, .9 before."""
+    table = LabelTable.from_wire([[np.nan] * 3, [1, np.nan, np.nan], [np.nan, np.nan, 0]], ("a", "b", "c"))
+    options = recipe(data, f"chain.unknown={{views: 2, agreement: {agreement}, weight: 0.5}}").chain.unknown
+    others = torch.tensor([[[0.0, 0, 0], [0.8, 0.2, 0.9], [0.8, 0.2, 0.9]]])
+    labeller = PseudoLabeller(Says(torch.tensor([[0.2, 0.6, 0.7]]).expand(2, 3)), options, others)
+    seen: dict[str, torch.Tensor] = {}
+
+    def partial_loss(logits: Any, target: Any, weight: Any, unknown: Any, rows: Any, epoch: int) -> torch.Tensor:
+        seen.update(target=target, weight=weight)
+        return torch.zeros_like(logits, requires_grad=True)
+
+    rows = np.array([1, 2])
+    task = MultiLabelTask(table, np.arange(3), 3, CPU, partial_loss=partial_loss, pseudo_labeller=labeller)
+    task(torch.nn.Identity(), batch_of(rows, torch.zeros(2, 3)))
+    np.testing.assert_allclose(seen["target"].numpy(), target, atol=1e-6)
+    np.testing.assert_allclose(seen["weight"].numpy(), weight, atol=1e-6)
+
+    answers = torch.stack([labeller.labeller(batch_of(rows, torch.zeros(2, 3))), others[0, 1:]])
+    probability, share = (found.numpy() for found in joint_answer(answers, options))  # one label per image: the same
+    few = table.take(rows)
+    filled = fill_in(few, few.source == UNKNOWN, probability, options, weight=share)
+    np.testing.assert_allclose(filled.values, target, atol=1e-6)
+    assert filled.weight is not None
+    valued = ~np.isnan(filled.values)
+    np.testing.assert_allclose(filled.weight[valued], np.array(weight)[valued], atol=1e-6)
+
+
+@pytest.mark.parametrize("view", ["each", "centre"])
+def test_views_and_agreement_train_another_network_and_say_so(view: str, data: Path, tmp_path: Path) -> None:
+    hashes = set()
+    for options, words in (
+        ("views: 1", ""),
+        ("views: 3", ", mean of 3 views"),
+        ("views: 3, agreement: decide", "ides"),
+    ):
+        changes = [f"chain={{generations: 2, unknown: {{view: {view}, {options}}}}}", "views.scale=[0.5, 1.0]"]
+        rows = refine(recipe(data, *changes, "train.epochs=1"), tmp_path / options, quiet=True).to_json()["rows"]
+        assert rows[1]["labels"].endswith(words or "(generation-1)")
+        lineage = json.loads((tmp_path / options / "seed-0/generation-2/network.json").read_text())["lineage"]
+        assert lineage["labels"]["refined"].get("views", 1) == int(options[7])
+        hashes.add(rows[1]["weights_hash"])
+    assert len(hashes) == 3
 
 
 def test_static_labels_are_those_of_the_centre_view(data: Path, tmp_path: Path) -> None:

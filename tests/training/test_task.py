@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from labelwise.data.loaders import Batch, Mix
 from labelwise.refinery.labellers import GivenLabels, StoredLabels
-from labelwise.training.task import Jitter, SoftLabelTask, _count
+from labelwise.training.task import Jitter, SoftLabelTask, _count, halved, hardened
 
 B, K, S = 6, 4, 8
 
@@ -77,10 +77,18 @@ def test_stored_labels_by_row_and_by_class():
 def test_hard_labels_are_the_likeliest_class():
     net, q = network(), torch.softmax(torch.randn(B, K), 1)
     q[2] = 1 / K  # the first of equals
-    output = SoftLabelTask(Says(q), S, hard=True)(net, batch())
+    output = SoftLabelTask(Says(q), S, form=hardened)(net, batch())
     expected = functional.cross_entropy(net(batch().inputs[S]), torch.tensor([*q.argmax(1)]))
     torch.testing.assert_close(output.loss, expected)
     assert q[2].argmax() == 0 and output.sums[2] == 0  # no entropy
+
+
+def test_the_two_likeliest_classes_have_a_half_each():
+    q = torch.softmax(torch.randn(B, K), 1)
+    expected = torch.tensor([[0.5 * (sum(other > own for other in row) < 2) for own in row] for row in q.tolist()])
+    assert torch.equal(halved(q), expected) and (halved(q).sum(1) == 1).all()
+    level = halved(torch.full((2, K), 1 / K))
+    assert (level.sum(1) == 1).all() and set(level.unique().tolist()) == {0.0, 0.5}
 
 
 def test_loss_and_sums():

@@ -39,8 +39,10 @@ class JitterConfig(Section):
 class RefinedLabelsConfig(Section):
     """Single-label data: the labels that a refinery gives, and the loss of the student against them."""
 
-    kind: Literal["soft", "hard"] = Field(
-        "soft", description="Form of the label. soft: probabilities of all classes. hard: the most probable class."
+    kind: Literal["soft", "hard", "top2"] = Field(
+        "soft",
+        description="Form of the label. soft: probabilities of all classes. hard: the most probable class. top2: one "
+        "half each for the two most probable classes.",
     )
     per: Literal["view", "image", "category"] = Field(
         "view",
@@ -48,6 +50,11 @@ class RefinedLabelsConfig(Section):
         "view (static). category: the mean over crops of all images of the given class.",
     )
     crops: PositiveInt = Field(4, description="category: number of random views of each image.")
+    views: PositiveInt = Field(
+        1,
+        description="view and image: number of views whose answers are averaged: the one that per says, and random "
+        "ones of the image that are drawn once.",
+    )
     temperature: PositiveFloat = Field(
         1.0, description="Temperature of the refinery's answer. With loss kd, it is also that of the student's answer."
     )
@@ -58,6 +65,13 @@ class RefinedLabelsConfig(Section):
         "kl",
         description="Distance between refinery and student. kl: KL(refinery || student). kd: the same at "
         "temperature, times its square (Hinton et al.).",
+    )
+    trust: Literal["all", "consensus", "graded", "mixture"] = Field(
+        "all",
+        description="How often a sample is drawn, by the refinery's answer to its image. all: equally often. "
+        "consensus: only if the likeliest class is the given one. graded: in proportion to the probability of the "
+        "given class. mixture: in proportion to the probability that the loss of the given label belongs to the "
+        "lower of two Gaussians. With folds the network that has not seen the sample answers.",
     )
     norm: Literal["eval", "batch"] = Field(
         "eval",
@@ -70,6 +84,10 @@ class RefinedLabelsConfig(Section):
     def _of_views(self) -> RefinedLabelsConfig:
         if self.per != "view" and self.jitter.step > 0:
             raise ValueError(f"jitter needs a label for the moved view itself: set per: view, not {self.per}")
+        if self.views > 1 and self.jitter.step > 0:
+            raise ValueError("jitter needs a label for the moved view itself: set views: 1")
+        if self.views > 1 and self.per == "category":
+            raise ValueError("per category averages crops of all images of a class: set crops in place of views")
         return self
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from labelwise.config.types import Fraction, NonNegative, Rate
+from labelwise.config.types import Fraction, NonNegative, PositiveInt, Rate
 from labelwise.settings import Section
 
 # What training takes a label for that has no value; the strategies of labelwise.labels.strategies, which explain them.
@@ -82,6 +82,17 @@ class PseudoConfig(Section):
         description="View that the refinery labels. each: every training view. centre: the centre view, once "
         "per image.",
     )
+    views: PositiveInt = Field(
+        1,
+        description="Number of views whose answers are averaged: the one that view says, and random ones of the image "
+        "that are drawn once.",
+    )
+    agreement: Literal["none", "decide", "weigh"] = Field(
+        "none",
+        description="views above 1: what their agreement does. decide: a label stays unknown unless all answers lie "
+        "on the same side, at or below low or above high. weigh: its weight is multiplied by 1 less the range of the "
+        "answers.",
+    )
     low: Fraction = Field(0.5, description="hard: a label is negative at or below this probability.")
     high: Fraction = Field(
         0.5, description="hard: a label is positive above this probability. Between low and high it stays unknown."
@@ -107,6 +118,8 @@ class PseudoConfig(Section):
     def _ordered(self) -> PseudoConfig:
         if self.low > self.high:
             raise ValueError(f"low must not be above high, got {self.low} and {self.high}")
+        if self.agreement != "none" and self.views == 1:
+            raise ValueError(f"agreement {self.agreement} compares the answers to several views: set views: 2 or more")
         if self.positive_only and self.kind != "hard":
             raise ValueError("positive_only is for hard labels: set kind: hard")
         if self.per_category and not self.share:

@@ -120,6 +120,19 @@ def most_confident(
     return torch.where(chosen, (logits > 0).float(), torch.nan)
 
 
+def on_one_side(answers: Tensor, low: float, high: float) -> Tensor:
+    """Where all answers to a label are at or below ``low``, or all above ``high``: (V, B, C) to (B, C) bool.
+
+    Not where an answer is NaN.
+    """
+    return (answers <= low).all(0) | (answers > high).all(0)
+
+
+def closeness(answers: Tensor) -> Tensor:
+    """1 less the range of the answers to a label, probabilities (V, B, C) to (B, C) in [0, 1]."""
+    return 1 - (answers.amax(0) - answers.amin(0))
+
+
 def boost_positive(cam: Tensor, alpha: float) -> Tensor:
     """max(x, alpha x): class-activation scores with the positive ones times ``alpha`` (BoostLU, arXiv 2304.01804).
 

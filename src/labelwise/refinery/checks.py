@@ -108,10 +108,13 @@ def _check_single_label(recipe: Recipe, data: Dataset, network: NetworkSpec) -> 
         raise ConfigError(f"train.balance class_weights: it weights the terms of kl; {options.loss} has none")
     if options.jitter.step > 0 and data.is_features:
         raise ConfigError("chain.refined.jitter: it moves pixels, the data are embeddings; leave it out")
-    if network.unseen_labels and options.norm == "batch":
+    if options.norm == "batch" and (network.unseen_labels or (options.trust != "all" and network.crossfitted)):
         raise ConfigError(
-            "chain.refined.norm batch: with fold_labels unseen each refinery sees a part of a batch alone"
+            "chain.refined.norm batch: with fold_labels unseen, or with trust and folds, each refinery sees a part of a"
+            " batch alone"
         )
+    if options.kind == "top2" and data.num_classes < 3:
+        raise ConfigError("chain.refined.kind top2: with two classes all labels would be alike; set soft or hard")
 
 
 def _check_multi_label(recipe: Recipe, data: Dataset, table: LabelTable, network: NetworkSpec, mixed: bool) -> None:

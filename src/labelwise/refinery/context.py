@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -123,13 +123,25 @@ class TrainingContext:
         for batch in self.loader.stream(plans, labeller.sizes, self.seed):
             yield batch.given, labeller(batch)
 
-    def centre_answers(self, labeller: Labeller) -> NDArray[np.float32]:
-        """The answers (N, K) on the centre view of every fit sample; NaN for the others."""
+    def view_answers(self, labeller: Labeller, view: int | None = None) -> NDArray[np.float32]:
+        """The answers (N, K) on the centre view of every fit sample, or on random view ``view``; NaN for the others."""
         found = np.full((len(self.dataset), self.dataset.num_classes), np.nan, dtype=np.float32)
         parts = [torch.empty(0, self.dataset.num_classes, device=self.runtime.device)]
-        parts += [answer for _, answer in self.answers(labeller)]
+        parts += [answer for _, answer in self.answers(labeller, view)]
         found[self.dataset.rows("fit")] = self.runtime.gather(torch.cat(parts)).cpu().numpy()
         return found
+
+    def several_answers(self, labeller: Labeller, views: Sequence[int | None]) -> Tensor:
+        """The answers (V, N, K) to V views of every fit sample, on the device; NaN for the others."""
+        found = np.stack([self.view_answers(labeller, view) for view in views])
+        return torch.from_numpy(found).to(self.runtime.device)
+
+    def mean_answers(self, labeller: Labeller, views: Sequence[int | None]) -> Tensor:
+        """The mean answers (N, K) over several views of every fit sample, on the device; NaN for the others."""
+        total = self.view_answers(labeller, views[0])
+        for view in views[1:]:
+            total += self.view_answers(labeller, view)
+        return torch.from_numpy(total / np.float32(len(views))).to(self.runtime.device)
 
     def with_views(self, views: ViewConfig | None) -> TrainingContext:
         """The same for a network that trains on other views."""
@@ -138,6 +150,11 @@ class TrainingContext:
         recipe = self.recipe.model_copy(update={"views": views})
         loader = make_loader(self.dataset, views, self.runtime.device, recipe.data.workers)
         return replace(self, recipe=recipe, loader=loader)
+
+
+def fixed_views(count: int) -> list[int | None]:
+    """The centre view, and random views that neither training nor fit scores look at: ``count`` in all."""
+    return [None, *(SCORE_VIEW - 1 - number for number in range(count - 1))]
 
 
 def load_refinery(name: str, path: Path, unseen_fold: int | None = None) -> Refinery:

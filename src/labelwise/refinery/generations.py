@@ -61,6 +61,11 @@ class NetworkSpec:
     prior: Refinery | None = None
     unseen_labels: bool = False
 
+    @property
+    def crossfitted(self) -> bool:
+        """Whether every sample has a refinery that has not seen it."""
+        return bool(self.refineries) and all(one.unseen_fold is not None for one in self.refineries)
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -124,8 +129,8 @@ def walk_chain(
             refineries,
             refined_labels=generation.refined_labels,
             views=generation.views,
-            unseen_labels=chain.fold_labels == "unseen" and any(one.unseen_fold is not None for one in refineries),
         )
+        network = replace(network, unseen_labels=chain.fold_labels == "unseen" and network.crossfitted)
         own = learn(replace(network, start_from=starts[0] if starts else None))
         members = _members(chain, network, starts) if generation.number in with_members else []
         others = tuple(learn(member) for member in members)

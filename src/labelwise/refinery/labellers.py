@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -159,6 +160,12 @@ class RefineryLabels:
         if not torch.isfinite(total).all():
             raise ModelError(f"refinery {self.names} answers with NaN; are its weights the right ones?")
         return total / len(self._refineries)
+
+    def by_unseen(self, unseen: NDArray[np.int64]) -> RefineryLabels:
+        """The same refineries; each sample is labelled by the one that has not seen it, see the constructor."""
+        found = copy(self)
+        found._unseen = unseen
+        return found
 
     def answer(self, batch: Batch) -> Tensor:
         """The labels of a batch with the graph back to its views, along which jitter moves them.
@@ -334,3 +341,24 @@ class Tempered:
 
     def describe(self) -> str:
         return f"{self._labeller.describe()} at temperature {self._temperature:g}"
+
+
+class AveragedViews:
+    """The mean of another labeller's answers to the view itself and to other views of the sample.
+
+    Parameters
+    ----------
+    labeller : answers for the view
+    others : its mean answer to ``views`` - 1 other views of each sample, made beforehand
+    views : how many in all
+    """
+
+    def __init__(self, labeller: Labeller, others: StoredLabels, views: int) -> None:
+        self._labeller, self._others, self._views = labeller, others, views
+        self.sizes = labeller.sizes
+
+    def __call__(self, batch: Batch) -> Tensor:
+        return (self._labeller(batch) + (self._views - 1) * self._others(batch)) / self._views
+
+    def describe(self) -> str:
+        return f"{self._labeller.describe()}, mean of {self._views} views"

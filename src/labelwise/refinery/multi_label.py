@@ -21,7 +21,7 @@ from labelwise.metrics.calibration import binary_calibration_error
 from labelwise.metrics.multilabel import hard_labels, probabilities
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample
+from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample, fixed_views
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.results import METRICS
@@ -29,6 +29,7 @@ from labelwise.settings import changed
 from labelwise.training.multilabel import (
     MultiLabelTask,
     PseudoLabeller,
+    joint_answer,
     pseudo_labels,
     rank_known,
     ranking_scores,
@@ -83,10 +84,13 @@ class MultiLabel:
         else:
             partial_loss = PlainLoss(_loss(options))  # refined labels are no assumption to be doubted
             pseudo, share = context.recipe.chain.unknown, _share(context, network)
+            views = fixed_views(pseudo.views)
             if pseudo.view == "each":
-                pseudo_labeller = PseudoLabeller(refinery, pseudo)
+                others = context.several_answers(refinery, views[1:]) if pseudo.views > 1 else None
+                pseudo_labeller = PseudoLabeller(refinery, pseudo, others)
             else:
-                table = fill_in(table, unknown, context.centre_answers(refinery), pseudo, share)
+                probability, weight = joint_answer(context.several_answers(refinery, views), pseudo)
+                table = fill_in(table, unknown, probability.cpu().numpy(), pseudo, share, weight.cpu().numpy())
             labels = refined_in_words(pseudo, share, refinery.names)
         task = MultiLabelTask(
             table,
@@ -161,6 +165,7 @@ def fill_in(
     probability: NDArray[np.float32],
     options: PseudoConfig,
     share: float | None = None,
+    weight: NDArray[np.float32] | None = None,
 ) -> LabelTable:
     """``table`` with refined labels where ``unknown``.
 
@@ -169,6 +174,7 @@ def fill_in(
     unknown : (N, C)
     probability : (N, C) of the refinery; NaN leaves a label unknown
     share : of the unknown labels that the refinery answers for, the surest so many; None: all that ``options`` let in
+    weight : (N, C) share of ``options.weight`` that each label has; default: 1
     """
     found = torch.from_numpy(probability)
     if share is None:
@@ -186,7 +192,8 @@ def fill_in(
     values = np.where(here, labels, table.values)
     source = np.where(here, np.uint8(INFERRED), table.source)
     others = np.float32(1) if table.weight is None else table.weight
-    return replace(table, values=values, source=source, weight=np.where(here, np.float32(options.weight), others))
+    own = np.float32(options.weight) * (np.float32(1) if weight is None else weight)
+    return replace(table, values=values, source=source, weight=np.where(here, own, others))
 
 
 def described(options: LabelsConfig, smoothing: float) -> str:
@@ -210,7 +217,9 @@ def refined_in_words(options: PseudoConfig, share: float | None, names: str) -> 
     """What a network with a refinery learns from, for tables."""
     view = "dynamic" if options.view == "each" else "static"
     surest = "" if share is None else f", surest {100 * share:g}%"
-    return f"refinery {options.kind} {view}{surest} ({names})"
+    several = "" if options.views == 1 else f", mean of {options.views} views"
+    agreement = "" if options.agreement == "none" else f", whose agreement {options.agreement}s"
+    return f"refinery {options.kind} {view}{surest} ({names}){several}{agreement}"
 
 
 def _partial_loss(context: TrainingContext, network: NetworkSpec, options: LabelsConfig) -> PartialLoss:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from torch import Tensor
 from labelwise.config import RefinedLabelsConfig, TrainConfig
 from labelwise.data.dataset import Dataset
 from labelwise.labels import taxonomy
+from labelwise.labels.trust import trust_weights
 from labelwise.losses import (
     distillation,
     entropy,
@@ -26,14 +28,14 @@ from labelwise.losses import (
 from labelwise.metrics import classification
 from labelwise.metrics.classification import topk_correct
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample
+from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample, fixed_views
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.jitter import AdversarialJitter
-from labelwise.refinery.labellers import GivenLabels, RefineryLabels, StoredLabels, Tempered
+from labelwise.refinery.labellers import AveragedViews, GivenLabels, RefineryLabels, StoredLabels, Tempered
 from labelwise.results import METRICS
 from labelwise.settings import changed
 from labelwise.training.runtime import predict_logits
-from labelwise.training.task import Jitter, Labeller, Loss, SoftLabelTask, hardened
+from labelwise.training.task import Jitter, Labeller, Loss, SoftLabelTask, halved, hardened
 
 
 class SingleLabel:
@@ -48,7 +50,8 @@ class SingleLabel:
         self, context: TrainingContext, network: NetworkSpec, model: Classifier, refinery: RefineryLabels | None
     ) -> LearningPlan:
         dataset, runtime, size = context.dataset, context.runtime, model.spec.size
-        class_weight, sample_weight = _balance(dataset, dataset.rows("fit"), network.train.balance)
+        trust = None if refinery is None else trust_in_given(context, network, refinery)
+        class_weight, sample_weight = _balance(dataset, dataset.rows("fit"), network.train.balance, trust)
         weight = None if class_weight is None else torch.from_numpy(class_weight).to(runtime.device)
         given = given_labels(dataset, network.train)
         if refinery is None:
@@ -58,7 +61,7 @@ class SingleLabel:
             refined_labels(context, refinery, options),
             size,
             weight,
-            hard=options.kind == "hard" and options.per == "view",
+            form=_FORMS[options.kind] if options.per == "view" else None,
             loss=_loss(options),
             given=(given, options.given) if options.given > 0 else None,
             jitter=_jitter(context, model, refinery, options),
@@ -67,7 +70,8 @@ class SingleLabel:
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         options = changed(network.refined_labels) if network.refineries else {}
-        return {"refined": options} if options else {}
+        found: dict[str, Any] = {"refined": options} if options else {}
+        return found | ({"trusted_by": "unseen"} if "trust" in options and network.crossfitted else {})
 
     def select_scores(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> Scores:
         found = classification.scores(logits, torch.from_numpy(dataset.label[rows]))
@@ -109,20 +113,49 @@ class SingleLabel:
         return out
 
 
-def refined_labels(context: TrainingContext, refinery: RefineryLabels, options: RefinedLabelsConfig) -> Labeller:
-    """What ``chain.refined`` makes of the refinery's answers: temperature first, then the mean over crops per category.
+_FORMS: dict[str, Callable[[Tensor], Tensor] | None] = {"soft": None, "hard": hardened, "top2": halved}
 
-    Labels that are stored are made hard before they are mixed; those of views are soft, for the task to make hard.
+
+def refined_labels(context: TrainingContext, refinery: RefineryLabels, options: RefinedLabelsConfig) -> Labeller:
+    """What ``chain.refined`` makes of the refinery's answers: temperature first, then the mean over views or crops.
+
+    Labels that are stored get their form before they are mixed; those of views are soft, for the task to form.
     """
-    answer: Labeller = refinery if options.temperature == 1 else Tempered(refinery, options.temperature)
+    answer = _tempered(refinery, options)
+    views = fixed_views(options.views)
     if options.per == "view":
-        return answer
+        if options.views == 1:
+            return answer
+        others = StoredLabels(context.mean_answers(answer, views[1:]), "row", answer.describe())
+        return AveragedViews(answer, others, options.views)
     if options.per == "image":
-        table = torch.from_numpy(context.centre_answers(answer)).to(context.runtime.device)
+        table = context.mean_answers(answer, views)
     else:
         table = category_means(context, answer, options.crops)
     by: Literal["row", "class"] = "row" if options.per == "image" else "class"
-    return StoredLabels(hardened(table) if options.kind == "hard" else table, by, answer.describe())
+    form = _FORMS[options.kind]
+    return StoredLabels(table if form is None else form(table), by, answer.describe())
+
+
+def trust_in_given(
+    context: TrainingContext, network: NetworkSpec, refinery: RefineryLabels
+) -> NDArray[np.float64] | None:
+    """How often each fit sample (n,) is drawn by ``chain.refined.trust``; None: equally often.
+
+    The label of the image decides, of the fold network that has not seen it where there are folds: a network that has
+    learnt a wrong label agrees with it.
+    """
+    options, dataset = network.refined_labels, context.dataset
+    if options.trust == "all":
+        return None
+    answer = _tempered(refinery.by_unseen(context.folds) if network.crossfitted else refinery, options)
+    rows = dataset.rows("fit")
+    found = context.mean_answers(answer, fixed_views(options.views))[torch.from_numpy(rows)].cpu().numpy()
+    return trust_weights(found, dataset.label[rows], options.trust)
+
+
+def _tempered(refinery: RefineryLabels, options: RefinedLabelsConfig) -> Labeller:
+    return refinery if options.temperature == 1 else Tempered(refinery, options.temperature)
 
 
 def category_means(context: TrainingContext, labeller: Labeller, crops: int) -> Tensor:
@@ -132,8 +165,8 @@ def category_means(context: TrainingContext, labeller: Labeller, crops: int) -> 
     """
     classes, runtime = context.dataset.num_classes, context.runtime
     total = torch.zeros(classes, classes, device=runtime.device, dtype=torch.float64)
-    for crop in range(crops):
-        for given, answer in context.answers(labeller, SCORE_VIEW - 1 - crop):
+    for view in fixed_views(crops + 1)[1:]:
+        for given, answer in context.answers(labeller, view):
             total.index_add_(0, given, answer.double())
     total = runtime.gather(total[None]).sum(0)
     count = total.sum(1, keepdim=True)
@@ -175,6 +208,8 @@ def described(options: RefinedLabelsConfig, names: str) -> str:
     parts = [f"refinery {options.kind} {per} ({names})"]
     parts += [] if options.loss == "kl" else [options.loss]
     parts += [] if options.temperature == 1 else [f"temperature {options.temperature:g}"]
+    parts += [] if options.views == 1 else [f"mean of {options.views} views"]
+    parts += [] if options.trust == "all" else [f"trust {options.trust}"]
     parts += [] if options.given == 0 else [f"given label {100 * options.given:g}%"]
     parts += [] if options.norm == "eval" else ["statistics of the batch"]
     parts += [] if options.jitter.step == 0 else [f"jitter {options.jitter.step:g}/255"]
@@ -193,13 +228,18 @@ def given_labels(dataset: Dataset, train: TrainConfig) -> Labeller:
 
 
 def _balance(
-    dataset: Dataset, rows: NDArray[np.int64], balance: str
+    dataset: Dataset, rows: NDArray[np.int64], balance: str, trust: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float32] | None, NDArray[np.float64] | None]:
-    """Weights per class for the loss (mean 1 over the samples), or per sample for drawing; inverse frequency."""
+    """Weights per class for the loss (mean 1 over what is drawn), and per sample for drawing; None: all alike.
+
+    Classes are balanced by inverse frequency. A class is as frequent as its samples are drawn by ``trust``.
+    """
     if balance == "none":
-        return None, None
-    count = np.bincount(dataset.label[rows], minlength=dataset.num_classes)
-    weight = len(rows) / (dataset.num_classes * np.maximum(count, 1))
+        return None, trust
+    share = None if trust is None else trust / trust.mean()
+    count = np.bincount(dataset.label[rows], share, minlength=dataset.num_classes)
+    weight = len(rows) / (dataset.num_classes * np.where(count > 0, count, 1))
     if balance == "class_weights":
-        return weight.astype(np.float32), None
-    return None, weight[dataset.label[rows]]
+        return weight.astype(np.float32), trust
+    drawn = weight[dataset.label[rows]]
+    return None, drawn if trust is None else drawn * trust

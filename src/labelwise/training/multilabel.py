@@ -14,6 +14,7 @@ from labelwise.data.loaders import Batch
 from labelwise.labels.strategies import require_labels, train_targets
 from labelwise.labels.table import UNKNOWN, LabelTable
 from labelwise.losses import binary_cross_entropy
+from labelwise.losses.partial import closeness, on_one_side
 from labelwise.metrics.multilabel import hard_labels
 from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
 from labelwise.training.partial_losses import PartialLoss, PermanentCorrection, PlainLoss
@@ -22,14 +23,27 @@ from labelwise.training.task import Labeller, Output
 
 @dataclass(frozen=True)
 class PseudoLabeller:
-    """Who answers for unknown labels, and how: ``labeller`` gives probabilities (B, C) of the very view."""
+    """Who answers for unknown labels, and how: ``labeller`` gives probabilities (B, C) of the very view.
+
+    ``others`` (V, N, C) are its answers to V other views of every sample of the data set, made beforehand.
+    """
 
     labeller: Labeller
     options: PseudoConfig
+    others: Tensor | None = None
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """(B, C) what takes the place of unknown labels on this batch's views; NaN where the refinery is too unsure."""
-        return pseudo_labels(self.labeller(batch), self.options)
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What takes the place of unknown labels (B, C) on this batch's views, and what share of its weight each has.
+
+        A label is NaN where the refinery is too unsure.
+        """
+        answer = self.labeller(batch)
+        if self.others is None:
+            return pseudo_labels(answer, self.options), torch.ones_like(answer)
+        rows = torch.from_numpy(batch.rows).to(self.others.device)
+        views = [answer, *(batch.mixed(other[rows]) for other in self.others)]
+        probability, share = joint_answer(torch.stack(views), self.options)
+        return pseudo_labels(probability, self.options), share
 
 
 class MultiLabelTask:
@@ -98,7 +112,9 @@ class MultiLabelTask:
         if batch.mix is not None:
             unknown = unknown | unknown[batch.mix.partner]
         if self._pseudo_labeller is not None:
-            target = torch.where(target.isnan(), self._pseudo_labeller(batch), target)
+            missing = target.isnan()
+            answer, share = self._pseudo_labeller(batch)
+            target, weight = torch.where(missing, answer, target), torch.where(missing, weight * share, weight)
         logits = model(batch.inputs[self._size])
         loss = self._partial_loss(logits, target, weight, unknown, rows, batch.epoch)
         total = loss.sum() / self._per_sample
@@ -123,6 +139,25 @@ def pseudo_labels(probability: Tensor, options: PseudoConfig) -> Tensor:
     negative = torch.full_like(probability, torch.nan if options.positive_only else 0.0)
     hard = torch.where(probability <= options.low, negative, torch.nan)
     return torch.where(probability > options.high, 1.0, hard)
+
+
+def joint_answer(answers: Tensor, options: PseudoConfig) -> tuple[Tensor, Tensor]:
+    """One answer out of those to several views: their mean, and the share of its weight that it has.
+
+    Parameters
+    ----------
+    answers : (V, B, C) probabilities
+    options : by ``agreement`` the mean is NaN where the answers do not lie on one side, or the share is 1 less their
+        range
+
+    Returns
+    -------
+    two of (B, C) float32
+    """
+    mean = answers.mean(0)
+    if options.agreement == "decide":
+        mean = torch.where(on_one_side(answers, options.low, options.high), mean, torch.nan)
+    return mean, closeness(answers) if options.agreement == "weigh" else torch.ones_like(mean)
 
 
 def ranking_scores(logits: Tensor, table: LabelTable) -> dict[str, float]:

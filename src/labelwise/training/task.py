@@ -99,7 +99,7 @@ class SoftLabelTask:
     labeller : gives q for every view, once
     size : the model's input size
     class_weight : (K,), optional; weights the terms of the cross-entropies, of the default loss and of the given label
-    hard : learn q's likeliest class in place of q, where q is the answer for the view itself
+    form : makes of q, the answer for the view itself, what is learnt in its place, as :func:`hardened`
     loss : another one than the default
     given : who tells the given label, and the weight of the cross-entropy with it; the loss has the rest
     jitter : moves views where student and refinery differ more
@@ -111,13 +111,13 @@ class SoftLabelTask:
         size: int,
         class_weight: Tensor | None = None,
         *,
-        hard: bool = False,
+        form: Callable[[Tensor], Tensor] | None = None,
         loss: Loss | None = None,
         given: tuple[Labeller, float] | None = None,
         jitter: Jitter | None = None,
     ) -> None:
         self._labeller, self._size, self._class_weight = labeller, size, class_weight
-        self._hard, self._loss, self._given, self._jitter = hard, loss, given, jitter
+        self._form, self._loss, self._given, self._jitter = form, loss, given, jitter
         # `rose` is the share of all views that were moved and whose KL rose.
         moved = () if jitter is None else ("moved", "rose", "kl_before", "kl_after")
         self.names = ("ce", "kl", "entropy", "top1", "loss", *moved)
@@ -149,7 +149,7 @@ class SoftLabelTask:
 
     def _learn(self, model: nn.Module, batch: Batch, answer: Tensor) -> tuple[Tensor, Tensor]:
         """Loss (B,) and the sums of what is told of it."""
-        target = hardened(answer) if self._hard else answer
+        target = answer if self._form is None else self._form(answer)
         logits = model(batch.inputs[self._size])
         ce = soft_cross_entropy(logits, target, self._class_weight)
         loss = ce if self._loss is None else self._loss(logits, target)
@@ -174,6 +174,11 @@ class SoftLabelTask:
 def hardened(answer: Tensor) -> Tensor:
     """One-hot (B, K) at the likeliest class of an answer (B, K); the first of equals."""
     return torch.nn.functional.one_hot(answer.argmax(1), answer.shape[1]).float()
+
+
+def halved(answer: Tensor) -> Tensor:
+    """One half (B, K) for each of the two likeliest classes of an answer (B, K), of which there are at least two."""
+    return torch.zeros_like(answer).scatter_(1, answer.topk(2, dim=1).indices, 0.5)
 
 
 def _count(jitter: Jitter, views: int) -> int:
