@@ -52,8 +52,8 @@ class RefinedLabelsConfig(Section):
     crops: PositiveInt = Field(4, description="category: number of random views of each image.")
     views: PositiveInt = Field(
         1,
-        description="view and image: number of views whose answers are averaged: the one that per says, and random "
-        "ones of the image that are drawn once.",
+        description="view and image: number of views whose answers are averaged: the one that per says, the centre "
+        "view, and random ones that are drawn once.",
     )
     temperature: PositiveFloat = Field(
         1.0, description="Temperature of the refinery's answer. With loss kd, it is also that of the student's answer."

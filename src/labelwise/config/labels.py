@@ -84,8 +84,8 @@ class PseudoConfig(Section):
     )
     views: PositiveInt = Field(
         1,
-        description="Number of views whose answers are averaged: the one that view says, and random ones of the image "
-        "that are drawn once.",
+        description="Number of views whose answers are averaged: the one that view says, the centre view, and random "
+        "ones that are drawn once.",
     )
     agreement: Literal["none", "decide", "weigh"] = Field(
         "none",

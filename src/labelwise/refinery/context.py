@@ -154,7 +154,7 @@ class TrainingContext:
 
 def fixed_views(count: int) -> list[int | None]:
     """The centre view, and random views that neither training nor fit scores look at: ``count`` in all."""
-    return [None, *(SCORE_VIEW - 1 - number for number in range(count - 1))]
+    return [None, *(SCORE_VIEW - number for number in range(1, count))][:count]
 
 
 def load_refinery(name: str, path: Path, unseen_fold: int | None = None) -> Refinery:

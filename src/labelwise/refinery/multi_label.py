@@ -84,12 +84,12 @@ class MultiLabel:
         else:
             partial_loss = PlainLoss(_loss(options))  # refined labels are no assumption to be doubted
             pseudo, share = context.recipe.chain.unknown, _share(context, network)
-            views = fixed_views(pseudo.views)
             if pseudo.view == "each":
-                others = context.several_answers(refinery, views[1:]) if pseudo.views > 1 else None
+                views = fixed_views(pseudo.views - 1)  # besides the view itself
+                others = context.several_answers(refinery, views) if views else None
                 pseudo_labeller = PseudoLabeller(refinery, pseudo, others)
             else:
-                probability, weight = joint_answer(context.several_answers(refinery, views), pseudo)
+                probability, weight = joint_answer(context.several_answers(refinery, fixed_views(pseudo.views)), pseudo)
                 table = fill_in(table, unknown, probability.cpu().numpy(), pseudo, share, weight.cpu().numpy())
             labels = refined_in_words(pseudo, share, refinery.names)
         task = MultiLabelTask(

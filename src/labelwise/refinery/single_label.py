@@ -122,14 +122,13 @@ def refined_labels(context: TrainingContext, refinery: RefineryLabels, options: 
     Labels that are stored get their form before they are mixed; those of views are soft, for the task to form.
     """
     answer = _tempered(refinery, options)
-    views = fixed_views(options.views)
     if options.per == "view":
         if options.views == 1:
             return answer
-        others = StoredLabels(context.mean_answers(answer, views[1:]), "row", answer.describe())
-        return AveragedViews(answer, others, options.views)
+        others = context.mean_answers(answer, fixed_views(options.views - 1))
+        return AveragedViews(answer, StoredLabels(others, "row", answer.describe()), options.views)
     if options.per == "image":
-        table = context.mean_answers(answer, views)
+        table = context.mean_answers(answer, fixed_views(options.views))
     else:
         table = category_means(context, answer, options.crops)
     by: Literal["row", "class"] = "row" if options.per == "image" else "class"
