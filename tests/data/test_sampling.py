@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwise.config import ViewConfig
-from labelwise.data.sampling import REPEAT_SHIFT, Shard, plan_evaluation, plan_training, steps_per_epoch
+from labelwise.data.sampling import (
+    REPEAT_SHIFT,
+    Shard,
+    Unlabelled,
+    plan_evaluation,
+    plan_training,
+    steps_per_epoch,
+)
 from labelwise.errors import ConfigError
 
 PLAIN, MIXED = ViewConfig(), ViewConfig(mixup=0.4, cutmix=1.0)
@@ -133,3 +140,32 @@ def test_fixed_jobs_cover_rows_in_order(world):
     assert [plan.numbers.tolist() for plan in plans] == [[2**31] * 4, [2**31] * 3]
     assert [len(plan.rows) for plan in plan_evaluation(rows[:1], 2, Shard())] == [1]
     assert plan_evaluation(rows[:0], 2, Shard()) == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(6, 70), st.integers(6, 20), st.integers(1, 90), st.floats(0.05, 0.95))
+def test_unlabelled_samples_take_their_share_of_every_batch(n, batch, others, share):
+    rows, unlabelled = np.arange(n), Unlabelled(np.arange(others) + 1000, share)
+    epochs = [plan_training(rows, batch, PLAIN, 1, epoch, Shard(), None, unlabelled) for epoch in range(4)]
+    without = plan_training(rows, batch, PLAIN, 1, 0, Shard())
+    seen = []
+    for plans in epochs:
+        assert [len(plan.rows) for plan in plans] == [len(plan.rows) for plan in without]
+        for plan in plans:
+            assert abs((plan.rows >= 1000).sum() - share * len(plan.rows)) < 1
+        seen += [(row, number) for plan in plans for row, number in zip(plan.rows, plan.numbers, strict=True)]
+    assert len(set(seen)) == len(seen)  # no view comes twice
+    if n % batch == 0:
+        drawn = np.array([row for row, _ in seen])
+        for counts in (np.bincount(drawn, minlength=n)[:n], np.bincount(drawn, minlength=1000 + others)[1000:]):
+            assert counts.max() - counts.min() <= 1  # every sample equally often
+
+
+def test_ranks_share_batches_with_unlabelled_samples():
+    unlabelled = Unlabelled(np.arange(9) + 100, 0.4)
+    single, *ranks = (
+        plan_training(np.arange(20), 8, MIXED, 1, 2, Shard(rank, world), np.arange(20) + 1.0, unlabelled)
+        for rank, world in ((0, 1), (0, 2), (1, 2))
+    )
+    for whole, *parts in zip(single, *ranks, strict=True):
+        np.testing.assert_array_equal(np.concatenate([part.rows for part in parts]), whole.rows)

@@ -138,6 +138,24 @@ def test_weighted_parts_have_the_gradient_of_the_batch():
     torch.testing.assert_close(gradients[2], gradients[0])
 
 
+@pytest.mark.parametrize("mix", [False, True])
+def test_an_unlabelled_sample_learns_the_answer_alone_and_counts_in_no_accuracy(mix):
+    net, q = network(), Says(torch.softmax(torch.randn(B, K), 1))
+    views = batch(mix)
+    bare = replace(views, given=views.given.clone().index_fill_(0, torch.tensor([1, 4]), -1))
+    task = SoftLabelTask(q, S, given=(GivenLabels(K), 0.3), unlabelled=True)
+    output = task(net, bare)
+    logits = net(views.inputs[S])
+    of_answer = functional.cross_entropy(logits, q.target, reduction="none")
+    of_given = functional.cross_entropy(logits, GivenLabels(K)(views), reduction="none")
+    labelled = torch.tensor([not mix, False, True, True, False, not mix])  # of a mixed view both samples
+    expected = torch.where(labelled, 0.7 * of_answer + 0.3 * of_given, of_answer)
+    torch.testing.assert_close(output.loss, expected.mean())
+    sums = dict(zip(task.names, output.sums.tolist(), strict=True))
+    right = logits.argmax(1) == views.given
+    assert sums["labelled"] == 4 and sums["top1"] == right[[0, 2, 3, 5]].sum()
+
+
 def test_the_given_label_has_its_share_of_the_loss_smoothed_as_it_is_told():
     net, q, own = network(), Says(torch.softmax(torch.randn(B, K), 1)), GivenLabels(K, 0.2)
     plain, given = SoftLabelTask(q, S)(net, batch()), SoftLabelTask(own, S)(net, batch())

@@ -7,6 +7,7 @@ from labelwise.config.chain import (
     GenerationConfig,
     JitterConfig,
     RefinedLabelsConfig,
+    UnlabelledConfig,
     merge_refined_labels,
 )
 from labelwise.config.data import (
@@ -102,6 +103,7 @@ __all__ = [
     "UncertainPolicy",
     "UnknownName",
     "UnknownPolicy",
+    "UnlabelledConfig",
     "UnreadablePolicy",
     "ViewConfig",
     "VocConfig",

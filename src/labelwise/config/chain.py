@@ -91,6 +91,20 @@ class RefinedLabelsConfig(Section):
         return self
 
 
+class UnlabelledConfig(Section):
+    """How images without any label are learnt from. The refinery labels them; networks on given labels skip them."""
+
+    share: Rate = Field(
+        0.5,
+        description="Share of each batch that is unlabelled, where the data have such images. 0: they are not used.",
+    )
+    max_entropy: Fraction = Field(
+        1.0,
+        description="Unlabelled images are left out as foreign where the entropy of the refinery's answer on the "
+        "centre view is above this share of the highest possible one.",
+    )
+
+
 class GenerationConfig(Section):
     """What differs from the recipe in one generation."""
 
@@ -143,6 +157,7 @@ class ChainConfig(Section):
     )
     refined: RefinedLabelsConfig = RefinedLabelsConfig()
     unknown: PseudoConfig = PseudoConfig()
+    unlabelled: UnlabelledConfig = UnlabelledConfig()
     min_gain: float | None = Field(None, description="Stop the chain when top-1 (mAP) on select gains less than this.")
 
     @model_validator(mode="after")

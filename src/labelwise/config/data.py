@@ -81,6 +81,14 @@ class DataConfig(Section):
     labels: LabelColumnConfig | None = Field(
         None, description="Other labels that replace the given ones of the training part."
     )
+    unlabelled: str | None = Field(
+        None,
+        description="Images without labels that a refinery labels: a folder, a table of paths, or an .npz file.",
+    )
+    labelled: PositiveInt | None = Field(
+        None,
+        description="Keep the labels of only this number of fit samples, for experiments. The rest is unlabelled.",
+    )
     votes: VotesConfig | None = Field(
         None,
         description="Single-label data: what several people said about each sample. Votes are only scored against.",
@@ -327,3 +335,5 @@ def refuse_missing(config: DataConfig) -> None:
     found = with_format(config)
     if not isinstance(found, BuiltinConfig | HubConfig) and not Path(found.source).exists():
         raise DataError(f"data.source {found.source!r}: no such folder or file")
+    if found.unlabelled is not None and not Path(found.unlabelled).exists():
+        raise DataError(f"data.unlabelled {found.unlabelled!r}: no such folder or file")

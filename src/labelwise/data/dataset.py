@@ -11,7 +11,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from labelwise.errors import DataError
 from labelwise.labels.table import LabelTable
 
 SPLITS: tuple[SplitName, ...] = ("fit", "select", "test")
+
+UNLABELLED: Literal["unlabelled"] = "unlabelled"
+"""The split of samples without a label, for networks with a refinery to learn from beside ``fit``."""
 
 
 class ImageSource(Protocol):
@@ -103,6 +106,31 @@ class ImageFiles:
 
 
 @dataclass(frozen=True)
+class JoinedImages:
+    """Images of several sources that have as many channels: image ``i`` is number ``places[i]`` of all of them, one
+    source after the other."""
+
+    sources: tuple[ImageSource, ...]
+    places: NDArray[np.int64]
+
+    @property
+    def channels(self) -> int:
+        return self.sources[0].channels
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        place, number = int(self.places[row]), 0
+        while place >= len(self.sources[number]):
+            place, number = place - len(self.sources[number]), number + 1
+        return self.sources[number].read(place)
+
+    def take(self, rows: NDArray[np.int64]) -> JoinedImages:
+        return JoinedImages(self.sources, self.places[rows])
+
+
+@dataclass(frozen=True)
 class Features:
     """Embeddings of a frozen network: ``values`` (N, D) float32."""
 
@@ -159,6 +187,9 @@ class Samples:
 class Dataset:
     """Samples with their splits: ``split`` (N,) holds ``fit``, ``select`` or ``test``. A group lies in one split.
 
+    A fourth split, ``unlabelled``, holds samples without a label: ``label`` is -1, or no label of ``table`` is known.
+    Some may be of a group of ``fit``.
+
     Labels of ``test`` are the true ones where the data has them; ``label`` of ``fit`` and ``select`` are the given
     ones, right or wrong. ``true_label`` (N,), where known, is never trained or selected on.
     Multi-label data have a ``table`` over the categories ``classes``, and ``label`` is -1 throughout. Where labels of
@@ -208,14 +239,17 @@ class Dataset:
         """Whether the images are decoded as they are asked for."""
         return not isinstance(self.source, Features | PixelArray)
 
-    def rows(self, split: SplitName) -> NDArray[np.int64]:
+    def rows(self, split: SplitName | Literal["unlabelled"]) -> NDArray[np.int64]:
         """Rows of one split."""
-        check_choice("split", split, SplitName)
+        if split != UNLABELLED:
+            check_choice("split", split, SplitName)
         return np.flatnonzero(self.split == split).astype(np.int64)
 
     def sizes(self) -> dict[str, int]:
-        """Number of samples per split."""
-        return {split: int((self.split == split).sum()) for split in SPLITS}
+        """Number of samples per split, of unlabelled ones where there are any."""
+        found: dict[str, int] = {split: int((self.split == split).sum()) for split in SPLITS}
+        unlabelled = int((self.split == UNLABELLED).sum())
+        return found | ({UNLABELLED: unlabelled} if unlabelled else {})
 
     def fingerprint(self) -> str:
         """Hash of ids, labels, splits and votes: what a run of this data depends on, short of the pixels themselves."""

@@ -54,6 +54,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def labelled(self) -> Tensor:
+        """Whether all samples that a view shows have a given label (B,), which is -1 for unlabelled ones."""
+        own = self.given >= 0
+        return own if self.mix is None else own & own[self.mix.partner]
+
     def mixed(self, target: Tensor) -> Tensor:
         """Targets (B, K) of the unmixed samples to those of the mixed views."""
         if self.mix is None:

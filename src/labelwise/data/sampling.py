@@ -57,6 +57,14 @@ class BatchPlan:
     epoch: int = 0
 
 
+@dataclass(frozen=True)
+class Unlabelled:
+    """Rows (M,) without a label, of which every batch has a ``share``."""
+
+    rows: NDArray[np.int64]
+    share: float
+
+
 def plan_training(
     rows: NDArray[np.int64],
     batch_size: int,
@@ -65,8 +73,12 @@ def plan_training(
     epoch: int,
     shard: Shard,
     sample_weight: NDArray[np.float64] | None = None,
+    unlabelled: Unlabelled | None = None,
 ) -> list[BatchPlan]:
     """The batches of one epoch (0-based): every row once in a new order, or drawn with ``sample_weight``.
+
+    With ``unlabelled`` samples, an epoch has the same number of batches of the same size. They take the places of
+    others, so that an epoch shows a part of ``rows``; the next epoch goes on where it stopped.
 
     The last batch may be smaller; it is left out if some rank would get fewer than two samples of it, which batch
     normalisation cannot train on (unless it is the only one).
@@ -77,11 +89,12 @@ def plan_training(
         If a batch is too small for every process to get two samples of it.
     """
     check_batch_size(len(rows), batch_size, shard)
-    rng = generator(seed, "order", epoch)
-    if sample_weight is None:
-        order = rng.permutation(rows)
+    if unlabelled is not None:
+        order = _mixed_order(rows, batch_size, seed, epoch, sample_weight, unlabelled)
+    elif sample_weight is None:
+        order = generator(seed, "order", epoch).permutation(rows)
     else:
-        order = rng.choice(rows, size=len(rows), p=sample_weight / sample_weight.sum())
+        order = _drawn(rows, len(rows), seed, epoch, sample_weight)
     again = _repetition(order)
     numbers = epoch + (again << REPEAT_SHIFT) if views.number is None else (epoch + again) % views.number
     plans: list[BatchPlan] = []
@@ -97,6 +110,43 @@ def plan_training(
         weight = (part.stop - part.start) * shard.world / size
         plans.append(BatchPlan(order[take], numbers[take], mix, weight, epoch))
     return plans
+
+
+def _mixed_order(
+    rows: NDArray[np.int64],
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    sample_weight: NDArray[np.float64] | None,
+    unlabelled: Unlabelled,
+) -> NDArray[np.int64]:
+    """As many samples as ``rows`` (n,), a share of each batch unlabelled, in a random order within the batch."""
+    n = len(rows)
+    edges = np.minimum(np.arange(0, n + batch_size, batch_size), n)
+    others = np.floor(edges * unlabelled.share).astype(np.int64)  # of the first so many samples
+    labelled, count = edges - others, int(others[-1])
+    if sample_weight is None:
+        own = _stretch(rows, n - count, seed, "order", epoch)
+    else:
+        own = _drawn(rows, n - count, seed, epoch, sample_weight)
+    extra = _stretch(unlabelled.rows, count, seed, "unlabelled order", epoch)
+    rng = generator(seed, "places", epoch)
+    parts = zip(itertools.pairwise(labelled), itertools.pairwise(others), strict=True)
+    return np.concatenate([rng.permutation(np.r_[own[slice(*a)], extra[slice(*b)]]) for a, b in parts])
+
+
+def _drawn(
+    rows: NDArray[np.int64], count: int, seed: int, epoch: int, sample_weight: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    return generator(seed, "order", epoch).choice(rows, size=count, p=sample_weight / sample_weight.sum())
+
+
+def _stretch(rows: NDArray[np.int64], count: int, seed: int, purpose: str, epoch: int) -> NDArray[np.int64]:
+    """Stretch number ``epoch`` of ``count`` entries of an endless row of permutations of ``rows``."""
+    first, rest = divmod(epoch * count, len(rows))
+    last = (epoch * count + count - 1) // len(rows)
+    passes = [generator(seed, purpose, number).permutation(rows) for number in range(first, last + 1)]
+    return np.concatenate([rows[:0], *passes])[rest : rest + count]
 
 
 def check_batch_size(n: int, batch_size: int, shard: Shard) -> None:

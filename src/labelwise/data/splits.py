@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, KnownConfig, NoiseConfig
-from labelwise.data.dataset import SPLITS, Dataset, Samples, sample_keys
+from labelwise.data.dataset import SPLITS, UNLABELLED, Dataset, Samples, sample_keys
 from labelwise.data.files import refuse_repeated
 from labelwise.data.memory import find_unreadable
 from labelwise.data.relabel import replace_labels
@@ -35,43 +35,54 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     - The stratum of a multi-label sample is its rarest positive category. These data are neither relabelled nor made
       noisy; ``categories`` keeps some of them, and ``known`` hides labels of ``fit``. What is hidden is drawn over the
       whole training part in its own order, as the published protocols do, so it does not depend on the held-out shares.
-    - ``partial`` takes unlabelled samples (a stratum of their own) and classes without a sample to learn from.
+    - Training samples of single-label data without a label become the split ``unlabelled``, but for those of a group
+      that is in ``select`` or ``test``. ``labelled`` keeps the labels of so many samples of ``fit``; the others become
+      ``unlabelled`` too. Limits and shares count labelled samples alone.
+    - ``partial`` takes unlabelled samples as members of the other splits (a stratum of their own), and classes without
+      a sample to learn from.
 
     Raises
     ------
     DataError
         For repeated ids, a group in two splits, or a split that cannot be made; of single-label data, unless
-        ``partial``, for unlabelled samples or a class without a sample to learn from.
+        ``partial``, for unlabelled samples that are not training ones, or a class without a sample to learn from.
     """
     split = _split_of_parts(samples)
     refuse_repeated(samples.ids.tolist(), f"{samples.name}: id")
     samples = _with_options(samples, config, split)
-    partial = partial or samples.table is not None
-    if not partial:
-        _refuse_unlabelled(samples)
+    if not partial and samples.table is None:
+        split = _set_unlabelled_apart(samples, split)
     rows, unreadable = _readable(samples, config)
     groups = samples.ids if samples.groups is None else samples.groups
-    _refuse_parted_groups(samples.name, groups[rows], split[rows])
+    _refuse_parted_groups(samples.name, groups[rows], np.where(split[rows] == UNLABELLED, "fit", split[rows]))
     training = rows[split[rows] == "fit"]
     if len(training) == 0:
         raise DataError(f"{samples.name}: no training samples")
     parts = _split(samples, groups, [rows[split[rows] == name] for name in SPLITS], config)
+    labelled = _limit(parts[0], _strata(samples), groups, config.labelled, config.split_seed, "labelled")
+    unlabelled = np.concatenate([np.setdiff1d(parts[0], labelled), rows[split[rows] == UNLABELLED]])
+    unlabelled = unlabelled[~np.isin(groups[unlabelled], groups[np.concatenate(parts[1:])])]
+    parts[0] = labelled
 
     classes, label = samples.classes[: config.classes], samples.label
-    if not partial:
-        _refuse_empty_classes(samples.name, classes, label[parts[0]])
-    kept = np.sort(np.concatenate(parts))
-    final = np.full(len(samples), "", dtype="<U6")
-    for name, chosen in zip(SPLITS, parts, strict=True):
+    if not partial and samples.table is None:
+        _refuse_empty_classes(samples.name, classes, label[labelled])
+    kept = np.sort(np.concatenate([*parts, unlabelled]))
+    final = np.full(len(samples), "", dtype="<U10")
+    for name, chosen in zip((*SPLITS, "fit" if partial else UNLABELLED), (*parts, unlabelled), strict=True):
         final[chosen] = name
+    label = label.copy()
+    label[unlabelled] = -1
     true_label = samples.true_label
     if true_label is not None:  # replaced labels reach held-out test samples of data without a split of its own
         label = np.where(final == "test", true_label, label)
     true_table = None if samples.table is None else samples.table.take(kept)
     table = true_table
-    if samples.table is not None and table is not None and config.known.protocol != "all":
+    if samples.table is not None and table is not None and (config.known.protocol != "all" or len(unlabelled)):
         keep = np.ones(table.values.shape, dtype=bool)
-        keep[np.searchsorted(kept, parts[0])] = _known_labels(samples.table, training, parts[0], config.known)
+        keep[np.searchsorted(kept, unlabelled)] = False
+        if config.known.protocol != "all":
+            keep[np.searchsorted(kept, labelled)] = _known_labels(samples.table, training, labelled, config.known)
         table = table.hide(keep)
     dataset = Dataset(
         name=samples.name,
@@ -115,8 +126,7 @@ def _readable(samples: Samples, config: DataConfig) -> tuple[Rows, list[str]]:
 def _split(samples: Samples, groups: NDArray[np.str_], parts: list[Rows], config: DataConfig) -> list[Rows]:
     """Rows of fit, select and test, from those that the data itself has. What is missing is held out of fit."""
     fit, select, test = parts
-    seed = config.split_seed
-    strata = samples.label if samples.table is None else rarest_positive(samples.table)
+    seed, strata = config.split_seed, _strata(samples)
     if len(test) == 0:
         test, fit = _hold_out(fit, strata, groups, config.test_share, seed, "test")
     fit = _limit(fit, strata, groups, config.train_limit, seed, "train")
@@ -124,6 +134,10 @@ def _split(samples: Samples, groups: NDArray[np.str_], parts: list[Rows], config
     if len(select) == 0:
         select, fit = _hold_out(fit, strata, groups, config.select_share, seed, "select")
     return [fit, _limit(select, strata, groups, config.select_limit, seed, "select"), test]
+
+
+def _strata(samples: Samples) -> NDArray[np.int64]:
+    return samples.label if samples.table is None else rarest_positive(samples.table)
 
 
 def stratified_order(label: NDArray[np.int64], groups: NDArray[np.str_], seed: int, purpose: str) -> list[Rows]:
@@ -196,7 +210,8 @@ def _limit(
     ordered = stratified_order(label[rows], groups[rows], seed, f"limit {part}")
     count = int(np.searchsorted(np.cumsum([len(group) for group in ordered]), limit, side="right"))
     if count == 0:
-        raise DataError(f"data.{part}_limit: {limit} is less than one group of samples ({len(ordered[0])})")
+        option = part if part == "labelled" else f"{part}_limit"
+        raise DataError(f"data.{option}: {limit} is less than one group of samples ({len(ordered[0])})")
     return np.sort(rows[np.concatenate(ordered[:count])])
 
 
@@ -274,14 +289,17 @@ def _refuse_single_label_options(name: str, config: DataConfig) -> None:
         raise DataError(f"{name}: multi-label data; data.{asked[0]} is for single-label data, leave it out")
 
 
-def _refuse_unlabelled(samples: Samples) -> None:
-    rows = np.flatnonzero(samples.label < 0)
+def _set_unlabelled_apart(samples: Samples, split: NDArray[np.str_]) -> NDArray[np.str_]:
+    """``split`` with training samples that have no label in a split of their own; others without one are refused."""
+    bare = samples.label < 0
+    rows = np.flatnonzero(bare & (split != "fit"))
     if len(rows):
-        parts = sorted({part or "the data" for part in samples.part[rows].tolist()})
+        parts = ", ".join(sorted(set(samples.part[rows].tolist())))
         raise DataError(
-            f"{samples.name}: {len(rows)} samples of {', '.join(parts)} are unlabelled, first {samples.ids[rows[0]]};"
-            " label them or leave them out"
+            f"{samples.name}: {len(rows)} samples of {parts} are unlabelled, first {samples.ids[rows[0]]}; label them"
+            " or leave them out"
         )
+    return np.where(bare, UNLABELLED, split)
 
 
 def _refuse_parted_groups(name: str, groups: NDArray[np.str_], split: NDArray[np.str_]) -> None:

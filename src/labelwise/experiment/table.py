@@ -101,7 +101,8 @@ def make_scorer(config: ExperimentConfig, column: int) -> Scorer:
         If the data cannot be read, or lacks what is to be scored.
     """
     recipe = cell_recipe(config, Cell(config.reference_row, column, 0))
-    return Scorer(load_dataset(recipe.data.model_copy(update={"memory": "no"})), recipe.data, config)
+    labels_alone = recipe.data.model_copy(update={"memory": "no", "unlabelled": None})
+    return Scorer(load_dataset(labels_alone), recipe.data, config)
 
 
 def make_table(config: ExperimentConfig, out: Path, seconds: float = 0.0) -> ExperimentResults:

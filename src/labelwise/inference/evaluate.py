@@ -62,7 +62,7 @@ def evaluate(
     path = Path(model)
     check_choice("split", split, SplitName)
     network, card = checkpoint.load(path)
-    dataset = load_dataset(recipe.data)
+    dataset = load_dataset(recipe.data.model_copy(update={"unlabelled": None}))
     rows = dataset.rows(split)
     if not len(rows):
         raise DataError(f"{dataset.name}: the {split} split is empty")

@@ -60,6 +60,7 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
         raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
     if not len(data.rows("select")) and (baselines or chooses(recipe)):
         raise DataError(f"{data.name}: nothing is held out to choose with; set data.select_share above 0")
+    _refuse_unlabelled_without_use(recipe, data)
     folds = folds_of(data, recipe.chain.folds, recipe.seed) if recipe.chain.folds > 1 else None
     names: dict[str, NetworkSpec] = {}
     for network in planned_networks(recipe, baselines):
@@ -70,6 +71,22 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
         if number < 2:
             without = "" if network.without_fold is None else f" without fold {network.without_fold + 1}"
             raise DataError(f"{data.name}: the fit split{without} has {number} samples, training needs at least 2")
+
+
+def _refuse_unlabelled_without_use(recipe: Recipe, data: Dataset) -> None:
+    """Unlabelled samples that no network would learn from, and options about samples that are not there."""
+    options, count = recipe.chain.unlabelled, len(data.rows("unlabelled"))
+    if options.share == 0:
+        return
+    if count and not any(network.refineries for network in chain_networks(recipe)):
+        raise ConfigError(
+            f"chain: no network has a refinery to label the {count:,} unlabelled samples; set chain.generations above"
+            " 1, or chain.unlabelled.share to 0"
+        )
+    if not count and changed(options):
+        raise ConfigError(
+            f"chain.unlabelled: {data.name} has no unlabelled samples; set data.unlabelled, or leave it out"
+        )
 
 
 def planned_networks(recipe: Recipe, baselines: bool) -> list[NetworkSpec]:
@@ -104,6 +121,10 @@ def _check_single_label(recipe: Recipe, data: Dataset, network: NetworkSpec) -> 
         read_taxonomy(Path(train.taxonomy.file), data.classes)
     if not network.refineries:
         return
+    if options.per == "category" and recipe.chain.unlabelled.share > 0 and len(data.rows("unlabelled")):
+        raise ConfigError(
+            "chain.refined.per category: an unlabelled image is of no given class; set chain.unlabelled.share to 0"
+        )
     if train.balance == "class_weights" and options.loss != "kl":
         raise ConfigError(f"train.balance class_weights: it weights the terms of kl; {options.loss} has none")
     if options.jitter.step > 0 and data.is_features:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,7 +19,8 @@ from labelwise.data.counter_rng import generator
 from labelwise.data.dataset import Dataset
 from labelwise.data.folds import folds_of, rows_without
 from labelwise.data.loaders import ViewLoader, make_loader
-from labelwise.data.sampling import plan_evaluation
+from labelwise.data.sampling import Unlabelled, plan_evaluation
+from labelwise.losses import entropy
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.refinery.generations import NetworkSpec, Refinery
@@ -43,12 +45,14 @@ Scores = dict[str, float]
 class LearningPlan:
     """How one network learns: a task, weights (n,) for drawing the fit samples, and what its labels are called.
 
-    ``assert_unchanged`` is called when training has ended. It raises if a refinery has changed meanwhile.
+    ``unlabelled`` samples take a share of each batch. ``assert_unchanged`` is called when training has ended. It raises
+    if a refinery has changed meanwhile.
     """
 
     task: Task
     labels: str
     sample_weight: NDArray[np.float64] | None = None
+    unlabelled: Unlabelled | None = None
     assert_unchanged: Callable[[], None] = lambda: None
 
 
@@ -117,27 +121,52 @@ class TrainingContext:
         """The rows that ``network`` learns from: the fit split, but for the fold that it must not see."""
         return rows_without(self.dataset, None if network.without_fold is None else self.folds, network.without_fold)
 
-    def answers(self, labeller: Labeller, view: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Given labels (B,) and answers (B, K) on one view of this rank's fit samples, batch by batch."""
-        plans = plan_evaluation(self.dataset.rows("fit"), EVAL_BATCH, self.runtime.shard, view)
+    def answers(
+        self, labeller: Labeller, view: int | None = None, rows: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Given labels (B,) and answers (B, K) on one view of this rank's part of ``rows``, batch by batch; default: of
+        the fit samples."""
+        rows = self.dataset.rows("fit") if rows is None else rows
+        plans = plan_evaluation(rows, EVAL_BATCH, self.runtime.shard, view)
         for batch in self.loader.stream(plans, labeller.sizes, self.seed):
             yield batch.given, labeller(batch)
 
     def view_answers(self, labeller: Labeller, view: int | None = None) -> NDArray[np.float32]:
-        """The answers (N, K) on the centre view of every fit sample, or on random view ``view``; NaN for the others."""
+        """The answers (N, K) on the centre view, or on random view ``view``, of every fit sample and every unlabelled
+        one that is used; NaN for the others."""
+        rows = self.dataset.rows("fit")
+        if self.recipe.chain.unlabelled.share > 0:
+            rows = np.concatenate([rows, self.dataset.rows("unlabelled")])
         found = np.full((len(self.dataset), self.dataset.num_classes), np.nan, dtype=np.float32)
         parts = [torch.empty(0, self.dataset.num_classes, device=self.runtime.device)]
-        parts += [answer for _, answer in self.answers(labeller, view)]
-        found[self.dataset.rows("fit")] = self.runtime.gather(torch.cat(parts)).cpu().numpy()
+        parts += [answer for _, answer in self.answers(labeller, view, rows)]
+        found[rows] = self.runtime.gather(torch.cat(parts)).cpu().numpy()
         return found
 
+    def unlabelled(self, refinery: RefineryLabels) -> Unlabelled | None:
+        """The unlabelled samples that a network learns from beside the fit samples, but for those that ``refinery``
+        finds foreign (``chain.unlabelled``); None where there are none.
+
+        A sample is foreign if the entropy of the answer on its centre view is too high; of multi-label data, the mean
+        entropy of the categories' answers.
+        """
+        options, rows = self.recipe.chain.unlabelled, self.dataset.rows("unlabelled")
+        if options.share > 0 and options.max_entropy < 1 and len(rows):
+            q = torch.from_numpy(self.view_answers(refinery)[rows])
+            if self.dataset.table is None:
+                share = entropy(q) / math.log(q.shape[1])
+            else:
+                share = entropy(torch.stack([q, 1 - q], 2).flatten(0, 1)).view(q.shape).mean(1) / math.log(2)
+            rows = rows[share.numpy() <= options.max_entropy]
+        return Unlabelled(rows, options.share) if options.share > 0 and len(rows) else None
+
     def several_answers(self, labeller: Labeller, views: Sequence[int | None]) -> Tensor:
-        """The answers (V, N, K) to V views of every fit sample, on the device; NaN for the others."""
+        """The answers (V, N, K) to V views of every sample of :meth:`view_answers`, on the device."""
         found = np.stack([self.view_answers(labeller, view) for view in views])
         return torch.from_numpy(found).to(self.runtime.device)
 
     def mean_answers(self, labeller: Labeller, views: Sequence[int | None]) -> Tensor:
-        """The mean answers (N, K) over several views of every fit sample, on the device; NaN for the others."""
+        """The mean answers (N, K) over several views of every sample of :meth:`view_answers`, on the device."""
         total = self.view_answers(labeller, views[0])
         for view in views[1:]:
             total += self.view_answers(labeller, view)

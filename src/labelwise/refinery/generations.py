@@ -16,6 +16,7 @@ from labelwise.config import (
     Recipe,
     RefinedLabelsConfig,
     TrainConfig,
+    UnlabelledConfig,
     ViewConfig,
     merge_refined_labels,
     merge_train,
@@ -180,7 +181,13 @@ def _members(chain: ChainConfig, network: NetworkSpec, starts: tuple[Refinery, .
 
 def without_chain(recipe: Recipe) -> Recipe:
     """The recipe of one network that learns from the given labels, for its whole schedule."""
-    alone = {"generations": 1, "networks": recipe.chain.networks[:1], "refinery": (), "first": "full"}
+    alone = {
+        "generations": 1,
+        "networks": recipe.chain.networks[:1],
+        "refinery": (),
+        "first": "full",
+        "unlabelled": UnlabelledConfig(share=0),
+    }
     return recipe.model_copy(update={"chain": recipe.chain.model_copy(update=alone)})
 
 

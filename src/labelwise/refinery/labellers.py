@@ -88,8 +88,8 @@ class RefineryLabels:
     normalised : (mean, std) that the images of your loop were normalised with, per channel. Default: they are raw
         pixels, uint8 in 0..255 or floats in [0, 1]
     multi_label : the classes are separate questions: probabilities are sigmoids
-    unseen : (N,) by row of the data set the number of the one refinery that has not seen the sample, and labels it.
-        Default: all refineries label all samples
+    unseen : (N,) by row of the data set the number of the one refinery that has not seen the sample, and labels it;
+        -1: all label it, as none has learnt its label. Default: all refineries label all samples
 
     Raises
     ------
@@ -180,17 +180,23 @@ class RefineryLabels:
         """
         views = [batch.inputs[refinery.model.spec.size] for refinery in self._refineries]
         if self._unseen is None:
-            total = torch.zeros((), device=views[0].device)
-            for number, x in enumerate(views):
-                total = total + self._probability(number, x)
-            return total / len(self._refineries)
+            return self._mean(views)
         unseen = self._unseen[batch.rows]
         parts, places = [], []
         for number in np.unique(unseen):
             place = torch.from_numpy(np.flatnonzero(unseen == number)).to(views[0].device)
             places.append(place)
-            parts.append(self._probability(int(number), views[number][place]))
+            if number < 0:
+                parts.append(self._mean([x[place] for x in views]))
+            else:
+                parts.append(self._probability(int(number), views[number][place]))
         return torch.cat(parts)[torch.argsort(torch.cat(places))]
+
+    def _mean(self, views: list[Tensor]) -> Tensor:
+        total = torch.zeros((), device=views[0].device)
+        for number, x in enumerate(views):
+            total = total + self._probability(number, x)
+        return total / len(self._refineries)
 
     def _probability(self, number: int, x: Tensor) -> Tensor:
         refinery, order = self._refineries[number], self._orders[number]

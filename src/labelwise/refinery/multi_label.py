@@ -77,6 +77,7 @@ class MultiLabel:
         options, smoothing = network.labels or context.recipe.labels, network.train.label_smoothing
         table, unknown = self._decided(context, options)
         pseudo_labeller, labels = None, described(options, smoothing)
+        unlabelled = None if refinery is None else context.unlabelled(refinery)
         if refinery is None:
             seed = derive_seed(context.seed, "unknown labels")
             table = strategies.unknown(table, options.unknown, seed, context.dataset.keys)
@@ -92,9 +93,10 @@ class MultiLabel:
                 probability, weight = joint_answer(context.several_answers(refinery, fixed_views(pseudo.views)), pseudo)
                 table = fill_in(table, unknown, probability.cpu().numpy(), pseudo, share, weight.cpu().numpy())
             labels = refined_in_words(pseudo, share, refinery.names)
+        rows = context.dataset.rows("fit")
         task = MultiLabelTask(
             table,
-            context.dataset.rows("fit"),
+            rows if unlabelled is None else np.concatenate([rows, unlabelled.rows]),
             model.spec.size,
             context.runtime.device,
             partial_loss=partial_loss,
@@ -102,7 +104,8 @@ class MultiLabel:
             unknown=unknown,
             smoothing=smoothing,
         )
-        return LearningPlan(task, labels, assert_unchanged=refinery.assert_unchanged if refinery else lambda: None)
+        unchanged = refinery.assert_unchanged if refinery else lambda: None
+        return LearningPlan(task, labels, unlabelled=unlabelled, assert_unchanged=unchanged)
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         options = changed(network.labels or context.recipe.labels)

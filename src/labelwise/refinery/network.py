@@ -120,6 +120,8 @@ def _lineage(context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         more |= {"folds": context.recipe.chain.folds, "without": network.without_fold}
     if network.unseen_labels:
         more["unseen"] = context.recipe.chain.folds
+    if network.refineries and len(context.dataset.rows("unlabelled")):
+        more["unlabelled"] = context.recipe.chain.unlabelled.model_dump()
     return {
         "node": {
             "name": network.stream or network.name,
@@ -154,7 +156,14 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
         result = fit(
             model,
             plan.task,
-            FitInput(context.loader, rows, context.recipe.views, seed, _of_rows(plan, dataset.rows("fit"), rows)),
+            FitInput(
+                context.loader,
+                rows,
+                context.recipe.views,
+                seed,
+                _of_rows(plan, dataset.rows("fit"), rows),
+                plan.unlabelled,
+            ),
             network.train,
             folder=folder,
             runtime=runtime,
@@ -162,12 +171,12 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
             progress=progress,
         )
     plan.assert_unchanged()
-    row = _row(context, network, model, plan.labels, result, folder)
+    row = _row(context, network, model, plan, result, folder)
     if runtime.is_main:
         card = {
             "task": "single-label" if dataset.table is None else "multi-label",
             "generation": network.generation,
-            "labels": plan.labels,
+            "labels": row.labels,
             "parameters": zoo.parameter_count(model.net),
             "eval_crop": context.recipe.views.eval_crop,
             "data": dataset.name,
@@ -274,7 +283,12 @@ def refinery_labels(context: TrainingContext, network: NetworkSpec) -> RefineryL
 
 
 def _row(
-    context: TrainingContext, network: NetworkSpec, model: Classifier, labels: str, result: FitResult, folder: Path
+    context: TrainingContext,
+    network: NetworkSpec,
+    model: Classifier,
+    plan: LearningPlan,
+    result: FitResult,
+    folder: Path,
 ) -> Row:
     """Score the finished network on all three splits; test predictions are kept for paired comparisons."""
     dataset, runtime, problem = context.dataset, context.runtime, context.problem
@@ -285,12 +299,18 @@ def _row(
         "seed": context.seed,
         "model": network.model.name,
         "network": model.network,
-        "labels": labels,
+        "labels": plan.labels,
         "refineries": [refinery.name for refinery in network.refineries],
         "epochs": network.train.epochs,
         "kept_epoch": result.kept_epoch,
         "fit": problem.fit_scores(context, model),
     }
+    count, share = len(dataset.rows("unlabelled")), context.recipe.chain.unlabelled.share
+    if network.refineries and count and share > 0:
+        used = 0 if plan.unlabelled is None else len(plan.unlabelled.rows)
+        row["unlabelled"] = {"used": used, "foreign": count - used}
+        foreign = f" ({count - used:,} of {count:,} found foreign)" if used < count else ""
+        row["labels"] += f", {100 * share:g}% unlabelled{foreign}"
     for split in ("select", "test"):
         rows = dataset.rows(split)
         if not len(rows):

@@ -56,7 +56,7 @@ class SingleLabel:
         given = given_labels(dataset, network.train)
         if refinery is None:
             return LearningPlan(SoftLabelTask(given, size, weight), given.describe(), sample_weight)
-        options = network.refined_labels
+        options, unlabelled = network.refined_labels, context.unlabelled(refinery)
         task = SoftLabelTask(
             refined_labels(context, refinery, options),
             size,
@@ -65,8 +65,10 @@ class SingleLabel:
             loss=_loss(options),
             given=(given, options.given) if options.given > 0 else None,
             jitter=_jitter(context, model, refinery, options),
+            unlabelled=unlabelled is not None,
         )
-        return LearningPlan(task, described(options, refinery.names), sample_weight, refinery.assert_unchanged)
+        words = described(options, refinery.names)
+        return LearningPlan(task, words, sample_weight, unlabelled, refinery.assert_unchanged)
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         options = changed(network.refined_labels) if network.refineries else {}

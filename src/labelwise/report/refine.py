@@ -173,7 +173,8 @@ def facts_of(results: RefineResults, folder: Folder) -> list[str]:
         *([several(generations, "generation")] if generations else []),
         several(len({row.seed for row in results.rows}), "seed"),
         *([several(len(data.classes), words.one, words.many)] if data.classes else []),
-        f"{sizes.fit:,} fit · {sizes.select:,} select · {sizes.test:,} test",
+        f"{sizes.fit:,} fit · {sizes.select:,} select · {sizes.test:,} test"
+        + (f" · {sizes.unlabelled:,} unlabelled" if sizes.unlabelled else ""),
         *([f"{data.image.size} px, {colours.get(data.image.channels, 'images')}"] if data.image is not None else []),
     ]
 
@@ -205,9 +206,10 @@ def refine_markdown(results: RefineResults, folder: Folder) -> str:
     about, sizes, regime = folder.about, results.splits, results.regime
     accuracy = about.data.given_label_accuracy
     wrong = "" if accuracy is None else f"; {1 - accuracy:.1%} of the given fit labels are wrong"
+    unlabelled = f", {sizes.unlabelled} unlabelled" if sizes.unlabelled else ""
     parts = [
         f"{about.description or about.data.name or folder.name}. {sizes.fit} fit, {sizes.select} select,"
-        f" {sizes.test} test{wrong}.",
+        f" {sizes.test} test{unlabelled}{wrong}.",
         *([f"`{about.command}`"] if about.command else []),
         *([f"{about.where('threads')}."] if about.environment else []),
         markdown(results_table(results, digits=2, members=False)).strip(),

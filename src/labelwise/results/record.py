@@ -49,11 +49,12 @@ Interval = tuple[Number, Number]
 
 
 class Splits(Record):
-    """Number of samples of each split."""
+    """Number of samples of each split; ``unlabelled`` is there where the data have such samples."""
 
     fit: Count
     select: Count
     test: Count
+    unlabelled: Count | None = None
 
 
 class Stat(Record):

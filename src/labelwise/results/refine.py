@@ -74,6 +74,13 @@ class Epoch(Record):
     seconds: Seconds
 
 
+class UnlabelledImages(Record):
+    """Unlabelled samples: how many a network learnt from, and how many its refinery found foreign."""
+
+    used: Count
+    foreign: Count
+
+
 class Row(Record):
     """One network. It is also the content of its ``row.json``.
 
@@ -91,6 +98,7 @@ class Row(Record):
     refineries: tuple[str, ...]
     epochs: Count
     kept_epoch: Count
+    unlabelled: UnlabelledImages | None = None
     fit: FitScores
     select: Scores | None = None
     test: Scores | None = None

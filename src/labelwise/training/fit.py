@@ -23,13 +23,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from labelwise.config import TrainConfig, ViewConfig, parse_lr_steps
 from labelwise.data.counter_rng import derive_seed
 from labelwise.data.loaders import Batch, ViewLoader
-from labelwise.data.sampling import plan_training, steps_per_epoch
+from labelwise.data.sampling import Unlabelled, plan_training, steps_per_epoch
 from labelwise.errors import ModelError, RunError
 from labelwise.models.classifier import Classifier
 from labelwise.progress import Progress
 from labelwise.runs import METRICS, RESUME, append_line, atomic_write, read_lines, write_lines
 from labelwise.training.runtime import Runtime
-from labelwise.training.task import Task
+from labelwise.training.task import LABELLED, Task
 
 Scores = dict[str, float]
 
@@ -44,7 +44,8 @@ ASK_STEPS = 20
 class FitInput:
     """What is trained on: ``rows`` (N,) of the loader's data set, and a sampling weight for each, if any.
 
-    ``seed`` decides on the order of the samples, their views, and dropout.
+    ``seed`` decides on the order of the samples, their views, and dropout. ``unlabelled`` samples take a share of each
+    batch; an epoch has as many steps as without them.
     """
 
     loader: ViewLoader
@@ -52,6 +53,7 @@ class FitInput:
     views: ViewConfig
     seed: int
     sample_weight: NDArray[np.float64] | None = None
+    unlabelled: Unlabelled | None = None
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,9 @@ def _epoch(loop: _Loop, data: FitInput, state: _State, steps: int, folder: Path,
     """Train for the rest of an epoch; its number, learning rate and mean scores on the batches."""
     config, runtime, names = loop.config, loop.runtime, loop.task.names
     epoch, shard = state.epoch, runtime.shard
-    plans = plan_training(data.rows, config.batch_size, data.views, data.seed, epoch, shard, data.sample_weight)
+    plans = plan_training(
+        data.rows, config.batch_size, data.views, data.seed, epoch, shard, data.sample_weight, data.unlabelled
+    )
     sums = torch.zeros(len(names), device=runtime.device, dtype=torch.float64)
     if state.step and runtime.is_main:  # a checkpoint holds the sums of all ranks
         sums += torch.tensor(state.sums, device=runtime.device, dtype=torch.float64)
@@ -232,6 +236,8 @@ def _epoch(loop: _Loop, data: FitInput, state: _State, steps: int, folder: Path,
     state.seconds += time.monotonic() - started
     seen = min(len(data.rows), len(plans) * config.batch_size)
     scores = dict(zip(names, (runtime.gather(sums[None]).sum(0) / seen).tolist(), strict=True))
+    if LABELLED in scores:  # the others have no class to be right about
+        scores["top1"] /= max(scores[LABELLED], 1 / seen)
     if not np.isfinite(scores["loss"]):
         raise ModelError(f"{folder.name}: the loss is not finite in epoch {epoch + 1}; lower train.lr ({config.lr})")
     return {"epoch": epoch + 1, "lr": rate, "train": scores}

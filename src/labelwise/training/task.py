@@ -90,6 +90,10 @@ class Labeller(Protocol):
         ...
 
 
+LABELLED = "labelled"
+"""Name of the share of the views whose sample has a given label, where some have none."""
+
+
 class SoftLabelTask:
     """Minimise a loss against the labeller's answer q for the view, by default CE(q, p), which is KL(q || p) up to a
     constant (arXiv 1805.02641).
@@ -101,8 +105,10 @@ class SoftLabelTask:
     class_weight : (K,), optional; weights the terms of the cross-entropies, of the default loss and of the given label
     form : makes of q, the answer for the view itself, what is learnt in its place, as :func:`hardened`
     loss : another one than the default
-    given : who tells the given label, and the weight of the cross-entropy with it; the loss has the rest
+    given : who tells the given label, and the weight of the cross-entropy with it; the loss has the rest. An unlabelled
+        sample, also as a part of a mixed view, has the loss alone
     jitter : moves views where student and refinery differ more
+    unlabelled : whether some samples have no given label (-1)
     """
 
     def __init__(
@@ -115,12 +121,14 @@ class SoftLabelTask:
         loss: Loss | None = None,
         given: tuple[Labeller, float] | None = None,
         jitter: Jitter | None = None,
+        unlabelled: bool = False,
     ) -> None:
         self._labeller, self._size, self._class_weight = labeller, size, class_weight
         self._form, self._loss, self._given, self._jitter = form, loss, given, jitter
+        self._unlabelled = unlabelled
         # `rose` is the share of all views that were moved and whose KL rose.
         moved = () if jitter is None else ("moved", "rose", "kl_before", "kl_after")
-        self.names = ("ce", "kl", "entropy", "top1", "loss", *moved)
+        self.names = ("ce", "kl", "entropy", "top1", "loss", *((LABELLED,) if unlabelled else ()), *moved)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -155,13 +163,16 @@ class SoftLabelTask:
         loss = ce if self._loss is None else self._loss(logits, target)
         if self._given is not None:
             given, weight = self._given
-            own = soft_cross_entropy(logits, given(batch), self._class_weight)
-            loss = (1 - weight) * loss + weight * own
+            # What stands for the label of an unlabelled sample does not count.
+            own = given(replace(batch, given=batch.given.clamp(min=0)))
+            mixed = (1 - weight) * loss + weight * soft_cross_entropy(logits, own, self._class_weight)
+            loss = torch.where(batch.labelled, mixed, loss)
         with torch.no_grad():
             h = entropy(target)
             plain = ce if self._class_weight is None else soft_cross_entropy(logits, target)
             correct = logits.argmax(1) == batch.given
             told = [plain.sum(), (plain - h).sum(), h.sum(), correct.sum().float(), loss.sum()]
+            told += [(batch.given >= 0).sum().float()] if self._unlabelled else []
         return loss, torch.stack(told)
 
     def state_dict(self) -> dict[str, Tensor]:

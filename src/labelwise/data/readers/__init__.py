@@ -29,6 +29,7 @@ from labelwise.config import (
 from labelwise.data.dataset import Dataset, Samples
 from labelwise.data.memory import to_memory
 from labelwise.data.readers import builtin, chexpert, coco, folder, hf, nih, npz, open_images, table, voc
+from labelwise.data.readers.unlabelled import add_unlabelled, read_others
 from labelwise.data.splits import prepare
 from labelwise.data.votes import add_votes
 
@@ -38,7 +39,8 @@ def load_dataset(config: DataConfig, *, partial: bool = False) -> Dataset:
 
     Parameters
     ----------
-    partial : whether the caller can do with unlabelled samples and empty classes of single-label data
+    partial : whether the caller can do with unlabelled samples and empty classes of single-label data. Then there is
+        no split ``unlabelled``, and ``data.unlabelled`` is not read
 
     Raises
     ------
@@ -50,8 +52,10 @@ def load_dataset(config: DataConfig, *, partial: bool = False) -> Dataset:
     dataset = prepare(samples, config, partial=partial)
     if config.votes is not None:
         dataset = add_votes(dataset, samples, config.votes)
+    others = None if config.unlabelled is None or partial else read_others(config, dataset)
     source = to_memory(dataset.source, config.memory, config.memory_limit_gb, config.workers)
-    return dataclasses.replace(dataset, source=source)
+    dataset = dataclasses.replace(dataset, source=source)
+    return dataset if others is None else add_unlabelled(dataset, others, config)
 
 
 def read_samples(config: DataConfig) -> Samples:

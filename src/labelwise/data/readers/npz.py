@@ -53,7 +53,12 @@ def read(config: NpzConfig) -> Samples:
 
 
 def read_source(path: Path, arrays: Arrays, config: DataConfig) -> ImageSource | Features:
-    """The pixels, or else the embeddings, of an .npz file's arrays, without labels."""
+    """The pixels, or else the embeddings, of an .npz file's arrays, without labels; its embeddings if ``config`` says
+    so."""
+    if isinstance(config, EmbeddingsConfig):
+        if "features" not in arrays:
+            raise _missing(path, arrays, ("features",), "embeddings")
+        return _features(path, arrays)
     if _key(arrays, _IMAGES):
         return _raw_images(path, arrays, config)
     if _key(arrays, _PACKED):
@@ -67,9 +72,19 @@ def read_embeddings(config: EmbeddingsConfig) -> Samples:
     """Embeddings of an .npz: ``features`` (N, D), finite. Errors as :func:`read`."""
     path = Path(config.source)
     arrays = read_arrays(path)
-    if "features" not in arrays:
-        raise _missing(path, arrays, ("features",), "embeddings")
-    return _samples(path, arrays, _features(path, arrays), config)
+    return _samples(path, arrays, read_source(path, arrays, config), config)
+
+
+def read_names(
+    path: Path, arrays: Arrays, config: DataConfig, n: int
+) -> tuple[NDArray[np.str_] | None, NDArray[np.str_] | None]:
+    """Ids and groups (n,) of an .npz file's samples, None where it has none."""
+    found = []
+    for key in (_key(arrays, _IDS), getattr(config, "group_column", None) or _key(arrays, _GROUPS)):
+        if key is not None and key in arrays and arrays[key].shape != (n,):
+            raise DataError(f"{path}: {key} has shape {arrays[key].shape}, expected ({n},): one per sample")
+        found.append(as_strings(arrays[key]) if key in arrays else None)
+    return found[0], found[1]
 
 
 def _samples(

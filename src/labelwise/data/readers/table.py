@@ -51,7 +51,7 @@ def read(config: TableConfig) -> Samples:
     frame = read_table(path)
     if len(frame) == 0:
         raise DataError(f"{path}: no rows")
-    ids = as_strings(_column(path, frame, "image_column", config.image_column))
+    _existing(path, frame, "image_column", config.image_column)
     table = _label_table(path, frame, config)
     if table is None:
         values = _column(path, frame, "label_column", config.label_column)
@@ -62,22 +62,22 @@ def read(config: TableConfig) -> Samples:
     if config.split_column in frame or config.split_column != _DEFAULT_SPLIT:
         column = _column(path, frame, "split_column", config.split_column)
         part = parse_parts(column, f"{path}: {config.split_column}")
+    ids, source, groups = read_paths(path, frame, config)
+    return Samples(path.stem, classes, ids, label, part, source, groups, table=table)
+
+
+def read_paths(
+    path: Path, frame: pd.DataFrame, config: TableConfig
+) -> tuple[NDArray[np.str_], ImageFiles, NDArray[np.str_] | None]:
+    """Ids, image files and groups, if any, of a table's rows. Errors as :func:`read`."""
+    ids = as_strings(_column(path, frame, "image_column", config.image_column))
     groups = None
     if config.group_column is not None:
         groups = as_strings(_column(path, frame, "group_column", config.group_column))
         groups = np.where(np.isin(groups, ["", "nan"]), ids, groups)  # a row without a group is its own
     refuse_bad_ids(path, ids, config.image_column)
     root = path.parent if config.root is None else Path(config.root)
-    return Samples(
-        name=path.stem,
-        classes=classes,
-        ids=ids,
-        label=label,
-        part=part,
-        source=image_files(path, [root / name for name in ids.tolist()], config),
-        groups=groups,
-        table=table,
-    )
+    return ids, image_files(path, [root / name for name in ids.tolist()], config), groups
 
 
 def parse_label_columns(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.float32]:
