@@ -77,6 +77,7 @@ def main() -> None:
     each.add_argument("--few", type=int, default=2, help="categories of the slow methods, the rest is projected")
     each.add_argument("--peer-steps", type=int, help="stop mlcpl after so many steps and extrapolate to its least")
     each.add_argument("--slow", type=lambda text: text.split(","), default=[*SLOW], help=f"of {', '.join(SLOW)}")
+    each.add_argument("--device", default="cpu", help="of fast, auto and the slow methods: cpu or cuda")
     each.add_argument("--scaling", action="store_true", help="rows, categories and width halved and doubled")
     each.add_argument("--open-images", action="store_true", help="5,000 categories, few labels known")
     each.add_argument("--open-rows", type=int, default=200_000)

@@ -91,7 +91,7 @@ def _whole(shape: Shape, cache: Cache, options: argparse.Namespace) -> dict[str,
     """fast and auto on everything; the slow methods and the peer on a few categories, extrapolated."""
     few = np.linspace(0, shape.categories - 1, options.few).astype(int).tolist()
     entries: dict[str, Any] = {}
-    with Made(shape) as made:
+    with Made(shape, options.device) as made:
         for name in WHOLE:
             runs = [_run(made, cache, name, repeat=i) for i in range(options.repeats)]
             entries[name] = min(runs, key=lambda run: run["seconds"]) | {"all_seconds": [r["seconds"] for r in runs]}
@@ -104,19 +104,20 @@ def _whole(shape: Shape, cache: Cache, options: argparse.Namespace) -> dict[str,
     _print_runs(f"COCO's shape: {shape}", {name: entries[name] for name in WHOLE})
     seconds = statistics.median(entries["auto"]["all_seconds"])
     print(f"auto: median {seconds:.1f} s of {options.repeats} whole runs (aim: under 60 s on two cores)")
-    rows = []
+    rows: list[list[str]] = []
     for name in (name for name in entries if name not in WHOLE):
         taken = entries[name]["stages"]["solve"] if name in OURS else sum(entries[name]["seconds"])
         whole = taken * shape.categories / len(few)
         entries[name]["extrapolated_seconds"] = whole
         ratios = [f"{whole / entries[own]['stages']['solve']:.0f}x" for own in WHOLE]
         rows.append([name, f"{taken:.1f}", f"{whole:,.0f}", *ratios])
-    heads = ["row", f"s for {len(few)}", f"s for {shape.categories}*", "of fast's", "of auto's"]
-    table("The solver alone, on a few categories", heads, rows)
-    print("* extrapolated linearly from the categories that were run, not measured")
+    if rows:
+        heads = ["row", f"s for {len(few)}", f"s for {shape.categories}*", "of fast's", "of auto's"]
+        table("The solver alone, on a few categories", heads, rows)
+        print("* extrapolated linearly from the categories that were run, not measured")
     if options.peer_steps is not None:
         print(f"  mlcpl: from {options.peer_steps} steps to the {PATIENCE} that it takes at the least")
-    return {"shape": asdict(shape), "few": few, "rows": entries}
+    return {"shape": asdict(shape), "device": options.device, "few": few, "rows": entries}
 
 
 def _scaling(base: Shape, cache: Cache) -> list[dict[str, Any]]:
@@ -187,13 +188,13 @@ def _run(
 ) -> dict[str, Any]:
     """A method in a fresh process."""
     settings = {"cell": f"load-{name}", "shape": asdict(made.shape), "categories": categories, "repeat": repeat}
-    settings |= {"threads": torch.get_num_threads(), "code": code_mark()}
+    settings |= {"threads": torch.get_num_threads(), "device": made.device, "code": code_mark()}
 
     def compute() -> dict[str, Any]:
         folder = made.folder() if categories is None else made.narrowed(categories)
         with tempfile.TemporaryDirectory() as out:
             asked = {"features": str(folder), "out": f"{out}/run", "result": f"{out}/found.json", "name": name}
-            asked |= {"threads": torch.get_num_threads()}
+            asked |= {"threads": torch.get_num_threads(), "device": made.device}
             subprocess.run([sys.executable, Path(__file__).with_name("cft.py"), "work", json.dumps(asked)], check=True)
             return read_json(Path(out) / "found.json")
 
@@ -204,7 +205,7 @@ def work(options: argparse.Namespace) -> None:
     """In the measured process: one whole run of ``labelwise cft``."""
     asked = json.loads(options.settings)
     torch.set_num_threads(asked["threads"])
-    config = CftConfig(features=asked["features"], device="cpu", **OURS[asked["name"]])
+    config = CftConfig(features=asked["features"], device=asked["device"], **OURS[asked["name"]])
     with Memory() as memory:
         results = run_cft(config, Path(asked["out"]), quiet=True).to_json()
     found = {key: results[key] for key in ("seconds", "stages", "mean", "counts", "warnings")}
@@ -266,10 +267,10 @@ def _peer(made: Made, method: str, few: Sequence[int], options: argparse.Namespa
 
 
 class Made:
-    """A feature folder, made in a temporary place when it is first asked for."""
+    """A feature folder, made in a temporary place when it is first asked for, and the device of the runs on it."""
 
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
+    def __init__(self, shape: Shape, device: str = "cpu") -> None:
+        self.shape, self.device = shape, device
         self._root = contextlib.ExitStack()
         self._folder: Path | None = None
 

@@ -4,6 +4,7 @@
     python benchmarks/ranking.py --threads 1                     # everybody on one thread
     pip install --no-deps --target PEERS torchmetrics torcheval lightning-utilities
     PYTHONPATH=PEERS python benchmarks/ranking.py                # with the peers that are no dependency
+    python benchmarks/ranking.py --device cuda                   # all but scikit-learn on a GPU
 
 Everything is measured in this process, interleaved, on the same scores and labels, and compared as a ratio within each
 repetition; the table gives the median ratio and its range. Each tool is used as its documentation does: scikit-learn
@@ -36,6 +37,9 @@ from labelwise.runs import environment, write_json
 
 OURS, BEST = "labelwise", "best of the peers"
 Metric = Callable[[Tensor, Tensor], Any]
+Shape = tuple[int, int, int]
+SHAPES: tuple[Shape, ...] = ((1, 50, 20_000), (80, 50, 8_000))
+"""Categories, candidates of each, samples."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,10 @@ def by_category(score: Metric, scores: Tensor, labels: Tensor) -> Tensor:
 
 def scikit_learn() -> Tool:
     def ap(row: Tensor, label: Tensor) -> float:
-        return average_precision_score(label.numpy(), row.numpy())
+        return average_precision_score(label.numpy(force=True), row.numpy(force=True))
 
     def auc(row: Tensor, label: Tensor) -> float:
-        return roc_auc_score(label.numpy(), row.numpy())
+        return roc_auc_score(label.numpy(force=True), row.numpy(force=True))
 
     return Tool(partial(by_row, ap), partial(by_row, auc))
 
@@ -92,17 +96,25 @@ def labelwise() -> Tool:
     return Tool(both=both)
 
 
-def problem(categories: int, rows: int, samples: int) -> tuple[Tensor, Tensor]:
+def problem(shape: Shape, device: str) -> tuple[Tensor, Tensor]:
     """Probabilities that know something of labels with 10% positives."""
+    categories, rows, samples = shape
     rng = np.random.default_rng(0)
     labels = rng.random((categories, 1, samples)) < 0.1
     logits = rng.standard_normal((categories, rows, samples), dtype=np.float32) + labels
-    return torch.from_numpy(1 / (1 + np.exp(-logits))), torch.from_numpy(labels.astype(np.int64))
+    arrays = (1 / (1 + np.exp(-logits)), labels.astype(np.int64))
+    return torch.from_numpy(arrays[0]).to(device), torch.from_numpy(arrays[1]).to(device)
+
+
+def shapes(text: str) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(map(int, shape.split("x"))) for shape in text.split(","))
 
 
 def timed(metric: Metric, scores: Tensor, labels: Tensor) -> tuple[float, Any]:
     started = time.perf_counter()
     value = metric(scores, labels)
+    if scores.is_cuda:
+        torch.cuda.synchronize()
     return time.perf_counter() - started, value
 
 
@@ -122,6 +134,7 @@ def compare(tools: dict[str, Tool], scores: Tensor, labels: Tensor, repeats: int
                 for key, metric in (("ap", tool.ap), ("auc", tool.auc)):
                     took[key], values[key] = timed(metric, scores, labels)
                 took["both"] = took["ap"] + took["auc"]
+            values = {key: value.cpu() for key, value in values.items()}
             expected = expected or values
             worst[name] = max(float((values[key] - expected[key]).abs().max()) for key in values)
             if repetition:
@@ -160,6 +173,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--categories", type=int, default=2, help="on which all tools are compared, of the 80")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; scikit-learn stays on the CPU")
+    parser.add_argument("--shapes", type=shapes, default=SHAPES, help="default: 1x50x20000,80x50x8000")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     tools = {"scikit-learn": scikit_learn()}
@@ -170,17 +185,19 @@ def main() -> None:
             print(f"{make.__name__}: not installed")
     tools[OURS] = labelwise()
     results = []
-    for shape, part in (((1, 50, 20_000), 1), ((80, 50, 8_000), options.categories)):
-        scores, labels = problem(*shape)
+    for shape in options.shapes:
+        part = min(shape[0], options.categories)
+        scores, labels = problem(shape, options.device)
         rows = compare(tools, scores[:part], labels[:part], options.repeats)
         whole = [timed(ranking, scores, labels)[0] for _ in range(options.repeats)]
         name = " x ".join(f"{size:,}" for size in shape)
-        print(f"{name}, 10% positive; {part} of {shape[0]} categories, threads: {options.threads}; median milliseconds")
+        where = f"threads: {options.threads}, {options.device}"
+        print(f"{name}, 10% positive; {part} of {shape[0]} categories, {where}; median milliseconds")
         print(f"  {'':20}{'AP':>10}{'AUC':>10}{'both':>10}   times ours (range)        largest difference")
         show(rows)
         print(f"  {OURS}, categories: {shape[0]}{'':14}{1e3 * statistics.median(whole):.1f} ms")
         results.append({"shape": shape, "compared": part, "rows": rows, "whole_seconds": statistics.median(whole)})
-    facts = {"threads": options.threads, "repeats": options.repeats}
+    facts = {"threads": options.threads, "repeats": options.repeats, "device": options.device}
     write_json(options.out, {"benchmark": "ranking", **facts, "results": results, "environment": environment()})
 
 

@@ -2,12 +2,14 @@
 
     python benchmarks/refine.py --out refine.json          # about two minutes on two cores
     LABELWISE_DATA=DIR python benchmarks/refine.py         # real CIFAR-10 images instead of random ones
+    python benchmarks/refine.py --resnet 32 --batch 512 --precision bf16 --compile inductor     # for a GPU
 
 Everything is measured in this process, interleaved, and compared as a ratio within each repetition; the table gives
 the median ratio over the repetitions and its range. Images are 32 x 32, crops (.25-1) and flips are the same.
 
-- plain: train the wide small network on given labels; refined: the same with a live refinery of the same network
-  (a forward more), and with one of about 4 times the multiply-adds (twice the widths).
+- plain: train the wide small network (with --resnet a small ResNet of that width) on given labels; with mixup; with
+  torch.compile where --compile names its backend; refined: the same with a live refinery of the same network (a
+  forward more), and with one of about 4 times the multiply-adds (twice the widths).
 - loading alone: `labelwise`'s in-memory loader against a torchvision DataLoader as users write it: PIL images,
   RandomResizedCrop, flip, to tensor, normalise; two persistent workers. Both may use every thread.
 """
@@ -21,6 +23,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +43,14 @@ from labelwise.data.sampling import Shard, plan_training
 from labelwise.models import zoo
 from labelwise.models.classifier import InputSpec
 from labelwise.models.small import SmallConvNet
-from labelwise.refinery.labellers import GivenLabels, RefineryLabels
+from labelwise.refinery.labellers import FrozenNetwork, GivenLabels, RefineryLabels
 from labelwise.runs import environment, write_json
 from labelwise.training.task import Labeller, SoftLabelTask
 
 VIEWS = ViewConfig(scale=(0.25, 1.0))
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-BATCH, WORKERS = 128, 2
+WORKERS = 2
+PLAIN, TORCHVISION = "plain training", f"torchvision DataLoader, {WORKERS} workers"
 Timed = Callable[[], float]
 
 
@@ -84,43 +89,63 @@ def multiply_adds(net: nn.Module) -> int:
     return total
 
 
-def classifier(dataset: Dataset, name: str, device: torch.device) -> Any:
+def classifier(dataset: Dataset, config: ModelConfig, device: torch.device) -> Any:
     spec = InputSpec("image", 32, 3, MEAN, STD)
-    model = zoo.build(ModelConfig(name=name), dataset.classes, spec).to(device)
+    model = zoo.build(config, dataset.classes, spec).to(device)
     model.use_channels_last()
     return model
 
 
-def trainer(dataset: Dataset, loader: ViewLoader, refinery: str | None, device: torch.device) -> tuple[Timed, int]:
-    """Seconds of one epoch of training, and the multiply-adds of the refinery."""
-    model = classifier(dataset, "small-wide", device)
+@dataclass(frozen=True)
+class Training:
+    """What is trained, and how; ``refineries`` label every view, without any the given labels do."""
+
+    student: ModelConfig
+    refineries: tuple[ModelConfig, ...] = ()
+    views: ViewConfig = VIEWS
+    batch: int = 128
+    precision: str = "no"
+    backend: str | None = None
+
+    def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """What networks run in."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def trainer(dataset: Dataset, loader: ViewLoader, training: Training, device: torch.device) -> Timed:
+    """Seconds of one epoch of training."""
+    model = classifier(dataset, training.student, device)
+    if training.backend is not None:
+        model.net.compile(backend=training.backend)
     labeller: Labeller = GivenLabels(dataset.num_classes)
-    cost = 0
-    if refinery is not None:
-        teacher = classifier(dataset, refinery, device)
-        cost = multiply_adds(teacher.net.cpu())
-        labeller = RefineryLabels(teacher.to(device), dataset.classes)
+    if training.refineries:
+        frozen = [
+            FrozenNetwork(classifier(dataset, one, device), autocast=lambda: training.autocast(device))
+            for one in training.refineries
+        ]
+        labeller = RefineryLabels(frozen, dataset.classes)
     task = SoftLabelTask(labeller, 32)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
-    jobs = plan_training(dataset.rows("fit"), BATCH, VIEWS, 0, 0, Shard())
+    jobs = plan_training(dataset.rows("fit"), training.batch, training.views, 0, 0, Shard())
 
     def epoch() -> float:
         model.train()
         started = time.perf_counter()
         for batch in loader.stream(jobs, task.sizes, 0):
-            output = task(model, batch)
+            with training.autocast(device):
+                output = task(model, batch)
             output.loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         finish(device)
         return time.perf_counter() - started
 
-    return epoch, cost
+    return epoch
 
 
-def in_memory(dataset: Dataset, loader: ViewLoader, device: torch.device) -> Timed:
+def in_memory(dataset: Dataset, loader: ViewLoader, batch_size: int, device: torch.device) -> Timed:
     """Seconds to make every view of one epoch."""
-    jobs = plan_training(dataset.rows("fit"), BATCH, VIEWS, 0, 0, Shard())
+    jobs = plan_training(dataset.rows("fit"), batch_size, VIEWS, 0, 0, Shard())
     mean, std = (torch.tensor(x, device=device).view(1, 3, 1, 1) for x in (MEAN, STD))
 
     def epoch() -> float:
@@ -149,13 +174,14 @@ class Pictures(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return self.transform(Image.fromarray(self.pixels[index])), self.label[index]
 
 
-def torchvision_loader(dataset: Dataset, device: torch.device) -> Timed:
+def torchvision_loader(dataset: Dataset, batch_size: int, device: torch.device) -> Timed:
     """Seconds of one epoch of a DataLoader; its workers stay alive and are warmed up before."""
     assert isinstance(dataset.source, PixelArray)
     rows = dataset.rows("fit")
     pictures = Pictures(dataset.source.pixels[rows], dataset.label[rows])
+    pinned = device.type == "cuda"
     loader = torch.utils.data.DataLoader(
-        pictures, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True, pin_memory=device.type == "cuda"
+        pictures, batch_size, shuffle=True, num_workers=WORKERS, persistent_workers=True, pin_memory=pinned
     )
 
     def epoch() -> float:
@@ -180,41 +206,67 @@ def ratios(seconds: list[float], base: list[float]) -> dict[str, float]:
     return {"median": statistics.median(found), "min": min(found), "max": max(found)}
 
 
+def all_runs(options: argparse.Namespace, dataset: Dataset, device: torch.device) -> dict[str, tuple[Timed, str]]:
+    """What is timed, by name, and what each is compared with."""
+    loader = MemoryLoader(dataset, VIEWS, device)
+    mixed = VIEWS.model_copy(update={"mixup": 1.0})
+    sys.modules["benchmark_refine"] = sys.modules[__name__]  # an import path, as a user's own network has
+    student, larger = ModelConfig(name="small-wide"), ModelConfig(name="benchmark_refine:double_width")
+    if options.resnet:
+        student, larger = (resnet(width) for width in (options.resnet, 2 * options.resnet))
+    cost, larger_cost = (multiply_adds(classifier(dataset, one, torch.device("cpu")).net) for one in (student, larger))
+    plain = Training(student, batch=options.batch, precision=options.precision)
+    trainings = {
+        PLAIN: plain,
+        "with mixup": replace(plain, views=mixed),
+        "refinery of the same size": replace(plain, refineries=(student,)),
+        f"refinery of {larger_cost / cost:.1f}x the MACs": replace(plain, refineries=(larger,)),
+    }
+    if options.compile:
+        trainings["compiled"] = replace(plain, backend=options.compile)
+    views = {False: loader, True: MemoryLoader(dataset, mixed, device)}
+    runs = {
+        name: (trainer(dataset, views[training.views is mixed], training, device), PLAIN)
+        for name, training in trainings.items()
+    }
+    runs[TORCHVISION] = (torchvision_loader(dataset, options.batch, device), TORCHVISION)
+    runs["in-memory loader"] = (in_memory(dataset, loader, options.batch, device), TORCHVISION)
+    return runs
+
+
+def resnet(width: int) -> ModelConfig:
+    """ResNet-18 without its last stage at width 64."""
+    return ModelConfig(name="small-resnet", args={"blocks": 2, "width": width})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("benchmark-refine.json"))
     parser.add_argument("--images", type=int, default=4096)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--precision", choices=["no", "bf16"], default="no")
+    parser.add_argument("--resnet", type=int, help="width of a small ResNet, instead of the wide small network")
+    parser.add_argument("--compile", help="backend of torch.compile, such as inductor")
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dataset = images(options.images)
-    loader = MemoryLoader(dataset, VIEWS, device)
-    plain, _ = trainer(dataset, loader, None, device)
-    same, cost = trainer(dataset, loader, "small-wide", device)
-    sys.modules["benchmark_refine"] = sys.modules["__main__"]  # an import path, as a user's own network has
-    larger, larger_cost = trainer(dataset, loader, "benchmark_refine:double_width", device)
-    runs = {
-        "plain training": (plain, "plain training"),
-        "refinery of the same size": (same, "plain training"),
-        f"refinery of {larger_cost / cost:.1f}x the MACs": (larger, "plain training"),
-        f"torchvision DataLoader, {WORKERS} workers": (torchvision_loader(dataset, device), "loading"),
-        "in-memory loader": (in_memory(dataset, loader, device), "loading"),
-    }
-    base = {"plain training": "plain training", "loading": f"torchvision DataLoader, {WORKERS} workers"}
+    runs = all_runs(options, dataset, device)
     for timed, _ in runs.values():
         timed()
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.repeats):
-        for name, (timed, kind) in runs.items():
-            epochs = 3 if kind == "loading" else 1  # loading epochs are short: the best of three
+        for name, (timed, base) in runs.items():
+            epochs = 3 if base == TORCHVISION else 1  # loading epochs are short: the best of three
             seconds[name].append(min(timed() for _ in range(epochs)))
     rows = []
-    for name, (_, kind) in runs.items():
-        speed = ratios(seconds[name], seconds[base[kind]])
+    for name, (_, base) in runs.items():
+        speed = ratios(seconds[name], seconds[base])
         rows.append({"name": name, "images_per_second": len(dataset.rows("fit")) / min(seconds[name]), "ratio": speed})
         spread = f"{speed['median']:7.2f}  ({speed['min']:.2f} to {speed['max']:.2f})"
-        print(f"{name:36} {rows[-1]['images_per_second']:10,.0f} images/s {spread}  of {base[kind]}")
-    facts = {"data": dataset.name, "images": len(dataset.rows("fit")), "repeats": options.repeats, "batch": BATCH}
+        print(f"{name:36} {rows[-1]['images_per_second']:10,.0f} images/s {spread}  of {base}")
+    facts = {"data": dataset.name, "images": len(dataset.rows("fit")), "repeats": options.repeats}
+    facts |= {"batch": options.batch, "precision": options.precision, "resnet": options.resnet}
     write_json(options.out, {"benchmark": "refine", **facts, "rows": rows, "environment": environment()})
 
 

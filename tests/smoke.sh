@@ -88,4 +88,5 @@ if labelwise refine recipes/digits/noise40.yaml --out "$out/bad" --set train.epo
   exit 1
 fi
 cat "$out/error.txt"
+PYTHON=python benchmarks/gpu.sh --tiny --minutes 20 --out "$out/gpu"
 echo "smoke: every command ran"
