@@ -10,6 +10,7 @@
   need: as many processes at once as cells will run, each on random crops in the loop of ``refine.py``.
 - ``table``: a table with as many epochs, or as many images, as fit the seconds there are at these rates.
 - ``collect``: what is finished of a table, whole or not.
+- ``cells``: what is finished of ``cft.py load``.
 - ``record``, ``show``: a step's end in ``summary.json``, and the summary as a table.
 """
 
@@ -344,6 +345,15 @@ def collect(options: argparse.Namespace) -> None:
             print(f"  {words}")
 
 
+def cells(options: argparse.Namespace) -> None:
+    """The finished cells of ``cft.py``, where it did not come to its own end."""
+    from labelwise.runs import read_json, write_json
+
+    found = [read_json(path) for path in sorted(options.folder.glob("*.json"))]
+    if found:
+        write_json(options.out, {"benchmark": "cft load", "cells": found})
+
+
 # The summary
 
 
@@ -414,6 +424,10 @@ def main() -> None:
     each = commands.add_parser("collect", parents=[common])
     each.set_defaults(call=collect)
     each.add_argument("folder", type=Path, help="of the command table")
+
+    each = commands.add_parser("cells", parents=[common])
+    each.set_defaults(call=cells)
+    each.add_argument("folder", type=Path, help="--cache of cft.py")
 
     each = commands.add_parser("record", parents=[common])
     each.set_defaults(call=record)

@@ -66,6 +66,7 @@ def test_workflows_try_every_python_that_is_stated() -> None:
 def test_a_gpu_is_asked_for_only_where_there_is_one() -> None:
     gpu = read(ROOT / ".github" / "workflows" / "test.yml")["jobs"]["gpu"]
     assert gpu["if"] == "vars.GPU_RUNNER != ''" and gpu["runs-on"] == "${{ vars.GPU_RUNNER }}"
+    assert (ROOT / gpu["steps"][-2]["run"].split()[0]).is_file()
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
