@@ -42,7 +42,7 @@ from labelwise.config.labels import (
     UnknownPolicy,
 )
 from labelwise.config.recipe import Recipe, data_recipe, load_recipe
-from labelwise.config.train import ModelConfig, TaxonomyConfig, TrainConfig, merge_train, parse_lr_steps
+from labelwise.config.train import CLOSED_FORM, ModelConfig, TaxonomyConfig, TrainConfig, merge_train, parse_lr_steps
 from labelwise.config.types import (
     FeaturePrecision,
     Fraction,
@@ -58,6 +58,7 @@ from labelwise.config.types import (
 from labelwise.config.views import ViewConfig, merge_views
 
 __all__ = [
+    "CLOSED_FORM",
     "AnyDataConfig",
     "BaseHead",
     "BaselineConfig",

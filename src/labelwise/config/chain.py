@@ -181,8 +181,10 @@ class ChainConfig(Section):
 class BaselineConfig(Section):
     """The controls that a gain is compared with. ``--baselines`` trains them."""
 
-    kinds: tuple[Literal["long", "early_stop", "smoothing"], ...] = Field(
-        ("long", "early_stop", "smoothing"), description="Which controls are trained."
+    kinds: tuple[Literal["long", "early_stop", "smoothing", "closed_form"], ...] = Field(
+        ("long", "early_stop", "smoothing", "closed_form"),
+        description="Which controls are trained. closed_form: lda, logistic, kernel_ridge and knn, for embeddings "
+        "with one class per sample.",
     )
     early_stop_epochs: tuple[PositiveInt, ...] = Field(
         (), description="early_stop: lengths of the schedules. Default: train.epochs, its half, quarter and eighth."

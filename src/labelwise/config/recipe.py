@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from labelwise.config.chain import BaselineConfig, ChainConfig, merge_refined_labels
 from labelwise.config.data import AnyDataConfig, BuiltinConfig, refuse_missing
 from labelwise.config.labels import LabelsConfig
-from labelwise.config.train import ModelConfig, TrainConfig, merge_train
+from labelwise.config.train import CLOSED_FORM, ModelConfig, TrainConfig, merge_train
 from labelwise.config.types import PositiveInt
 from labelwise.config.views import ViewConfig, merge_views
 from labelwise.settings import Section, read_mapping, resolve
@@ -53,6 +53,9 @@ class Recipe(Section):
                     )
         if self.chain.first == "early_stop" and self.chain.refinery:
             raise ValueError("chain.first: early_stop trains on given labels, chain.refinery replaces them; drop one")
+        first = (self.chain.networks[0].model if self.chain.networks else None) or self.model
+        if self.chain.first == "early_stop" and first.name in CLOSED_FORM:
+            raise ValueError(f"chain.first: {first.name} has no epochs to stop after; set full")
         if self.data.select_share == 0 and (self.train.keep != "last" or self.chain.min_gain is not None):
             raise ValueError("train.keep and chain.min_gain choose on select: data.select_share must be above 0")
         return self

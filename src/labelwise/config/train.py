@@ -9,13 +9,17 @@ from pydantic import Field, model_validator
 from labelwise.config.types import NonNegative, PositiveFloat, PositiveInt, Rate
 from labelwise.settings import Section, resolve
 
+CLOSED_FORM = ("kernel_ridge", "lda", "logistic", "knn")
+"""Networks for embeddings whose weights are solved for; they have no epochs."""
+
 
 class ModelConfig(Section):
     """A network, and its first weights."""
 
     name: str = Field(
         "small-narrow",
-        description="small-narrow | small-wide | small-resnet | mlp | paper-alexnet | paper-vgg16 | paper-vgg19 | "
+        description="small-narrow | small-wide | small-resnet | mlp | kernel_ridge | lda | logistic | knn | "
+        "paper-alexnet | paper-vgg16 | paper-vgg19 | "
         "paper-mobilenet | paper-darknet19 | paper-xnor-resnet50 | a timm name | torchvision/NAME | "
         "package.module:function",
     )

@@ -14,11 +14,12 @@ from timm.data.config import resolve_model_data_config
 from timm.models import load_model_config_from_hf
 from torch import Tensor, nn
 
-from labelwise.config import ModelConfig
+from labelwise.config import CLOSED_FORM, ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models import paper
 from labelwise.models.boost import Boost, feature_map
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
+from labelwise.models.closed_form import KernelRidge, LinearClassifier, NearestNeighbours
 from labelwise.models.head import evaluating, probe, split_head
 from labelwise.models.small import MLP, SmallResNet, small_narrow, small_wide
 from labelwise.models.stem import small_stem
@@ -29,6 +30,10 @@ OWN: dict[str, Callable[..., nn.Module]] = {
     "small-wide": small_wide,
     "small-resnet": SmallResNet,
     "mlp": MLP,
+    "kernel_ridge": KernelRidge,
+    "lda": LinearClassifier,
+    "logistic": LinearClassifier,
+    "knn": NearestNeighbours,
     "paper-alexnet": paper.alexnet,
     "paper-vgg16": paper.vgg16,
     "paper-vgg19": paper.vgg19,
@@ -37,6 +42,8 @@ OWN: dict[str, Callable[..., nn.Module]] = {
     "paper-xnor-resnet50": XnorResNet,
 }
 """Networks of our own, by name."""
+
+OF_EMBEDDINGS = ("mlp", *CLOSED_FORM)
 
 
 def build(config: ModelConfig, classes: tuple[str, ...], input_spec: InputSpec) -> Classifier:
@@ -58,10 +65,12 @@ def build(config: ModelConfig, classes: tuple[str, ...], input_spec: InputSpec) 
     refuse_unknown(config.name)
     pretrained = config.init == "pretrained"
     features = input_spec.kind == "features"
-    if config.name != "mlp" and features and not _is_import_path(config.name):
+    if config.name not in OF_EMBEDDINGS and features and not _is_import_path(config.name):
         raise ModelError(f"model.name: {config.name!r} takes images, the data are embeddings; use mlp")
-    if config.name == "mlp" and not features:
-        raise ModelError("model.name: mlp takes embeddings, the data are images; use small-narrow or a timm name")
+    if config.name in OF_EMBEDDINGS and not features:
+        raise ModelError(
+            f"model.name: {config.name} takes embeddings, the data are images; use small-narrow or a timm name"
+        )
     if config.small_images and pretrained:
         raise ModelError(f"model.init: pretrained weights of {config.name} are not of its form for small_images")
     if config.name in OWN:

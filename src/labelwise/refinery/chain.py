@@ -68,7 +68,7 @@ def refine(
     runtime = start_runtime(recipe, out)
     recipe, data = prepare(recipe, baselines, dataset)
     first = replace(make_context(recipe, data, runtime, out, recipe.seed, quiet), network_cache=network_cache)
-    check_networks(first, planned_networks(recipe, baselines))
+    check_networks(first, planned_networks(recipe, data, baselines))
     facts = run_facts(recipe, data, first.input_spec)
     run = start_run(out, kind, {"data": first.data_fingerprint}, recipe, facts=facts, writes=runtime.is_main)
     if runtime.is_main and not quiet and recipe.labels.unknown == "ignore":
@@ -148,7 +148,7 @@ def _gains_too_little(context: TrainingContext, generations: list[Row]) -> bool:
 
 def _run_controls(context: TrainingContext, chain: list[Row]) -> list[Row]:
     """Controls for the network that the chain ends with."""
-    kinds, rows = context.recipe.baselines.kinds, []
+    kinds, rows = controls.control_kinds(context.recipe, context.dataset), []
     last = generation_of(context.recipe, context.recipe.chain.generations)
     if "long" in kinds:
         rows.append(_long(context, last, sum(row.epochs for row in chain)))
@@ -158,6 +158,8 @@ def _run_controls(context: TrainingContext, chain: list[Row]) -> list[Row]:
         rows.append(stopped.model_copy(update={"name": "early-stop", "role": "control", "generation": None}))
     if "smoothing" in kinds:
         rows.append(_smoothing(context, last))
+    if "closed_form" in kinds:
+        rows += [train_network(context, network) for network in controls.closed_form_networks()]
     return rows
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelwise.config import Recipe
+from labelwise.config import CLOSED_FORM, Recipe
 from labelwise.data.dataset import Dataset
 from labelwise.data.folds import folds_of, rows_without
 from labelwise.data.readers import load_dataset, views_of
@@ -63,7 +63,7 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
     _refuse_unlabelled_without_use(recipe, data)
     folds = folds_of(data, recipe.chain.folds, recipe.seed) if recipe.chain.folds > 1 else None
     names: dict[str, NetworkSpec] = {}
-    for network in planned_networks(recipe, baselines):
+    for network in planned_networks(recipe, data, baselines):
         if names.setdefault(network.name, network) != network:
             raise ConfigError(f"two different networks of the run would be called {network.name}; change one of them")
         check_learning(recipe, data, network)
@@ -89,12 +89,12 @@ def _refuse_unlabelled_without_use(recipe: Recipe, data: Dataset) -> None:
         )
 
 
-def planned_networks(recipe: Recipe, baselines: bool) -> list[NetworkSpec]:
+def planned_networks(recipe: Recipe, data: Dataset, baselines: bool) -> list[NetworkSpec]:
     """Every network that a run may train, before any is trained."""
     networks = chain_networks(recipe)
     if recipe.chain.first == "early_stop":
         networks += early_stop_networks(recipe, generation_of(recipe, 1))
-    return networks + (control_networks(recipe) if baselines else [])
+    return networks + (control_networks(recipe, data) if baselines else [])
 
 
 def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
@@ -105,6 +105,8 @@ def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
     LabelwiseError
         With the option's key and what to do.
     """
+    if network.model.name in CLOSED_FORM:
+        _check_closed_form(data, network)
     views = network.views or recipe.views
     mixed = views.mixup > 0 or views.cutmix > 0
     if mixed and network.unseen_labels:
@@ -113,6 +115,18 @@ def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
         _check_single_label(recipe, data, network)
     else:
         _check_multi_label(recipe, data, data.table, network, mixed)
+
+
+def _check_closed_form(data: Dataset, network: NetworkSpec) -> None:
+    name, options = network.model.name, network.refined_labels
+    if data.table is not None:
+        raise ConfigError(f"model.name {name}: it is for one class per sample, these data have several; use mlp")
+    if network.start_from is not None or network.model.init != "random":
+        raise ConfigError(f"model.name {name}: it is fitted in closed form, from no first weights; leave them out")
+    if network.refineries and (options.loss != "kl" or options.jitter.step > 0 or options.trust != "all"):
+        raise ConfigError(
+            f"model.name {name}: it is fitted in closed form; leave chain.refined.loss, trust and jitter out"
+        )
 
 
 def _check_single_label(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:

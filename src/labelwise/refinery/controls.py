@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from labelwise.config import Recipe, TrainConfig, merge_train
+from labelwise.config import CLOSED_FORM, ModelConfig, Recipe, TrainConfig, merge_train
+from labelwise.data.dataset import Dataset
 from labelwise.refinery.generations import Generation, NetworkSpec, generations_of
 from labelwise.runs import fingerprint
 from labelwise.settings import changed
@@ -45,9 +46,25 @@ def long_network(generation: Generation, epochs: int) -> NetworkSpec:
     return _candidate(f"long-{epochs}-epochs", generation, _with_epochs(generation.train, epochs, {}))
 
 
-def control_networks(recipe: Recipe) -> list[NetworkSpec]:
+def closed_form_networks() -> list[NetworkSpec]:
+    """Classifiers of embeddings in closed form, on given labels."""
+    return [
+        NetworkSpec(name.replace("_", "-"), "control", ModelConfig(name=name), TrainConfig()) for name in CLOSED_FORM
+    ]
+
+
+def control_kinds(recipe: Recipe, data: Dataset) -> set[str]:
+    """The kinds of controls that make sense: a last network without epochs has none of its own, and classifiers in
+    closed form are for embeddings with one class per sample."""
+    kinds = set[str](recipe.baselines.kinds)
+    if generations_of(recipe)[-1].model.name in CLOSED_FORM:
+        kinds -= {"long", "early_stop", "smoothing"}
+    return kinds if data.is_features and data.table is None else kinds - {"closed_form"}
+
+
+def control_networks(recipe: Recipe, data: Dataset) -> list[NetworkSpec]:
     """Every network that the controls of ``recipe`` may train."""
-    generations, kinds = generations_of(recipe), recipe.baselines.kinds
+    generations, kinds = generations_of(recipe), control_kinds(recipe, data)
     found: list[NetworkSpec] = []
     if "long" in kinds:
         found.append(long_network(generations[-1], sum(generation.train.epochs for generation in generations)))
@@ -55,6 +72,8 @@ def control_networks(recipe: Recipe) -> list[NetworkSpec]:
         found += early_stop_networks(recipe, generations[-1])
     if "smoothing" in kinds:
         found += smoothing_networks(recipe, generations[-1])
+    if "closed_form" in kinds:
+        found += closed_form_networks()
     return found
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelwise.config import ModelConfig
+from labelwise.config import CLOSED_FORM, ModelConfig
 from labelwise.data.counter_rng import derive_seed
 from labelwise.data.sampling import check_batch_size
 from labelwise.errors import ConfigError, ModelError, RunError
@@ -24,6 +24,7 @@ from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, check_input
 from labelwise.models.head import evaluating, probe
 from labelwise.progress import Progress
+from labelwise.refinery.closed_form import solve
 from labelwise.refinery.context import PREDICTIONS, LearningPlan, TrainingContext, load_refinery
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
@@ -153,23 +154,26 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
         return context.problem.select_scores(dataset, logits, select_rows)
 
     with Progress(f"seed {context.seed} {network.name}", quiet=context.quiet or not runtime.is_main) as progress:
-        result = fit(
-            model,
-            plan.task,
-            FitInput(
-                context.loader,
-                rows,
-                context.recipe.views,
-                seed,
-                _of_rows(plan, dataset.rows("fit"), rows),
-                plan.unlabelled,
-            ),
-            network.train,
-            folder=folder,
-            runtime=runtime,
-            select=select if len(select_rows) else None,
-            progress=progress,
-        )
+        if network.model.name in CLOSED_FORM:
+            result = solve(context, network, model, plan.task, progress)
+        else:
+            result = fit(
+                model,
+                plan.task,
+                FitInput(
+                    context.loader,
+                    rows,
+                    context.recipe.views,
+                    seed,
+                    _of_rows(plan, dataset.rows("fit"), rows),
+                    plan.unlabelled,
+                ),
+                network.train,
+                folder=folder,
+                runtime=runtime,
+                select=select if len(select_rows) else None,
+                progress=progress,
+            )
     plan.assert_unchanged()
     row = _row(context, network, model, plan, result, folder)
     if runtime.is_main:
@@ -183,6 +187,8 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
             "lineage": lineage_hash,
             "scores": {} if row.select is None else {"select": row.select.to_dict()},
         }
+        if result.fitted is not None:
+            card["fitted"] = result.fitted
         checkpoint.save(folder, model, card)
     return row
 
@@ -301,7 +307,7 @@ def _row(
         "network": model.network,
         "labels": plan.labels,
         "refineries": [refinery.name for refinery in network.refineries],
-        "epochs": network.train.epochs,
+        "epochs": result.epochs,
         "kept_epoch": result.kept_epoch,
         "fit": problem.fit_scores(context, model),
     }

@@ -58,11 +58,14 @@ class FitInput:
 
 @dataclass(frozen=True)
 class FitResult:
-    """How training went. ``seconds`` counts training alone, over all its interrupted parts."""
+    """How training went. ``seconds`` counts training alone, over all its interrupted parts. ``fitted`` says what was
+    chosen in a fit without epochs."""
 
+    epochs: int
     kept_epoch: int
     seconds: float
     images_per_second: float
+    fitted: str | None = None
 
 
 @dataclass
@@ -193,7 +196,7 @@ def fit(
     runtime.accelerator.free_memory()
     kept = config.epochs if config.keep == "last" else state.best_epoch
     images = len(data.rows) * config.epochs
-    return FitResult(kept, state.seconds, images / max(state.seconds, 1e-9))
+    return FitResult(config.epochs, kept, state.seconds, images / max(state.seconds, 1e-9))
 
 
 def _prepare(model: Classifier, task: Task, config: TrainConfig, runtime: Runtime) -> _Loop:

@@ -140,6 +140,15 @@ class SoftLabelTask:
         loss, sums = self._learn(model, batch, self._labeller(batch))
         return Output(loss.mean(), torch.cat([sums, sums.new_zeros(len(self.names) - len(sums))]))
 
+    def target(self, batch: Batch) -> Tensor:
+        """(B, K): what minimises the default loss, without jitter or weights of classes."""
+        answer = self._labeller(batch)
+        target = answer if self._form is None else self._form(answer)
+        if self._given is None:
+            return target
+        given, weight = self._given
+        return (1 - weight) * target + weight * given(batch)
+
     def _learn_moved(self, jitter: Jitter, model: nn.Module, batch: Batch, count: int) -> Output:
         """The first ``count`` views are moved: the order within a batch is random, so they are any."""
         moved, before = jitter.mover(batch.first(count))
