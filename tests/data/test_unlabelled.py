@@ -168,12 +168,16 @@ def test_what_does_not_fit_is_refused(tmp_path, npz, load):
             load(data, unlabelled=str(more))
 
 
-def test_a_chain_without_a_refinery_refuses_them():
+def test_a_chain_that_cannot_learn_from_them_refuses_them(tmp_path):
     changes = ["data={source: digits, train_limit: 200, labelled: 50}"]
     with pytest.raises(ConfigError, match="no network has a refinery to label the 130 unlabelled samples"):
         prepare_run(load_recipe(None, [*changes, "chain.generations=1"]))
     recipe = load_recipe(None, [*changes, "chain.refined={per: category}"])
     with pytest.raises(ConfigError, match="per category: an unlabelled image is of no given class"):
         prepare_run(recipe)
+    np.savez(tmp_path / "f.npz", features=np.eye(20), label=np.arange(20) % 2)
+    few = load_recipe(None, [f"data={{source: '{tmp_path}/f.npz', labelled: 8}}", "model.name=lda"])
+    with pytest.raises(ConfigError, match="lda: it is fitted in closed form to labelled samples; set"):
+        prepare_run(few)
     with pytest.raises(ConfigError, match=r"chain\.unlabelled: digits has no unlabelled samples"):
         prepare_run(load_recipe(None, ["data.source=digits", "chain.unlabelled.share=0.3"]))

@@ -89,6 +89,11 @@ def _refuse_unlabelled_without_use(recipe: Recipe, data: Dataset) -> None:
         )
 
 
+def _uses_unlabelled(recipe: Recipe, data: Dataset) -> bool:
+    """Whether networks with a refinery learn from unlabelled samples."""
+    return recipe.chain.unlabelled.share > 0 and len(data.rows("unlabelled")) > 0
+
+
 def planned_networks(recipe: Recipe, data: Dataset, baselines: bool) -> list[NetworkSpec]:
     """Every network that a run may train, before any is trained."""
     networks = chain_networks(recipe)
@@ -106,7 +111,7 @@ def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
         With the option's key and what to do.
     """
     if network.model.name in CLOSED_FORM:
-        _check_closed_form(data, network)
+        _check_closed_form(recipe, data, network)
     views = network.views or recipe.views
     mixed = views.mixup > 0 or views.cutmix > 0
     if mixed and network.unseen_labels:
@@ -117,7 +122,7 @@ def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
         _check_multi_label(recipe, data, data.table, network, mixed)
 
 
-def _check_closed_form(data: Dataset, network: NetworkSpec) -> None:
+def _check_closed_form(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
     name, options = network.model.name, network.refined_labels
     if data.table is not None:
         raise ConfigError(f"model.name {name}: it is for one class per sample, these data have several; use mlp")
@@ -127,6 +132,10 @@ def _check_closed_form(data: Dataset, network: NetworkSpec) -> None:
         raise ConfigError(
             f"model.name {name}: it is fitted in closed form; leave chain.refined.loss, trust and jitter out"
         )
+    if network.refineries and _uses_unlabelled(recipe, data):
+        raise ConfigError(
+            f"model.name {name}: it is fitted in closed form to labelled samples; set chain.unlabelled.share to 0"
+        )
 
 
 def _check_single_label(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
@@ -135,7 +144,7 @@ def _check_single_label(recipe: Recipe, data: Dataset, network: NetworkSpec) -> 
         read_taxonomy(Path(train.taxonomy.file), data.classes)
     if not network.refineries:
         return
-    if options.per == "category" and recipe.chain.unlabelled.share > 0 and len(data.rows("unlabelled")):
+    if options.per == "category" and _uses_unlabelled(recipe, data):
         raise ConfigError(
             "chain.refined.per category: an unlabelled image is of no given class; set chain.unlabelled.share to 0"
         )
