@@ -111,7 +111,8 @@ def test_few_centres_are_near_all_of_them() -> None:
 def test_nearest_neighbours_are_scikit_learns(kind: type) -> None:
     fit, asked = kind(), samples(20, seed=1).x
     found = KNeighborsClassifier(5).fit(fit.x.numpy(), points()[1]).kneighbors(asked.numpy(), return_distance=False)
-    np.testing.assert_allclose(scores("knn", fit, asked, "5 neighbours"), fit.y.numpy()[found].mean(1), atol=1e-12)
+    expected = np.average(fit.y.numpy()[found], axis=1, weights=[5, 4, 3, 2, 1])
+    np.testing.assert_allclose(scores("knn", fit, asked, "5 neighbours"), expected, atol=1e-12)
 
 
 # each sample without itself
@@ -140,7 +141,7 @@ def test_answers_of_samples_to_themselves_are_left_out(name: str, words: str, mo
         rest = np.arange(24) != row
         if name == "knn":
             near = torch.cdist(fit.x[[row]], fit.x[rest])[0].argsort()[:3]
-            expected = fit.y[rest][near].mean(0).numpy()
+            expected = np.average(fit.y[rest][near].numpy(), axis=0, weights=[3, 2, 1])
         else:
             refit = Ridge(alpha=0.1, tol=1e-12).fit(features[rest], fit.y.numpy()[rest])
             expected = refit.predict(features[[row]])[0]
@@ -197,6 +198,16 @@ def test_scale_does_not_matter(name: str, held_out: bool) -> None:
     torch.testing.assert_close(answers[1], answers[0], atol=2e-3, rtol=0)
     torch.testing.assert_close(answers[2], answers[0], atol=2e-3, rtol=0)
     assert float((answers[0].argmax(1) == samples(30, seed=1).y.argmax(1)).float().mean()) > 0.5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mixed_precision_does_not_reach_it(name: str) -> None:
+    net, x = fit_closed_form(name, {}, samples()).net, samples(seed=1).x.float()
+    with torch.no_grad():
+        plain = net(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(net(x), plain)
+            assert net(x.bfloat16()).dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", NAMES)

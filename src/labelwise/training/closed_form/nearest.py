@@ -1,4 +1,4 @@
-"""Nearest neighbours: the mean label of the samples that are nearest."""
+"""Nearest neighbours: the mean label of the samples that are nearest, nearer ones counting more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEIGHBOURS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200)
 
 
 def knn(fit: Samples, asked: Tensor | None, args: dict[str, Any], seed: int) -> Iterator[Candidate]:
-    """The mean label of the nearest samples; with many samples, of a random part of them."""
+    """The weighted mean label of the nearest samples; with many samples, of a random part of them."""
     _, spread = location(fit.x)
     template = NearestNeighbours(fit.y.shape[1], fit.x.shape[1], **args)
     drawn = torch.from_numpy(generator(seed, "samples").permutation(len(fit.x))[: len(template.samples)])
@@ -31,7 +31,8 @@ def knn(fit: Samples, asked: Tensor | None, args: dict[str, Any], seed: int) -> 
         if asked is None:  # nobody answers for itself
             distance[rows[:, None] == drawn] = torch.inf
         nearest = distance.topk(most, largest=False).indices
-        parts.append(labels[nearest].cumsum(1) / torch.arange(1, most + 1)[:, None])
+        weighted = labels[nearest].cumsum(1).cumsum(1)  # of k neighbours the nearest counts k times, the last once
+        parts.append(weighted / torch.arange(1, most + 1).cumsum(0)[:, None])
     means = torch.cat(parts)
     for k in dict.fromkeys(min(k, most) for k in numbers):
         yield Candidate(f"{k} neighbours", partial(_network, samples, labels, 1 / spread, k), means[:, k - 1])
