@@ -29,6 +29,9 @@ RESULTS, RUN, CONFIG, METRICS, ROW, REPORT = (
     "report.html",
 )
 RESUME = "resume.pt"
+BEST = "best"
+"""Folder of a run's product, a checkpoint."""
+
 SCHEMA = 1
 
 

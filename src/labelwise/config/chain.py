@@ -150,6 +150,12 @@ class ChainConfig(Section):
         description="Which fold networks label a sample. mean: all of them. unseen: only the one that was not"
         " trained on it.",
     )
+    choose: Literal["select", "folds"] = Field(
+        "select",
+        description="What choices rest on. select: the split that is held out. folds: also all samples to learn "
+        "from. Then controls and the last generation have fold networks, too, and each sample is answered by the "
+        "one that has not seen it.",
+    )
     first: Literal["full", "early_stop"] = Field(
         "full",
         description="How generation 1 is trained. full: for its whole schedule. early_stop: the best of "
@@ -166,6 +172,8 @@ class ChainConfig(Section):
             raise ValueError("folds and members are two kinds of ensemble: leave one of them at 1")
         if self.fold_labels == "unseen" and self.folds == 1:
             raise ValueError("fold_labels unseen needs folds above 1")
+        if self.choose == "folds" and self.folds == 1:
+            raise ValueError("choose folds needs folds above 1")
         if len(self.networks) > self.generations:
             raise ValueError(
                 f"networks has {len(self.networks)} entries for {self.generations} generations: set generations, or"
@@ -181,7 +189,7 @@ class ChainConfig(Section):
 class BaselineConfig(Section):
     """The controls that a gain is compared with. ``--baselines`` trains them."""
 
-    kinds: tuple[Literal["long", "early_stop", "smoothing", "closed_form"], ...] = Field(
+    kinds: tuple[Literal["long", "early_stop", "smoothing", "mixup", "closed_form"], ...] = Field(
         ("long", "early_stop", "smoothing", "closed_form"),
         description="Which controls are trained. closed_form: lda, logistic, kernel_ridge and knn, for embeddings "
         "with one class per sample.",
@@ -190,6 +198,9 @@ class BaselineConfig(Section):
         (), description="early_stop: lengths of the schedules. Default: train.epochs, its half, quarter and eighth."
     )
     smoothing: tuple[Rate, ...] = Field((0.1, 0.3), description="smoothing: strengths of label smoothing.")
+    mixup: tuple[PositiveFloat, ...] = Field(
+        (0.2, 1.0), description="mixup: parameters of the Beta distribution of the shares."
+    )
 
 
 def merge_refined_labels(

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,15 @@ def save(folder: Path, model: Classifier, card: dict[str, Any]) -> None:
         "weights_hash": weights_hash(model.net),
     }
     write_json(folder / CARD, known | card)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Write the checkpoint of the folder ``source`` to ``target``, over another one; nothing where it is there."""
+    if (target / CARD).exists() and (target / CARD).read_bytes() == (source / CARD).read_bytes():
+        return
+    for name in (WEIGHTS, CARD):
+        with (source / name).open("rb") as file:
+            atomic_write(target / name, partial(shutil.copyfileobj, file))
 
 
 def load(path: Path) -> tuple[Classifier, dict[str, Any]]:

@@ -16,19 +16,21 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.models import checkpoint
 from labelwise.refinery import controls
+from labelwise.refinery.candidates import early_stop, run_controls
 from labelwise.refinery.checks import planned_networks, prepare, run_facts, warn_of_lonely_positives
+from labelwise.refinery.choice import Judgement, judging_folds
 from labelwise.refinery.context import TrainingContext, load_refinery
 from labelwise.refinery.gallery import write_gallery
-from labelwise.refinery.generations import Generation, NetworkSpec, Refinery, generation_of, walk_chain, without_chain
+from labelwise.refinery.generations import NetworkSpec, Refinery, fold_name, generation_of, walk_chain, without_chain
 from labelwise.refinery.multi_label import MultiLabel
 from labelwise.refinery.network import check_networks, train_network
 from labelwise.refinery.pretrained import open_refinery
 from labelwise.refinery.regime import judge, judge_stopped
 from labelwise.refinery.single_label import SingleLabel
 from labelwise.refinery.summary import results
-from labelwise.results import RefineResults, Row, best_on_select
-from labelwise.results.refine import Epoch, Regime
-from labelwise.runs import METRICS, Run, read_json, read_lines, start_run
+from labelwise.results import RefineResults, Row
+from labelwise.results.refine import Regime
+from labelwise.runs import BEST, Run, read_json, start_run
 from labelwise.training.input_spec import measure_input_spec
 from labelwise.training.runtime import Runtime, start_runtime
 
@@ -91,11 +93,13 @@ def _run_seeds(first: TrainingContext, baselines: bool, kind: Literal["refine", 
         chain = _run_chain(context)
         rows += chain
         if baselines:
-            rows += _run_controls(context, chain)
+            rows += run_controls(context, chain)
         if regime is None and data.table is None:
             regime = _regime(chain)
             _gallery(context, chain, out)
-        found = results(kind, data, rows, regime, out)
+        found = results(kind, rows, regime, Judgement(data, out, judging_folds(recipe)))
+        if found.best is not None and run.writes:
+            checkpoint.copy(out / found.best.path, out / BEST)
         run.finish(found)
     return found
 
@@ -131,10 +135,13 @@ def _run_chain(context: TrainingContext) -> list[Row]:
 
 
 def _stopped_early(context: TrainingContext, network: NetworkSpec, rows: list[Row]) -> Row:
-    """Generation 1 as the best of the early-stopped schedules; its members are trained for as long as that one."""
+    """Generation 1 as the preferred early-stopped schedule; its members are trained for as long as that one."""
     if rows:
-        return train_network(context, replace(network, train=controls.shortened(network.train, rows[0].epochs)))
-    chosen = _early_stop(context, generation_of(context.recipe, 1))
+        member = replace(network, train=controls.shortened(network.train, rows[0].epochs))
+        if context.recipe.chain.choose == "folds" and rows[0].chosen is not None and member.without_fold is not None:
+            member = replace(member, name=fold_name(rows[0].chosen, member.without_fold))  # is trained already
+        return train_network(context, member)
+    chosen = early_stop(context, generation_of(context.recipe, 1))
     return chosen.model_copy(update={"name": network.name, "role": "generation", "generation": 1})
 
 
@@ -144,58 +151,6 @@ def _gains_too_little(context: TrainingContext, generations: list[Row]) -> bool:
         return False
     before, after = (row.on_select(metric) for row in generations[-2:])
     return before is not None and after is not None and after - before < least
-
-
-def _run_controls(context: TrainingContext, chain: list[Row]) -> list[Row]:
-    """Controls for the network that the chain ends with."""
-    kinds, rows = controls.control_kinds(context.recipe, context.dataset), []
-    last = generation_of(context.recipe, context.recipe.chain.generations)
-    if "long" in kinds:
-        rows.append(_long(context, last, sum(row.epochs for row in chain)))
-    if "early_stop" in kinds:
-        same = chain[0].to_the_end is not None and not context.recipe.chain.networks
-        stopped = chain[0] if same else _early_stop(context, last)
-        rows.append(stopped.model_copy(update={"name": "early-stop", "role": "control", "generation": None}))
-    if "smoothing" in kinds:
-        rows.append(_smoothing(context, last))
-    if "closed_form" in kinds:
-        rows += [train_network(context, network) for network in controls.closed_form_networks()]
-    return rows
-
-
-def _early_stop(context: TrainingContext, generation: Generation) -> Row:
-    """In each of several schedules the best epoch, and the best of all on select.
-
-    ``to_the_end`` is the last record of the longest: what would have become of the network without stopping.
-    """
-    networks = controls.early_stop_networks(context.recipe, generation)
-    best = _best(context, networks, "early-stop")
-    longest = max(networks, key=lambda network: network.train.epochs)
-    last = Epoch.model_validate(read_lines(context.folder / longest.name / METRICS)[-1])
-    return best.model_copy(update={"to_the_end": last})
-
-
-def _smoothing(context: TrainingContext, generation: Generation) -> Row:
-    """With each of several strengths the best epoch, and the best of all on select."""
-    return _best(context, controls.smoothing_networks(context.recipe, generation), "smoothing")
-
-
-def _long(context: TrainingContext, generation: Generation, epochs: int) -> Row:
-    """Given labels for as many epochs as the whole chain took; a chain that is extended gets a longer one beside it."""
-    row = train_network(context, controls.long_network(generation, epochs))
-    return row.model_copy(update={"name": "long", "role": "control"})
-
-
-def _best(context: TrainingContext, networks: list[NetworkSpec], name: str) -> Row:
-    """The network that is best on select, under its role's name. Its seconds are those of all candidates."""
-    candidates = [train_network(context, network) for network in networks]
-
-    def likelihood(row: Row) -> float | None:
-        return None if row.select is None or row.select.nll is None else -row.select.nll
-
-    best = best_on_select(candidates, lambda row: row.on_select(context.problem.metric), likelihood) or candidates[-1]
-    seconds = round(sum(row.seconds for row in candidates), 3)
-    return best.model_copy(update={"name": name, "role": "control", "seconds": seconds, "chosen": best.name})
 
 
 def _regime(chain: list[Row]) -> Regime | None:

@@ -58,8 +58,10 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
     """
     if not len(data.rows("fit")):
         raise DataError(f"{data.name}: there is nothing to train on (the fit split is empty)")
-    if not len(data.rows("select")) and (baselines or chooses(recipe)):
-        raise DataError(f"{data.name}: nothing is held out to choose with; set data.select_share above 0")
+    if not len(data.rows("select")) and (baselines or chooses(recipe)) and recipe.chain.choose == "select":
+        raise DataError(
+            f"{data.name}: nothing is held out to choose with; set data.select_share above 0, or chain.choose to folds"
+        )
     _refuse_unlabelled_without_use(recipe, data)
     folds = folds_of(data, recipe.chain.folds, recipe.seed) if recipe.chain.folds > 1 else None
     names: dict[str, NetworkSpec] = {}

@@ -38,6 +38,9 @@ SCORE_VIEW = 2**32 - 1
 FIT_SAMPLE = 10_000
 """Training images that the fit scores are measured on, at most."""
 
+JUDGES = 10_000
+"""Held-out samples on which the answers of every network are kept, at most."""
+
 Scores = dict[str, float]
 
 
@@ -121,6 +124,16 @@ class TrainingContext:
         """The rows that ``network`` learns from: the fit split, but for the fold that it must not see."""
         return rows_without(self.dataset, None if network.without_fold is None else self.folds, network.without_fold)
 
+    def judges(self, network: NetworkSpec) -> NDArray[np.int64]:
+        """The samples whose given labels say how good ``network`` is: ``select``, or the fold that it has not seen.
+
+        A fixed sample of them where they are many.
+        """
+        rows = self.dataset.rows("select")
+        if network.without_fold is not None:
+            rows = np.flatnonzero(self.folds == network.without_fold)
+        return _sample(rows, JUDGES, "judges")
+
     def answers(
         self, labeller: Labeller, view: int | None = None, rows: NDArray[np.int64] | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -194,7 +207,8 @@ def load_refinery(name: str, path: Path, unseen_fold: int | None = None) -> Refi
 
 def fit_sample(dataset: Dataset) -> NDArray[np.int64]:
     """The fit rows, or a fixed sample of them where they are many."""
-    rows = dataset.rows("fit")
-    if len(rows) <= FIT_SAMPLE:
-        return rows
-    return np.sort(generator("fit-sample").choice(rows, FIT_SAMPLE, replace=False))
+    return _sample(dataset.rows("fit"), FIT_SAMPLE, "fit-sample")
+
+
+def _sample(rows: NDArray[np.int64], most: int, stream: str) -> NDArray[np.int64]:
+    return rows if len(rows) <= most else np.sort(generator(stream).choice(rows, most, replace=False))

@@ -5,9 +5,10 @@ Nothing here needs torch, so that controls can be checked before torch is loaded
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from labelwise.config import CLOSED_FORM, ModelConfig, Recipe, TrainConfig, merge_train
+from labelwise.config import CLOSED_FORM, ModelConfig, Recipe, TrainConfig, merge_train, merge_views
 from labelwise.data.dataset import Dataset
 from labelwise.refinery.generations import Generation, NetworkSpec, generations_of
 from labelwise.runs import fingerprint
@@ -41,6 +42,18 @@ def smoothing_networks(recipe: Recipe, generation: Generation) -> list[NetworkSp
     ]
 
 
+def mixup_networks(recipe: Recipe, generation: Generation) -> list[NetworkSpec]:
+    """The network of ``generation`` on given labels, its views mixed in pairs with several strengths."""
+    train = merge_train(generation.train, {"keep": "best"})
+    return [
+        replace(
+            _candidate(f"mixup-{strength:g}", generation, train),
+            views=merge_views(generation.views, {"mixup": strength}),
+        )
+        for strength in recipe.baselines.mixup
+    ]
+
+
 def long_network(generation: Generation, epochs: int) -> NetworkSpec:
     """The network of ``generation`` on given labels, trained for ``epochs``."""
     return _candidate(f"long-{epochs}-epochs", generation, _with_epochs(generation.train, epochs, {}))
@@ -58,7 +71,7 @@ def control_kinds(recipe: Recipe, data: Dataset) -> set[str]:
     closed form are for embeddings with one class per sample."""
     kinds = set[str](recipe.baselines.kinds)
     if generations_of(recipe)[-1].model.name in CLOSED_FORM:
-        kinds -= {"long", "early_stop", "smoothing"}
+        kinds -= {"long", "early_stop", "smoothing", "mixup"}
     return kinds if data.is_features and data.table is None else kinds - {"closed_form"}
 
 
@@ -72,6 +85,8 @@ def control_networks(recipe: Recipe, data: Dataset) -> list[NetworkSpec]:
         found += early_stop_networks(recipe, generations[-1])
     if "smoothing" in kinds:
         found += smoothing_networks(recipe, generations[-1])
+    if "mixup" in kinds:
+        found += mixup_networks(recipe, generations[-1])
     if "closed_form" in kinds:
         found += closed_form_networks()
     return found

@@ -156,7 +156,9 @@ def chain_networks(recipe: Recipe) -> list[NetworkSpec]:
 
 def generations_with_members(recipe: Recipe) -> set[int]:
     """Generations whose members or fold networks are trained: those that label a later generation, and those that such
-    networks of a later one start from."""
+    networks of a later one start from; all of them where choices rest on folds."""
+    if recipe.chain.choose == "folds":
+        return set(range(1, recipe.chain.generations + 1))
     found: set[int] = set()
     for generation in reversed(generations_of(recipe)):  # those that need a generation's members come after it
         if generation.number in found and generation.start_from is not None:
@@ -171,12 +173,23 @@ def _members(chain: ChainConfig, network: NetworkSpec, starts: tuple[Refinery, .
     Each starts from the one of its number, so that a fold network has still not seen its fold.
     """
     if chain.folds > 1:
-        names = [f"{network.name}-fold-{fold + 1}" for fold in range(chain.folds)]
-        networks = [replace(network, name=name, without_fold=fold) for fold, name in enumerate(names)]
+        networks = fold_networks(network, chain.folds)
     else:
         networks = [replace(network, name=f"{network.name}-member-{number}") for number in range(2, chain.members + 1)]
     own = starts[1:] or [None] * len(networks)
     return [replace(member, role="member", start_from=start) for member, start in zip(networks, own, strict=True)]
+
+
+def fold_networks(network: NetworkSpec, folds: int) -> list[NetworkSpec]:
+    """``network`` once without each fold."""
+    return [
+        replace(network, name=fold_name(network.name, fold), role="member", without_fold=fold) for fold in range(folds)
+    ]
+
+
+def fold_name(name: str, fold: int) -> str:
+    """What the network ``name`` is called where it has not seen ``fold``, counted from 0."""
+    return f"{name}-fold-{fold + 1}"
 
 
 def without_chain(recipe: Recipe) -> Recipe:

@@ -296,7 +296,7 @@ def _row(
     result: FitResult,
     folder: Path,
 ) -> Row:
-    """Score the finished network on all three splits; test predictions are kept for paired comparisons."""
+    """Score the finished network on all splits; its answers to unseen samples are kept, to choose and to compare."""
     dataset, runtime, problem = context.dataset, context.runtime, context.problem
     row: dict[str, Any] = {
         "name": network.name,
@@ -317,6 +317,7 @@ def _row(
         row["unlabelled"] = {"used": used, "foreign": count - used}
         foreign = f" ({count - used:,} of {count:,} found foreign)" if used < count else ""
         row["labels"] += f", {100 * share:g}% unlabelled{foreign}"
+    kept: dict[str, NDArray[Any]] = {}
     for split in ("select", "test"):
         rows = dataset.rows(split)
         if not len(rows):
@@ -327,11 +328,13 @@ def _row(
             row[split] = {name: score for name, score in row[split].items() if isinstance(score, int | float)}
             continue
         row["test_samples"] = fingerprint(dataset.ids[rows].tolist())  # tables compare networks on the same ones alone
-        if runtime.is_main:
-            buffer = io.BytesIO()
-            kept: dict[str, Any] = {"rows": rows, **problem.predictions(dataset, logits, rows)}
-            np.savez_compressed(buffer, **kept)
-            atomic_write(folder / PREDICTIONS, buffer.getvalue())
+        kept |= {"rows": rows, **problem.predictions(dataset, logits, rows)}
+    if len(rows := context.judges(network)):
+        kept |= {"judges": rows, "judged": predict_logits(model, context.loader, rows, runtime).numpy()}
+    if kept and runtime.is_main:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **kept)  # type: ignore[arg-type]
+        atomic_write(folder / PREDICTIONS, buffer.getvalue())
     row |= {
         "seconds": round(result.seconds, 3),
         "images_per_second": round(result.images_per_second, 1),

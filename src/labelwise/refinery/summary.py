@@ -1,93 +1,182 @@
-"""results.json of a refine run: rows, means over seeds, and the one comparison that counts."""
+"""results.json of a refine run: rows, means over seeds, the one comparison that counts, and the best of all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
-from labelwise.data.dataset import Dataset
+from labelwise.metrics.choosing import Choice
+from labelwise.refinery.choice import Judgement
 from labelwise.refinery.compare import gain_on_test
-from labelwise.results import METRICS, RefineResults, Row, Splits, Summary, best_on_select, summarise
+from labelwise.results import METRICS, RefineResults, Row, Splits, Stat, summarise
 from labelwise.results.record import Task
-from labelwise.results.refine import Comparison, Regime
+from labelwise.results.refine import AgainstControl, Best, Comparison, Regime
 
 TITLES = {"top1": "top-1", "map": "mAP"}
 
 
+@dataclass(frozen=True)
+class Found:
+    """The preferred generation and control, and the preferred of the two; each is the rows of one network by seed."""
+
+    generation: list[Row]
+    control: list[Row] | None
+    choice: Choice | None
+    rival: str | None
+
+    @property
+    def best(self) -> list[Row]:
+        """The product: what comes first in the stated order, a generation, unless the control is clearly better."""
+        return self.control if self.control is not None and self.choice and self.choice.chosen else self.generation
+
+
 def results(
-    kind: Literal["refine", "train"], dataset: Dataset, rows: Sequence[Row], regime: Regime | None, run: Path
+    kind: Literal["refine", "train"], rows: Sequence[Row], regime: Regime | None, judgement: Judgement
 ) -> RefineResults:
     """The content of ``results.json``.
 
     Parameters
     ----------
     kind : the command
-    dataset : that all networks of the run learned from
     rows : of all networks
     regime : what generation 1 says about refinement; None for multi-label data
-    run : folder of the run
+    judgement : knows the data and the folder of the run
     """
-    summary = summarise(rows)
+    dataset = judgement.dataset
+    found = preferred(rows, judgement)
     return RefineResults(
         kind=kind,
-        task=_task(dataset),
+        task=_task(judgement),
         splits=Splits.model_validate(dataset.sizes()),
         rows=tuple(rows),
-        summary=summary,
-        comparison=compare(rows, summary, dataset, run),
+        summary=summarise(rows),
+        best=best_of_all(rows, found, judgement),
+        comparison=compare(found, _candidates(rows, "generation"), judgement),
         regime=regime,
     )
 
 
-def compare(rows: Sequence[Row], summary: Sequence[Summary], dataset: Dataset, run: Path) -> Comparison | None:
-    """Best generation against best control, both chosen on select by mean top-1 (or mAP), compared on test.
+def preferred(rows: Sequence[Row], judgement: Judgement) -> Found:
+    """What is preferred among the networks of a run.
 
-    The interval is a paired bootstrap over groups of test samples and over seeds. Without controls the best
-    later generation is compared with the first.
+    Among generations a later one comes before an earlier one, and a generation before a control; the first in this
+    order is preferred unless another is clearly better. Controls have no order: the likeliest is preferred.
     """
-    generations = [row for row in rows if row.role == "generation"]
-    if not generations:
-        return None
-    # In a chain of several networks only the one that is kept at its end competes, not its larger refineries; and a
-    # generation that only some seeds reached (chain.min_gain) is not compared with a mean over all of them.
-    kept = {row.name for row in generations if row.network == generations[-1].network}
-    seeds = max(entry.seeds for entry in summary)
-    entries = [one for one in summary if one.role == "generation" and one.name in kept and one.seeds == seeds]
-    metric = METRICS[_task(dataset)]
+    generations = _candidates(rows, "generation")[::-1]
+    chosen = judgement.choose(generations)
+    generation = generations[0 if chosen is None else chosen.chosen]
+    controls = _candidates(rows, "control")
+    if not controls:
+        rival = None if chosen is None or chosen.rival is None else generations[chosen.rival][0].name
+        return Found(generation, None, chosen, rival)
+    likeliest = judgement.most_likely(controls)
+    control = controls[-1 if likeliest is None else likeliest]
+    last = judgement.choose([generation, control])
+    return Found(generation, control, last, (generation if last and last.chosen else control)[0].name)
 
-    def best_of(candidates: Sequence[Summary]) -> Summary | None:
-        best = best_on_select(candidates, lambda one: one.on_select(metric))
-        return best or next(iter(candidates[-1:]), None)
 
-    against = best_of([one for one in summary if one.role == "control"])
-    chain = best_of(entries if against is not None else entries[1:])
-    against = against or next(iter(entries), None)
-    if chain is None or against is None or not len(dataset.rows("test")):
+def _candidates(rows: Sequence[Row], role: str) -> list[list[Row]]:
+    """The networks of a role, each with its rows by seed.
+
+    In a chain of several networks only the one that is kept at its end competes, not its larger refineries; and a
+    generation that only some seeds reached (chain.min_gain) is not compared with what all of them have.
+    """
+    own = [row for row in rows if row.role == role]
+    if role == "generation":
+        own = [row for row in own if row.network == own[-1].network]
+    found = [[row for row in own if row.name == name] for name in dict.fromkeys(row.name for row in own)]
+    return [one for one in found if len(one) == len({row.seed for row in rows})]
+
+
+def best_of_all(rows: Sequence[Row], found: Found, judgement: Judgement) -> Best:
+    """The product: which network it is, why, what it cost, and how it does beside the best control."""
+    rows_of_best = found.best
+    index = judgement.most_likely([[row] for row in rows_of_best]) or 0
+    best = rows_of_best[index]
+    against = None
+    if found.control is not None and len(judgement.dataset.rows("test")):
+        difference, interval = _gain(judgement, found.control, rows_of_best)
+        against = AgainstControl(name=found.control[0].name, difference=difference, interval=interval)
+    cost = Stat.over(_cost(row, rows) for row in rows_of_best)
+    control_cost = None if found.control is None else Stat.over(row.seconds for row in found.control)
+    return Best(
+        name=best.name,
+        role=best.role,
+        seed=best.seed,
+        path=best.path,
+        why=_why(found),
+        seconds=(cost and cost.mean) or 0.0,
+        control_seconds=control_cost and control_cost.mean,
+        against_control=against,
+    )
+
+
+def _cost(row: Row, rows: Sequence[Row]) -> float:
+    """Seconds of training of ``row`` and of all networks of its seed that it learnt from, directly or not."""
+    seconds, open_names, seen = 0.0, [row.name], set[str]()
+    by_name = {one.name: one for one in rows if one.seed == row.seed}
+    while open_names:
+        name = open_names.pop()
+        if name in by_name and name not in seen:
+            seen.add(name)
+            seconds += by_name[name].seconds
+            open_names += by_name[name].refineries
+    return round(seconds, 3)
+
+
+def _why(found: Found) -> str:
+    choice, best = found.choice, found.best[0].name
+    if choice is None:
+        return f"{best} comes first in the stated order; no label is held out to choose with"
+    rival = found.rival
+    if rival is None:
+        return f"{best} is the only candidate"
+    size = f"{choice.difference:+.3f} nats a label, standard error {choice.error:.3f}, {choice.samples:,} labels"
+    if choice.clear:
+        return f"{best} is clearly better than {rival} on held-out labels ({size})"
+    return f"{best} comes first in the stated order, and {rival} is not clearly better on held-out labels ({size})"
+
+
+def compare(found: Found, generations: Sequence[list[Row]], judgement: Judgement) -> Comparison | None:
+    """Preferred generation against preferred control on test.
+
+    The interval is a paired bootstrap over groups of test samples and over seeds. Without controls the preferred
+    generation is compared with the first.
+    """
+    if not len(judgement.dataset.rows("test")) or (found.control is None and len(generations) < 2):
         return None
-    ours, theirs = ({row.seed: run / row.path for row in rows if row.name == one.name} for one in (chain, against))
-    shared = sorted(ours.keys() & theirs.keys())
-    if not shared:
-        return None
-    mean, (low, high) = gain_on_test(dataset, [theirs[s] for s in shared], [ours[s] for s in shared])
+    ours, theirs = found.generation, found.control or generations[0]
+    if found.control is None:
+        later = generations[:0:-1]
+        chosen = judgement.choose(later)
+        ours = later[0 if chosen is None else chosen.chosen]
+    mean, (low, high) = _gain(judgement, theirs, ours)
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
-    label = "the best control" if against.role == "control" else "the first generation"
+    label = "the first generation" if found.control is None else "the best control"
+    chosen_on = "select" if judgement.folds == 1 else "folds"
+    metric = METRICS[_task(judgement)]
     sentence = (
-        f"{chain.name} is {verdict} {label} ({against.name}) on test: {100 * mean:+.2f} points of {TITLES[metric]}, "
-        f"95% interval {100 * low:+.2f} to {100 * high:+.2f}, {len(shared)} seed{'s' if len(shared) > 1 else ''}; "
-        "both were chosen on select."
+        f"{ours[0].name} is {verdict} {label} ({theirs[0].name}) on test: {100 * mean:+.2f} points of "
+        f"{TITLES[metric]}, 95% interval {100 * low:+.2f} to {100 * high:+.2f}, {len(ours)} "
+        f"seed{'s' if len(ours) > 1 else ''}; both were chosen on {chosen_on}."
     )
     return Comparison(
-        chain=chain.name,
-        control=against.name,
-        chosen_on="select",
+        chain=ours[0].name,
+        control=theirs[0].name,
+        chosen_on=chosen_on,
         metric=f"test {metric}",
         difference=mean,
         interval=(low, high),
-        seeds=len(shared),
+        seeds=len(ours),
         sentence=sentence,
     )
 
 
-def _task(dataset: Dataset) -> Task:
-    return "single-label" if dataset.table is None else "multi-label"
+def _gain(judgement: Judgement, before: Sequence[Row], after: Sequence[Row]) -> tuple[float, tuple[float, float]]:
+    folders = ([judgement.run / row.path for row in sorted(side, key=lambda r: r.seed)] for side in (before, after))
+    return gain_on_test(judgement.dataset, *folders)
+
+
+def _task(judgement: Judgement) -> Task:
+    return "single-label" if judgement.dataset.table is None else "multi-label"

@@ -17,6 +17,8 @@ from labelwise.report.read import Folder
 from labelwise.report.table import Cell, Column, Row, Table, markdown
 from labelwise.results import RefineResults, Stat, Summary, best_on_select
 from labelwise.results import Row as NetworkRow
+from labelwise.results.refine import AgainstControl, Best
+from labelwise.runs import BEST
 
 ROLES = {
     "generation": "Generations",
@@ -125,8 +127,10 @@ def results_table(results: RefineResults, *, digits: int = 1, brief: bool = Fals
 
 
 def verdict_of(results: RefineResults) -> Verdict:
-    """Return what the run says to the one question, whether the chain is better than the best control."""
+    """Return what the run says to the one question, whether its product is better than the best control."""
     found = results.comparison
+    if results.best is not None and results.best.against_control is not None:
+        return _verdict_on(results, results.best, results.best.against_control)
     if found is None:
         said = "No control was trained, so this run cannot say whether refinement beats training on the given labels."
         if results.kind == "train":
@@ -139,6 +143,36 @@ def verdict_of(results: RefineResults) -> Verdict:
     return Verdict(tone, badge, found.sentence)
 
 
+def _verdict_on(results: RefineResults, best: Best, against: AgainstControl) -> Verdict:
+    """What the product is, what the user would have had without refining, and what it cost."""
+    metric, mine = WORDS[results.task].metric, _on_test(results, best.name)
+    count = len({row.generation for row in results.rows if row.generation is not None})
+    if best.name == against.name:
+        said = f"Best: {best.name}, {mine} {metric} on test. It is a control: refining is not clearly better here."
+        return Verdict("mixed", "do not refine here", said)
+    low, high = against.interval
+    ends = None if low is None or high is None else (low, high)
+    tone = tone_of(ends)
+    badge = {"gain": "better", "loss": "worse", "mixed": "no clear difference"}.get(tone, "no interval")
+    cost = formats.duration(best.seconds)
+    said = (
+        f"Best: {best.name} of {count}, {mine} {metric} on test. The best you would have had without refining: "
+        f"{_on_test(results, against.name)} ({against.name}). The difference is {points(against.difference, 2)} points,"
+        f" 95% interval {interval(ends, 2)}. Its training took {cost}, that of {against.name} "
+        f"{formats.duration(best.control_seconds)}."
+    )
+    return Verdict(tone, f"{badge} than the best control" if tone in ("gain", "loss") else badge, said)
+
+
+def _on_test(results: RefineResults, name: str) -> str:
+    """Mean and deviation over seeds of a network on test, in percent."""
+    [entry] = [entry for entry in results.summary if entry.name == name]
+    stat: Stat | None = getattr(entry, f"test_{results.metric}")
+    if stat is None:
+        return formats.DASH
+    return f"{percent(stat.mean)}%" + ("" if stat.std is None else f" ± {percent(stat.std)}")
+
+
 def ends_of(results: RefineResults) -> Ends:
     """Return the 95% interval of the difference between chain and control, where the run has one."""
     low, high = results.comparison.interval if results.comparison is not None else (None, None)
@@ -146,10 +180,15 @@ def ends_of(results: RefineResults) -> Ends:
 
 
 def summary_lines(results: RefineResults) -> list[str]:
-    """Return what a run found, in a few plain lines: the verdict first, then the regime and the run's advice."""
+    """Return what a run found, in a few plain lines: the product first, why, then the regime and the run's advice."""
     regime = results.regime
-    lines = [verdict_of(results).sentence]
+    lines = [verdict_of(results).sentence, *why_lines(results)]
     return lines if regime is None else [*lines, f"Regime: {regime.state}. {regime.advice}"]
+
+
+def why_lines(results: RefineResults) -> list[str]:
+    """Return why the product was chosen, and where it is."""
+    return [] if results.best is None else [f"Why: {results.best.why}. Its checkpoint is in the folder {BEST}."]
 
 
 def noise_lines(folder: Folder) -> list[str]:
@@ -213,6 +252,7 @@ def refine_markdown(results: RefineResults, folder: Folder) -> str:
         *([f"`{about.command}`"] if about.command else []),
         *([f"{about.where('threads')}."] if about.environment else []),
         markdown(results_table(results, digits=2, members=False)).strip(),
+        *([verdict_of(results).sentence, *why_lines(results)] if results.best is not None else []),
         *([results.comparison.sentence] if results.comparison is not None else []),
         *([f"What the run itself said ({regime.state}): {regime.advice}"] if regime is not None else []),
     ]

@@ -32,7 +32,7 @@ def refine_context(results: RefineResults, folder: Folder) -> dict[str, Any]:
         "folder": folder,
         "facts": refine.facts_of(results, folder),
         "verdict": refine.verdict_of(results),
-        "noise_lines": refine.noise_lines(folder),
+        "noise_lines": [*refine.noise_lines(folder), *refine.why_lines(results)],
         "tiles": refine.tiles_of(results),
         "table": refine.results_table(results),
         "accuracy": accuracy_picture(results, networks),

@@ -157,6 +157,31 @@ class Comparison(Record):
     sentence: str
 
 
+class AgainstControl(Record):
+    """The best of all minus the best control on test, with its 95% interval; zero where it is that control."""
+
+    name: str
+    difference: Number
+    interval: Interval
+
+
+class Best(Record):
+    """The product of a run, in its folder ``best``: what the choice prefers over everything trained, and why.
+
+    ``seed`` and ``path`` are those of the network that was copied there. ``seconds`` is the training time of one seed
+    of the network and of all networks that it learnt from; ``control_seconds`` is that of the best control.
+    """
+
+    name: str
+    role: Role
+    seed: Count
+    path: str
+    why: str
+    seconds: Seconds
+    control_seconds: Seconds | None = None
+    against_control: AgainstControl | None = None
+
+
 class Regime(Record):
     """What the training of generation 1 says about refinement on these data."""
 
@@ -173,6 +198,7 @@ class RefineResults(Record):
     splits: Splits
     rows: tuple[Row, ...]
     summary: tuple[Summary, ...]
+    best: Best | None = None
     comparison: Comparison | None
     regime: Regime | None
 

@@ -191,10 +191,10 @@ def fit(
             append_line(folder / METRICS, record)
             if time.monotonic() - loop.saved >= config.checkpoint_seconds and state.epoch < config.epochs:
                 loop.store(folder / RESUME, state)
-    _keep(model, loop.evaluated, state, config.keep)
+    _keep(model, loop.evaluated, state)
     runtime.accelerator.unwrap_model(loop.wrapped, keep_fp32_wrapper=False)
     runtime.accelerator.free_memory()
-    kept = config.epochs if config.keep == "last" else state.best_epoch
+    kept = state.best_epoch or config.epochs
     images = len(data.rows) * config.epochs
     return FitResult(config.epochs, kept, state.seconds, images / max(state.seconds, 1e-9))
 
@@ -290,9 +290,9 @@ def _choose(state: _State, model: Classifier, scores: Scores, epoch: int, keep: 
         state.best_weights = {k: v.detach().cpu().clone() for k, v in model.net.state_dict().items()}
 
 
-def _keep(model: Classifier, evaluated: Classifier, state: _State, keep: str) -> None:
-    """End with the weights that were chosen."""
-    if keep != "last" and state.best_weights is not None:
+def _keep(model: Classifier, evaluated: Classifier, state: _State) -> None:
+    """End with the weights that were chosen; the last ones where nothing was held out to choose on."""
+    if state.best_weights is not None:
         model.net.load_state_dict(state.best_weights)
     elif evaluated is not model:
         model.net.load_state_dict(evaluated.net.state_dict())

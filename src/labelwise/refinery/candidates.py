@@ -1,0 +1,58 @@
+"""Controls are trained: each is the preferred one of several candidates, which learn from the given labels."""
+
+from __future__ import annotations
+
+from labelwise.refinery import controls
+from labelwise.refinery.choice import Judgement, judging_folds
+from labelwise.refinery.context import TrainingContext
+from labelwise.refinery.generations import Generation, NetworkSpec, fold_networks, generation_of
+from labelwise.refinery.network import train_network
+from labelwise.results import Row
+from labelwise.results.refine import Epoch
+from labelwise.runs import METRICS, read_lines
+
+
+def run_controls(context: TrainingContext, chain: list[Row]) -> list[Row]:
+    """Controls for the network that the chain ends with."""
+    recipe, rows = context.recipe, list[Row]()
+    last, possible = generation_of(recipe, recipe.chain.generations), controls.control_kinds(recipe, context.dataset)
+    for kind in (kind for kind in recipe.baselines.kinds if kind in possible):
+        match kind:
+            case "long":  # a chain that is extended gets a longer one beside it
+                epochs = sum(row.epochs for row in chain)
+                rows.append(best_of(context, [controls.long_network(last, epochs)], "long"))
+            case "early_stop":
+                same = chain[0].to_the_end is not None and not recipe.chain.networks
+                stopped = chain[0] if same else early_stop(context, last)
+                rows.append(stopped.model_copy(update={"name": "early-stop", "role": "control", "generation": None}))
+            case "smoothing":
+                rows.append(best_of(context, controls.smoothing_networks(recipe, last), "smoothing"))
+            case "mixup":
+                rows.append(best_of(context, controls.mixup_networks(recipe, last), "mixup"))
+            case "closed_form":
+                rows += [best_of(context, [network], network.name) for network in controls.closed_form_networks()]
+    return rows
+
+
+def early_stop(context: TrainingContext, generation: Generation) -> Row:
+    """In each of several schedules the best epoch, and the preferred one of all.
+
+    ``to_the_end`` is the last record of the longest: what would have become of the network without stopping.
+    """
+    networks = controls.early_stop_networks(context.recipe, generation)
+    best = best_of(context, networks, "early-stop")
+    longest = max(networks, key=lambda network: network.train.epochs)
+    last = Epoch.model_validate(read_lines(context.folder / longest.name / METRICS)[-1])
+    return best.model_copy(update={"to_the_end": last})
+
+
+def best_of(context: TrainingContext, networks: list[NetworkSpec], name: str) -> Row:
+    """The preferred network, under its role's name. Its seconds are those of all candidates."""
+    folds = judging_folds(context.recipe)
+    candidates = [train_network(context, network) for network in networks]
+    for_folds = [one for network in networks for one in fold_networks(network, folds)] if folds > 1 else []
+    others = [train_network(context, one) for one in for_folds]
+    found = Judgement(context.dataset, context.folder.parent, folds).most_likely([[row] for row in candidates])
+    best = candidates[-1 if found is None else found]
+    seconds = round(sum(row.seconds for row in candidates + others), 3)
+    return best.model_copy(update={"name": name, "role": "control", "seconds": seconds, "chosen": best.name})
