@@ -37,7 +37,7 @@ IMAGES, LABELS = ("cifar10_jpeg.npz", "tiny_imagenet32_100.npz"), "cifar10n.npz"
 TABLES = ("cifar10n", "students")
 """Of ``recipes/tables``, their names without ``gpu_``."""
 PLANNED, PLAN = "planned.yaml", "plan.json"
-SHARE = 0.75
+SHARE = 0.7
 """Of a table's seconds that are planned for training; the rest is for starts, scores and networks that wait."""
 SHRUNK = 16
 """A dry run divides the widths of the networks by so much."""
@@ -46,24 +46,30 @@ SHRUNK = 16
 # What is here
 
 
-def missing_packages() -> list[str]:
-    """Requirements of pyproject.toml that this interpreter does not meet."""
+def unmet() -> tuple[list[str], list[str]]:
+    """Requirements of pyproject.toml that are not installed here, and those of which another version is."""
     from packaging.requirements import Requirement
 
     with (ROOT / "pyproject.toml").open("rb") as file:
-        wanted = map(Requirement, tomllib.load(file)["project"]["dependencies"])
-    return [str(one) for one in wanted if not one.specifier.contains(_version(one.name), prereleases=True)]
+        wanted = [Requirement(line) for line in tomllib.load(file)["project"]["dependencies"]]
+    found = {str(one): _version(one.name) for one in wanted}
+    missing = [name for name, own in found.items() if own is None]
+    others = [one for one in wanted if (own := found[str(one)]) and not one.specifier.contains(own, prereleases=True)]
+    return missing, [f"{one} (here: {found[str(one)]})" for one in others]
 
 
-def _version(name: str) -> str:
+def _version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "0"
+        return None
 
 
 def start(options: argparse.Namespace) -> None:
-    if missing := missing_packages():
+    missing, others = unmet()
+    if others:
+        print(f"gpu.sh: goes on with other versions than {', '.join(others)}", file=sys.stderr)
+    if missing:
         sys.exit(
             f"gpu.sh: {sys.executable} lacks {', '.join(missing)}: install it, or put wheels into {options.wheels}"
         )

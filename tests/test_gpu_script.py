@@ -82,9 +82,12 @@ def test_what_cannot_run_is_refused_in_one_line(tmp_path: Path, arguments: list[
 def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import gpu
 
-    assert gpu.missing_packages() == []
-    monkeypatch.setattr(gpu, "_version", lambda name: {"torch": "2.5.1", "pydantic": "0"}.get(name, gpu.version(name)))
-    assert [one.partition("<")[0].partition(">")[0] for one in gpu.missing_packages()] == ["pydantic", "torch"]
+    assert gpu.unmet()[0] == []
+    others = {"torch": "2.5.1", "pydantic": None}
+    monkeypatch.setattr(gpu, "_version", lambda name: others[name] if name in others else gpu.version(name))
+    missing, old = gpu.unmet()
+    assert [one[:8] for one in missing] == ["pydantic"]
+    assert [one[:5] for one in old] == ["torch"] and old[0].endswith("(here: 2.5.1)")
 
 
 def test_networks_of_a_table_are_counted_once() -> None:
@@ -108,17 +111,19 @@ def test_students_of_a_data_set_share_their_teacher() -> None:
 
 
 def test_a_plan_fits_the_time() -> None:
-    """1,000 images, 60 passes at 100 and 30 at 50 a second: 1,200 s in all. Three quarters of 400 s are a quarter."""
+    """1,000 images, 60 passes at 100 and 30 at 50 a second: 1,200 s in all, a quarter of them fits 300 s."""
     import gpu
 
     needed = [gpu.Needed("a", 60.0), gpu.Needed("b", 30.0)]
     text = "train: {epochs: 60, warmup_epochs: 2}\nrows: [train.epochs=22]\nargs: {width: 64}, {width: 0.25}\n"
-    fewer = gpu.planned(text, needed, {"a": 100.0, "b": 50.0}, 1000, 400.0, "images")
+    fewer = gpu.planned(text, needed, {"a": 100.0, "b": 50.0}, 1000, 300 / gpu.SHARE, "images")
     assert (fewer.images, fewer.whole_seconds, fewer.factor) == (1000, 1200.0, 0.25)
     assert fewer.text.splitlines()[:2] == ["train: {epochs: 15, warmup_epochs: 2}", "rows: [train.epochs=5]"]
-    smaller = gpu.planned(text, needed, {"a": 100.0, "b": 50.0}, 1000, 400.0, "epochs")
+    smaller = gpu.planned(text, needed, {"a": 100.0, "b": 50.0}, 1000, 300 / gpu.SHARE, "epochs")
     assert (smaller.images, smaller.text) == (250, text)
-    assert gpu.planned(text, needed, {"a": 1e6, "b": 1e6}, 1000, 400.0, "images").text == text  # nothing is added
+    assert (
+        gpu.planned(text, needed, {"a": 1e6, "b": 1e6}, 1000, 300 / gpu.SHARE, "images").text == text
+    )  # nothing is added
     assert gpu.scaled(text, epochs=0, width=1 / 16).splitlines()[2] == "args: {width: 4}, {width: 0.015625}"
 
 
