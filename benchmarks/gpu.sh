@@ -63,6 +63,7 @@ for file in cifar10_jpeg.npz cifar10n.npz tiny_imagenet32_100.npz; do
     made=yes
   fi
 done
+[ -f "$LABELWISE_DATA/cifar10_jpeg.npz" ] || [ -n "$made" ] || unset LABELWISE_DATA # random images do for speed
 
 work="$(mktemp -d)"
 child=''
@@ -128,6 +129,7 @@ table() {
 }
 
 if [ -n "$tiny" ]; then
+  export OMP_NUM_THREADS=1 # threads that wait for each other slow tiny networks down
   speed=(--images 300 --repeats 1 --resnet 4 --batch 64 --compile eager)
   ranking=(--shapes 1x4x500,3x4x300 --repeats 1) cft=(--rows 1000 --categories 6 --width 32 --repeats 1)
   rates=(--images 200 --most 400)
