@@ -36,7 +36,9 @@ RULES: dict[str, Rule] = {
     "one setting for all": _one_for_all,
     "best per category": lambda score, positives: adopt_best(score).share,
     "mean of the 10 best": _mean_of_ten,
-    "auto's": lambda score, positives: adopt_mean(score, positives).share,
+    "shrunken softmax": lambda score, positives: torch.nn.functional.pad(
+        adopt_mean(score[:, 1:], positives).share[:, 1:], (1, 0)
+    ),
 }
 """Shares (C, 1 + L) of the heads, the old one first, from AP (C, 1 + L) on select and the positives (C,) there."""
 

@@ -1,44 +1,42 @@
-"""Which head a category adopts, judged on ``select``, without falling for the luckiest of many candidates.
+"""How much of every candidate a category adopts, and how much of its old head stays.
 
 The winner's curse: the best of K noisy scores overstates itself, the more so the fewer positives stand behind a score.
-Two remedies, both measured with select and test exchanged (docs/results/cft.md):
+Three remedies, measured in docs/results/partial.md:
 
-- a category's own evidence is shrunk towards what all categories say of a candidate, the more the fewer positives it
-  has (empirical Bayes: the own share is P / (P + 60), so that below 20 positives the pooled evidence decides);
-- candidates that cannot be told apart are averaged: shares are a softmax at a temperature set by the score's noise.
+- candidates are scored on more labels: those of ``select``, and the known labels of ``fit`` by heads that were fitted
+  without them (`labelwise.cft.solvers.cross_fitting.cross_fit`);
+- those that cannot be told apart are averaged: shares are a softmax at a temperature set by the score's noise;
+- the old head has seen all labels of ``fit``, so it is compared on ``select`` alone, by `trust_in_new`: on answers of
+  heads that were chosen without them. What is unclear is a mean of old and new.
 
-Whether new heads are worth it at all is a third question. `cross_fitted_gain` answers it on labels that chose nothing.
-Whatever the solver, `keep_better` decides in the end. `scale_and_bias` re-fits the scale and the bias of the logit: AP
-and AUC do not depend on them, and training with unknown labels as negatives makes the bias wrong.
+For the other solvers `keep_better` decides. `scale_and_bias` re-fits the scale and the bias of the logit: AP and AUC do
+not depend on them, and training with unknown labels as negatives makes the bias wrong.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from labelwise.cft.solvers.coordinates import linear_logits
-from labelwise.cft.solvers.inputs import SMALLEST, SolverInput, blocks, count_rows, known_deviation
+from labelwise.cft.solvers.inputs import SMALLEST, SolverInput, blocks, known_deviation
 from labelwise.config import Metric
 from labelwise.metrics.ranking import ranking
 
-PRIOR_POSITIVES = 60.0
-"""Positives in ``select`` at which a category's own evidence weighs as much as the pooled evidence."""
+PRIOR_POSITIVES = 5.0
+"""Known positives at which a category's own evidence weighs as much as that of all categories together."""
 
-TEMPERATURE = 0.05
+TEMPERATURE = 0.1
 """Softmax temperature in units of the score's binomial standard error. Candidates share their errors (same rows,
 similar heads), so differences between them are far less noisy than one score."""
 
 SMALLEST_SHARE = 1e-3
 
-HALVINGS = 5
-"""Random halvings of ``select`` in cross-fitting, at most."""
-
-CLEAR = 2.0
-"""Standard errors, over the categories, between the mean gain and 0 from which no further halving is needed."""
-
+SMALLEST_TRUST = 0.05
+"""Probability that new heads are better below which all old heads stay as they are."""
 
 PRIOR = 1.0
 """Precision of the priors on log scale and on bias; about one labelled sample outweighs them."""
@@ -100,9 +98,13 @@ class SelectRows:
     objective: Metric
     budget: int
 
-    def take(self, rows: Tensor) -> SelectRows:
-        """Some of the rows (m,)."""
-        return replace(self, x=self.x[rows], labels=self.labels[rows], old_logits=self.old_logits[rows])
+    def standardised(self, heads: CandidateHeads) -> Tensor:
+        """Logits (M, C) of one head per category, of mean 0 and deviation 1 over all rows, labelled or not."""
+        product = "mr,cr->mc" if self.x.ndim == 2 else "mcr,cr->mc"
+        logits = torch.einsum(product, self.x, heads.weight[..., 0]) + self.old_logits * heads.pull[:, 0]
+        logits = logits - logits.mean(0)
+        spread = logits.square().mean(0).sqrt()
+        return logits / torch.where(spread > SMALLEST, spread, 1.0)
 
     def score(self, heads: CandidateHeads) -> tuple[Tensor, Tensor]:
         """Scores of the old head and of every candidate, and the standard deviations of their logits.
@@ -134,7 +136,7 @@ class Adoption:
     Attributes
     ----------
     share : (C, K) float64, rows sum to one; column 0 is the old head
-    gain : (C, K) float64, the evidence that the shares rest on: gain over the old head, after pooling
+    gain : (C, K) float64, the evidence that the shares rest on: gain over the old head, or over the mean candidate
     """
 
     share: Tensor
@@ -142,14 +144,14 @@ class Adoption:
 
 
 def adopt_mean(score: Tensor, positives: Tensor) -> Adoption:
-    """Average the candidates that ``select`` cannot tell from the best.
+    """Average the candidates that cannot be told from the best; of the old head nothing.
 
     Parameters
     ----------
-    score : (C, K) AP or AUC of each candidate on ``select``, column 0 the old head; NaN rows where it is undefined
-    positives : (C,) known positives in ``select``
+    score : (C, L) AP or AUC of each candidate on labels it was not fitted on; NaN rows where it is undefined
+    positives : (C,) known positives among these labels
     """
-    gain = score - score[:, :1]
+    gain = score - score.mean(1, keepdim=True)
     scored = ~torch.isnan(gain).any(1)
     pooled = gain[scored].mean(0) if bool(scored.any()) else torch.zeros_like(gain[0])
     own = (positives / (positives + PRIOR_POSITIVES)).to(gain)[:, None]
@@ -160,7 +162,8 @@ def adopt_mean(score: Tensor, positives: Tensor) -> Adoption:
     noise = (best * (1 - best) / count).sqrt()
     share = torch.softmax(shrunk / (TEMPERATURE * noise)[:, None], dim=1)
     share = torch.where(share < SMALLEST_SHARE, 0.0, share)
-    return Adoption(share / share.sum(1, keepdim=True), shrunk)
+    nothing = torch.zeros_like(share[:, :1])
+    return Adoption(torch.cat([nothing, share / share.sum(1, keepdim=True)], 1), torch.cat([nothing, shrunk], 1))
 
 
 def adopt_best(score: Tensor) -> Adoption:
@@ -175,52 +178,56 @@ def adopt_best(score: Tensor) -> Adoption:
     return Adoption(torch.nn.functional.one_hot(best, score.shape[1]).to(score), gain)
 
 
-def keep_old(adoption: Adoption) -> Adoption:
-    """The old head alone, in every category."""
-    share = torch.zeros_like(adoption.share)
-    share[:, 0] = 1.0
+def share_with_old(adoption: Adoption, trust: float) -> Adoption:
+    """New heads get the part ``trust`` of every category, the old head the rest."""
+    share = adoption.share * trust
+    share[:, 0] += 1 - trust
     return Adoption(share, adoption.gain)
 
 
-def cross_fitted_gain(heads: CandidateHeads, select: SelectRows, seed: int) -> float | None:
-    """Mean gain over the old heads of what `adopt_mean` makes of ``heads``, on labels that had no part in choosing.
+def trust_in_new(old: Tensor, new: Tensor, labels: Tensor, objective: Metric) -> float:
+    """Probability that the new heads are better, from their answers to labels that chose nothing about them.
 
-    Shares found on a random half of ``select`` make a head that is scored on the other half, and the reverse. The mean
-    gain over all categories is an honest and slightly pessimistic estimate, because half of the labels choose worse
-    than all of them. Where a network's head is as good as the known labels can make it, new heads look better on the
-    labels that chose them and are a little worse on others.
+    Two gains are measured: in the objective, which is what is asked, and in the log-likelihood after both have got a
+    scale and a bias, which every label has a part in (the AP of a handful of positives changes by leaps). Each is
+    averaged over the categories and divided by its standard error over them. The normal probability of the mean of the
+    two is the answer.
 
     Parameters
     ----------
-    seed : draws the halves
+    old, new : (M, C) logits
+    labels : (M, C), NaN where unknown
 
     Returns
     -------
-    in units of the objective; None where no category has both kinds of label in both halves
+    in [0, 1]; 0.5 where fewer than two categories know both kinds of label
     """
-    generator = torch.Generator().manual_seed(seed)
-    gains: list[Tensor] = []
-    mean: float | None = None
-    for _ in range(HALVINGS if len(select.x) > 1 else 0):
-        halves = torch.randperm(len(select.x), generator=generator).chunk(2)
-        parts = [select.take(half.to(select.x.device)) for half in halves]
-        found = [part.score(heads) for part in parts]
-        for (score, deviation), own, other in zip(found, parts, reversed(parts), strict=True):
-            if torch.isnan(score).all():
-                continue
-            positives = count_rows(own.labels, lambda labels: labels >= 0.5)
-            mixed = heads.mix(adopt_mean(score, positives).share, deviation)
-            judged, _ = other.score(mixed)
-            gains.append(judged[:, 1] - judged[:, 0])
-        if not gains:
-            continue
-        of_category = torch.stack(gains).nanmean(0)
-        of_category = of_category[~torch.isnan(of_category)]
-        if len(of_category):
-            mean = float(of_category.mean())
-        if len(of_category) > 1 and abs(mean or 0.0) > CLEAR * float(of_category.std()) / len(of_category) ** 0.5:
-            break
-    return mean
+    both = ((labels == 1).sum(0) > 0) & ((labels == 0).sum(0) > 0)
+    if int(both.sum()) < 2:
+        return 0.5
+    sides = [(logits[:, both], labels[:, both]) for logits in (old, new)]
+    before, after = (objective_of(*side, objective) for side in sides)
+    loss_before, loss_after = (calibrated_loss(*side) for side in sides)
+    statistic = (_over_error(after - before) + _over_error(loss_before - loss_after)) / 2
+    return 0.5 * (1 + math.erf(statistic / math.sqrt(2)))
+
+
+def _over_error(gain: Tensor) -> float:
+    """The mean of (C,) over its standard error; differences by rounding alone are none."""
+    return float(gain.mean() / (gain.std() / len(gain) ** 0.5).clamp_min(SMALLEST))
+
+
+def calibrated_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """(C,) mean cross-entropy of logits (M, C) on the known labels, after `scale_and_bias` on the same labels."""
+    z, label, weight = known_entries(logits.T, labels.T)
+    count = weight.sum(1)
+    spread = known_deviation(z, weight)
+    # Twice the standardised logit is about the scale of a useful classifier, and where the prior of the scale stands.
+    z = 2 * z / torch.where(spread > SMALLEST, spread, 1.0)[:, None]
+    prevalence = ((label * weight).sum(1) + 0.5) / (count + 1)
+    scale, bias = scale_and_bias(z, label, weight, torch.logit(prevalence) - (z * weight).sum(1) / count)
+    fitted = scale[:, None] * z + bias[:, None]
+    return ((torch.nn.functional.softplus(fitted) - label * fitted) * weight).sum(1) / count
 
 
 @dataclass(frozen=True)
@@ -241,12 +248,15 @@ class Adopted:
     new: Tensor
 
 
-def keep_better(inputs: SolverInput, weight: Tensor, bias: Tensor, *, calibrate: bool) -> Adopted:
-    """Keep a new head only where it is better on ``select``.
+def keep_better(
+    inputs: SolverInput, weight: Tensor, bias: Tensor, *, calibrate: bool, decided: bool | None = None
+) -> Adopted:
+    """Keep a new head only where it is better on ``select``, or where it is decided that all or none are kept.
 
     Parameters
     ----------
     weight, bias : (C, D) and (C,), the new heads
+    decided : whether all new heads stay; None: each is compared with its old head
     calibrate : give a new head that stays the scale and the bias of `scale_and_bias` on ``select``
     """
     select = inputs.select
@@ -257,7 +267,7 @@ def keep_better(inputs: SolverInput, weight: Tensor, bias: Tensor, *, calibrate:
         old_logits = linear_logits(select.features, inputs.weight[c], inputs.bias[c], c)
         new_logits = linear_logits(select.features, weight[c], bias[c], c)
         before, after = (objective_of(logits, labels, inputs.objective) for logits in (old_logits, new_logits))
-        better = inputs.fittable[c] & (after > before)
+        better = inputs.fittable[c] & ((after > before) if decided is None else decided)
         scale, fitted = torch.ones_like(bias[c]), bias[c]
         if calibrate:
             plain = (new_logits - bias[c]).T  # the bias enters as the centre of its prior

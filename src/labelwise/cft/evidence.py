@@ -61,7 +61,7 @@ class NewHeads:
     ----------
     weight, bias : (C, D) and (C,)
     method, evidence : C entries each, in words
-    expected_gain : of method ``auto``, see `labelwise.cft.solvers.logistic.GridResult`
+    expected_gain, trust : of method ``auto``, see `labelwise.cft.solvers.logistic.GridResult`
     fit_before : (C,) of a genetic search, see `labelwise.cft.solvers.iterate.IterativeResult`
     """
 
@@ -71,6 +71,12 @@ class NewHeads:
     evidence: list[Evidence]
     expected_gain: float | None = None
     fit_before: Tensor | None = None
+    trust: float | None = None
+
+    @property
+    def decided(self) -> bool | None:
+        """Whether all new heads stay; None where each category is compared on ``select``."""
+        return None if self.trust is None else self.trust > 0
 
 
 def heads_of_grid(found: GridResult) -> NewHeads:
@@ -85,7 +91,7 @@ def heads_of_grid(found: GridResult) -> NewHeads:
         methods.append(f"logistic: mean of {counts[c]}" if counts[c] > 1 else f"logistic: {found.names[indices[0]]}")
         listed = zip(indices, scores[c], shares, strict=True)
         evidence.append(tuple((found.names[i], value, part) for i, value, part in listed if part > 0))
-    return NewHeads(found.weight, found.bias, methods, evidence, found.expected_gain)
+    return NewHeads(found.weight, found.bias, methods, evidence, found.expected_gain, trust=found.trust)
 
 
 def heads_of_steps(method: str, result: IterativeResult) -> NewHeads:
@@ -110,17 +116,19 @@ def category_reports(inputs: SolverInput, heads: NewHeads, adopted: Adopted, *, 
     counts = [side.tolist() for side in (fit.positives, fit.negatives, select.positives, select.negatives)]
     was, now = adopted.before.tolist(), adopted.after.tolist()
     fittable, taken = inputs.fittable.tolist(), adopted.new.tolist()
-    refused = heads.expected_gain is not None and heads.expected_gain <= 0
     reports = []
     for c, known in enumerate(zip(*counts, strict=True)):
         status: Status
         if not fittable[c]:
             status, reason, method = "not_fitted", inputs.why_not(c), "old head"
         elif not taken[c]:
-            reason = "the gain does not hold on other labels" if refused else "no candidate is better on select"
+            reason = (
+                "no candidate is better on select" if heads.decided is None else "a gain on other labels is unlikely"
+            )
             status, method = "unchanged", "old head"
         else:
-            status, reason, method = "improved", "better on select", heads.method[c]
+            reason = "better on select" if now[c] > was[c] else "better by all categories together, not on select"
+            status, method = "improved", heads.method[c]
             if known[2] < FEW_POSITIVES:
                 reason += f"; only {known[2]} positives there"
                 reason += ", so mostly judged by all categories together" if pooled else ", so perhaps by luck"
@@ -147,10 +155,10 @@ def warnings_of(inputs: SolverInput, heads: NewHeads, *, paper: bool) -> list[st
             f"{thin} of {fittable} categories have fewer than {FEW_POSITIVES} known positives in select:"
             " their gains there say little"
         )
-    if heads.expected_gain is not None and heads.expected_gain <= 0:
+    if heads.decided is False and heads.expected_gain is not None:
         found.append(
-            "all old heads stay: heads chosen on one half of select gained"
-            f" {100 * heads.expected_gain:+.2f} points of {name} on the other"
+            "all old heads stay: on parts of select that did not choose them, new heads gained"
+            f" {100 * heads.expected_gain:+.2f} points of {name}, and their likelihood is lower"
         )
     if heads.fit_before is not None and (mean := float(heads.fit_before.nanmean())) > SATURATED:  # never of NaN
         climb = "measures its fitness under noise to have something to climb"

@@ -23,6 +23,7 @@ from labelwise.cft.evidence import NewHeads, category_reports, heads_of_grid, he
 from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers import backprop, genetic, genetic_paper
 from labelwise.cft.solvers.coordinates import Features, linear_logits
+from labelwise.cft.solvers.cross_fitting import FAST_FOLDS, FOLDS, cross_fitted_search
 from labelwise.cft.solvers.greedy import fit_greedy
 from labelwise.cft.solvers.inputs import (
     Progress,
@@ -34,7 +35,7 @@ from labelwise.cft.solvers.inputs import (
     hold_out,
     no_progress,
 )
-from labelwise.cft.solvers.logistic import FAST, THOROUGH, grid_search
+from labelwise.cft.solvers.logistic import COARSE, FAST, THOROUGH, grid_search
 from labelwise.config import BaseHead, CftMethod, CftPreset, Metric, check_choice
 from labelwise.errors import ConfigError, InputError
 from labelwise.metrics.operating import parse_rule, threshold_for
@@ -55,7 +56,8 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         Average precision or ROC AUC, judged on ``select``.
     method : ``auto``, ``logistic``, ``backprop`` or ``genetic``
         ``logistic``: the convex problem for a grid of priors, best candidate on ``select``. ``auto``: the same
-        candidates, averaged by a rule that resists the winner's curse. ``backprop``, ``genetic``: the paper's solvers.
+        problem, averaged by answers to labels that the heads have not seen. ``backprop``, ``genetic``: the paper's
+        solvers.
     preset : None, ``fast`` or ``paper-2024``
         ``fast``: a small grid (auto, logistic). ``paper-2024``: the published settings (backprop: ASL; genetic;
         auto: the best of both per category).
@@ -85,8 +87,10 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
     report_ : list of C :class:`~labelwise.cft.evidence.CategoryReport`
         What happened to each category.
     expected_gain_ : float or None
-        Of ``auto``: the mean gain on halves of ``select`` that chose nothing. All old heads stay unless it is above 0.
-        None for other methods, and where it cannot be told.
+        Of ``auto``: the mean gain of the new heads on parts of ``select`` that did not choose them. None for others.
+    trust_ : float or None
+        Of ``auto``: how much of every head is new, the probability that new heads are better. From below 0.05 all old
+        heads stay.
     warnings_ : list of str
     n_features_in_ : int
         D.
@@ -186,10 +190,10 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         self._check_columns(features, reset=True)
         self.n_features_in_ = inputs.weight.shape[1]
         new = self._solve(inputs)
-        adopted = keep_better(inputs, new.weight, new.bias, calibrate=self.calibrate)
+        adopted = keep_better(inputs, new.weight, new.bias, calibrate=self.calibrate, decided=new.decided)
         self.weight_, self.bias_ = adopted.weight.cpu().numpy(), adopted.bias.cpu().numpy()
         self.head_weight_, self.head_bias_ = inputs.weight.cpu().numpy(), inputs.bias.cpu().numpy()
-        self.expected_gain_ = new.expected_gain
+        self.expected_gain_, self.trust_ = new.expected_gain, new.trust
         paper = self.preset == "paper-2024"
         self.report_ = category_reports(inputs, new, adopted, pooled=self.method == "auto" and not paper)
         self.warnings_ = warnings_of(inputs, new, paper=paper)
@@ -302,9 +306,11 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         paper = self.preset == "paper-2024"
         if self.method == "auto" and paper:
             return fit_greedy(inputs)
-        if self.method in ("auto", "logistic"):
-            grid = FAST if self.preset == "fast" else THOROUGH
-            return heads_of_grid(grid_search(inputs, grid, "mean" if self.method == "auto" else "best"))
+        fast = self.preset == "fast"
+        if self.method == "auto":
+            return heads_of_grid(cross_fitted_search(inputs, *((FAST, FAST_FOLDS) if fast else (COARSE, FOLDS))))
+        if self.method == "logistic":
+            return heads_of_grid(grid_search(inputs, FAST if fast else THOROUGH))
         if self.method == "backprop":
             result = backprop.fit_backprop(inputs, loss="asl" if paper else self.loss)
         else:

@@ -328,6 +328,10 @@ class Block:
         flat = residual.permute(1, 0, 2).reshape(n, c * columns)
         return (self.x.T @ flat).view(-1, c, columns).permute(1, 0, 2)
 
+    def of_rows(self, values: Tensor) -> Tensor:
+        """Entries (c, n) of a vector (N,) over rows."""
+        return values.expand(len(self.categories), -1) if self.rows is None else values[self.rows]
+
     def take(self, values: Tensor) -> Tensor:
         """Entries (c, n) of a matrix (N, C) over rows and categories."""
         chosen = values[:, self.categories].T
@@ -363,6 +367,14 @@ def blocks(
         chosen = order[start:stop]
         yield _shared(x, labels, weight, chosen) if dense else _gathered(x, labels, weight, chosen, n)
         start = stop
+
+
+def block_of(x: Tensor, labels: Tensor, categories: Tensor) -> Block:
+    """One block of all ``categories`` (c,), in their order."""
+    most = int(count_rows(labels, lambda part: ~torch.isnan(part[:, categories])).max())
+    if x.ndim == 2 and most >= DENSE_SHARE * len(x):
+        return _shared(x, labels, None, categories)
+    return _gathered(x, labels, None, categories, max(1, most))
 
 
 def known_deviation(logits: Tensor, weight: Tensor) -> Tensor:

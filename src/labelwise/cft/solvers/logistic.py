@@ -3,7 +3,8 @@
 For every category: logistic loss on its known labels plus a Gaussian prior on how far each principal coordinate may
 move the logit. A point of the grid says how large that prior is (``variance`` of the logit), how it is spread over the
 coordinates (``spectrum``, ``rank``), how the classes weigh (``balance``) and what it is centred on (``pull`` times the
-trained head). All points of all categories are the columns of one product per step. Start at `grid_search`.
+trained head). All points of all categories are the columns of one product per step. Start at `grid_search`, or
+at `labelwise.cft.solvers.cross_fitting` for ``auto``.
 """
 
 from __future__ import annotations
@@ -11,20 +12,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from labelwise.cft.adoption import (
-    Adoption,
-    CandidateHeads,
-    SelectRows,
-    adopt_best,
-    adopt_mean,
-    cross_fitted_gain,
-    keep_old,
-)
+from labelwise.cft.adoption import Adoption, CandidateHeads, SelectRows, adopt_best
 from labelwise.cft.solvers.coordinates import Coordinates, linear_logits, principal_coordinates
 from labelwise.cft.solvers.inputs import Block, SolverInput, blocks
 
@@ -84,7 +76,11 @@ THOROUGH = (
     *make_grid(_VARIANCES, spectrum=(-0.25, 0.0, 0.5, 1.0), balance=(0.0, 1.0)),
     *make_grid(_VARIANCES, pull=(1.0,)),
 )
-"""Grid of the methods ``auto`` and ``logistic``."""
+"""Grid of the method ``logistic``."""
+
+COARSE = make_grid((0.25, 4.0, 64.0, 1024.0), spectrum=(-0.25, 0.5), balance=(0.0, 1.0))
+"""Grid of the method ``auto``. Every point is solved six times, and neighbours of a finer grid would be averaged.
+None has a pull: the trained head has seen the labels that are held out of a fold."""
 
 FAST = make_grid((4.0, 16.0, 64.0, 256.0), spectrum=(-0.25, 0.25), balance=(0.0, 1.0), rank=(256,))
 """Grid of the preset ``fast``."""
@@ -100,8 +96,9 @@ class GridResult:
     score : (C, 1 + L) objective on ``select`` of the old head and of every candidate
     adoption : shares of the same columns
     names : 1 + L
-    expected_gain : of the rule ``mean``, the answer of `labelwise.cft.adoption.cross_fitted_gain`. All old heads stay
-        unless it is above 0. None for the rule ``best``, and where it cannot be told
+    expected_gain : mean gain of the new heads on labels of ``select`` that had no part in choosing them, in units of
+        the objective. None for `grid_search`
+    trust : how much of every head is new, from `labelwise.cft.adoption.trust_in_new`; None for `grid_search`
     """
 
     weight: Tensor
@@ -110,35 +107,45 @@ class GridResult:
     adoption: Adoption
     names: tuple[str, ...]
     expected_gain: float | None = None
+    trust: float | None = None
 
 
-def grid_search(inputs: SolverInput, grid: Sequence[Hyperparameters], rule: Literal["mean", "best"]) -> GridResult:
-    """Solve every point of the grid for every category on ``fit``, score the heads on ``select``, adopt.
+def grid_search(inputs: SolverInput, grid: Sequence[Hyperparameters]) -> GridResult:
+    """Solve every point of the grid for every category on ``fit``; the best head on ``select`` is each category's."""
+    problem = Problem.of(inputs, grid)
+    score, deviation = problem.select.score(problem.heads)
+    return problem.result(adopt_best(score), score, deviation)
 
-    Parameters
-    ----------
-    rule : ``mean``: `labelwise.cft.adoption.adopt_mean` and cross-fitting; ``best``: each category's best candidate
-    """
-    categories = inputs.fittable.nonzero()[:, 0]
-    rank = max(point.rank for point in grid)
-    coordinates = principal_coordinates(inputs.fit.features, rank, seed=inputs.seed, device=inputs.device)
-    heads = fit_candidates(inputs, grid, coordinates, categories, STEPS)
-    old = linear_logits(inputs.select.features, inputs.weight, inputs.bias)
-    x = coordinates.transform(inputs.select.features)
-    select = SelectRows(x, inputs.select.labels, old, categories, inputs.objective, inputs.budget)
-    score, deviation = select.score(heads)
-    if rule == "best":
-        adoption, expected = adopt_best(score), None
-    else:
-        adoption = adopt_mean(score, inputs.select.positives)
-        expected = cross_fitted_gain(heads, select, inputs.seed)
-        if expected is not None and expected <= 0:
-            adoption = keep_old(adoption)
-    mixed = heads.mix(adoption.share, deviation)
-    weight, bias = coordinates.to_features(mixed.weight[..., 0], mixed.bias[:, 0])
-    weight += mixed.pull * inputs.weight
-    bias += mixed.pull[:, 0] * inputs.bias
-    return GridResult(weight, bias, score, adoption, ("old head", *map(str, grid)), expected)
+
+@dataclass(frozen=True)
+class Problem:
+    """Candidates fitted on all of ``fit``, and the rows that judge them."""
+
+    inputs: SolverInput
+    grid: Sequence[Hyperparameters]
+    coordinates: Coordinates
+    categories: Tensor
+    heads: CandidateHeads
+    select: SelectRows
+
+    @classmethod
+    def of(cls, inputs: SolverInput, grid: Sequence[Hyperparameters]) -> Problem:
+        categories = inputs.fittable.nonzero()[:, 0]
+        rank = max(point.rank for point in grid)
+        coordinates = principal_coordinates(inputs.fit.features, rank, seed=inputs.seed, device=inputs.device)
+        heads = fit_candidates(inputs, grid, coordinates, categories, STEPS)
+        old = linear_logits(inputs.select.features, inputs.weight, inputs.bias)
+        x = coordinates.transform(inputs.select.features)
+        select = SelectRows(x, inputs.select.labels, old, categories, inputs.objective, inputs.budget)
+        return cls(inputs, grid, coordinates, categories, heads, select)
+
+    def result(self, adoption: Adoption, score: Tensor, deviation: Tensor) -> GridResult:
+        """The heads of these shares, on features."""
+        mixed = self.heads.mix(adoption.share, deviation)
+        weight, bias = self.coordinates.to_features(mixed.weight[..., 0], mixed.bias[:, 0])
+        weight += mixed.pull * self.inputs.weight
+        bias += mixed.pull[:, 0] * self.inputs.bias
+        return GridResult(weight, bias, score, adoption, ("old head", *map(str, self.grid)))
 
 
 def fit_candidates(
