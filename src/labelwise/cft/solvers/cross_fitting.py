@@ -100,18 +100,23 @@ def _unseen_scores(problem: Problem, fold_of_fit: Tensor, fold_of_select: Tensor
         own = block.categories
         part = block_of(select.x, select.labels, own)
         chosen = part.product(problem.heads.weight[own]) + problem.heads.bias[own][:, None]
-        unseen = cross_fit(block, problem.grid, problem.coordinates, block.of_rows(fold_of_fit))
+        unseen = cross_fit(block, problem.grid, problem.coordinates, _of_entries(block, fold_of_fit))
         logits = torch.cat([unseen, chosen], dim=1).transpose(1, 2)
         label = (torch.cat([block.label, part.label], dim=1) >= 0.5).float()
         weight = torch.cat([block.weight, part.weight], dim=1) > 0
         in_select = torch.cat([torch.zeros_like(block.label), torch.ones_like(part.label)], dim=1) > 0
-        fold = torch.cat([torch.full_like(block.label, FOLDS), part.of_rows(fold_of_select)], dim=1)
+        fold = torch.cat([torch.full_like(block.label, FOLDS), _of_entries(part, fold_of_select)], dim=1)
         for kind, left_out in itertools.product(range(2), range(-1, FOLDS)):
             counted = weight & (fold != left_out) & (in_select | (kind == 0))
             found = ranking(logits, label[:, None], known=counted[:, None])
             scores[kind, 1 + left_out, own] = found.of(inputs.objective)
             positives[kind, 1 + left_out, own] = found.positives[:, 0]
     return scores, positives
+
+
+def _of_entries(block: Block, values: Tensor) -> Tensor:
+    """(c, n) of one value per row (N,)."""
+    return values.expand(len(block.categories), -1) if block.rows is None else values[block.rows]
 
 
 def cross_fit(block: Block, grid: Sequence[Hyperparameters], coordinates: Coordinates, fold: Tensor) -> Tensor:

@@ -123,8 +123,8 @@ class SolverInput:
     @cached_property
     def fittable(self) -> Tensor:
         """(C,) bool: both splits know a positive and a negative label."""
-        both = [(split.positives > 0) & (split.negatives > 0) for split in (self.fit, self.select)]
-        return both[0] & both[1]
+        fit, select = ((split.positives > 0) & (split.negatives > 0) for split in (self.fit, self.select))
+        return fit & select
 
     def why_not(self, category: int) -> str:
         """What category ``category`` lacks, in words."""
@@ -184,8 +184,7 @@ def check_features(features: Any, name: str, dim: int | None = None, categories:
 
     Parameters
     ----------
-    name : in messages
-    dim, categories : expected D, and C of features (N, C, D); None for any
+    name, dim, categories : for messages, expected D, and C of features (N, C, D); None for any
 
     Raises
     ------
@@ -213,7 +212,7 @@ def check_features(features: Any, name: str, dim: int | None = None, categories:
     step = max(1, CHUNK_VALUES // max(1, int(np.prod(values.shape[1:]))))
     for start in range(0, len(values), step):
         part = values[start : start + step]
-        # A sum is finite only if all terms are. It is added up in float64, so that it cannot overflow by itself.
+        # A sum is finite only if all terms are; float64 cannot overflow by itself.
         tensor = as_float(part, part.device if isinstance(part, Tensor) else "cpu")
         if not bool(torch.isfinite(tensor.sum(dtype=torch.float64))):
             bad = ~torch.isfinite(tensor.reshape(len(tensor), -1)).all(1)
@@ -238,9 +237,7 @@ def check_labels(labels: ArrayLike | Tensor, rows: int, name: str, *, hard: bool
 
     Parameters
     ----------
-    rows : expected N
-    name : in messages
-    hard : refuse labels between 0 and 1
+    rows, name, hard : expected N, a name for messages, and whether labels between 0 and 1 are refused
 
     Raises
     ------
@@ -328,14 +325,17 @@ class Block:
         flat = residual.permute(1, 0, 2).reshape(n, c * columns)
         return (self.x.T @ flat).view(-1, c, columns).permute(1, 0, 2)
 
-    def of_rows(self, values: Tensor) -> Tensor:
-        """Entries (c, n) of a vector (N,) over rows."""
-        return values.expand(len(self.categories), -1) if self.rows is None else values[self.rows]
-
     def take(self, values: Tensor) -> Tensor:
         """Entries (c, n) of a matrix (N, C) over rows and categories."""
         chosen = values[:, self.categories].T
         return chosen if self.rows is None else chosen.gather(1, self.rows)
+
+
+def known_deviation(logits: Tensor, weight: Tensor) -> Tensor:
+    """Standard deviation (...) of logits (..., n) over the known entries, those of ``weight`` 1 and not 0."""
+    count = weight.sum(-1).clamp_min(1)
+    centred = logits - ((logits * weight).sum(-1) / count)[..., None]
+    return ((centred.square() * weight).sum(-1) / count).sqrt()
 
 
 def blocks(
@@ -355,8 +355,7 @@ def blocks(
     count = count_rows(labels, lambda part: ~torch.isnan(part[:, categories]))
     most = count.argsort(descending=True, stable=True)
     order, count = categories[most], count[most]
-    rank = x.shape[-1]
-    start = 0
+    rank, start = x.shape[-1], 0
     while start < len(order):
         dense = x.ndim == 2 and int(count[start]) >= DENSE_SHARE * len(x)
         n = len(x) if dense else max(1, int(count[start]))
@@ -372,22 +371,13 @@ def blocks(
 def block_of(x: Tensor, labels: Tensor, categories: Tensor) -> Block:
     """One block of all ``categories`` (c,), in their order."""
     most = int(count_rows(labels, lambda part: ~torch.isnan(part[:, categories])).max())
-    if x.ndim == 2 and most >= DENSE_SHARE * len(x):
-        return _shared(x, labels, None, categories)
-    return _gathered(x, labels, None, categories, max(1, most))
-
-
-def known_deviation(logits: Tensor, weight: Tensor) -> Tensor:
-    """Standard deviation (...) of logits (..., n) over the known entries, those of ``weight`` 1 and not 0."""
-    count = weight.sum(-1).clamp_min(1)
-    mean = (logits * weight).sum(-1) / count
-    return (((logits - mean[..., None]).square() * weight).sum(-1) / count).sqrt()
+    dense = x.ndim == 2 and most >= DENSE_SHARE * len(x)
+    return _shared(x, labels, None, categories) if dense else _gathered(x, labels, None, categories, max(1, most))
 
 
 def _shared(x: Tensor, labels: Tensor, weight: Tensor | None, chosen: Tensor) -> Block:
     label = labels[:, chosen].T
-    known = (~torch.isnan(label)).float()
-    weights = known if weight is None else known * weight[:, chosen].T
+    weights = (~torch.isnan(label)).float() * (1.0 if weight is None else weight[:, chosen].T)
     return Block(chosen, x, torch.nan_to_num(label), weights, None)
 
 
