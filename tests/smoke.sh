@@ -30,6 +30,9 @@ labelwise refine recipes/digits/noise40.yaml --baselines --out "$out/digits" \
   --set train.epochs=3 --set chain.generations=2 --set 'baselines.early_stop_epochs=[2]' --set 'baselines.smoothing=[0.1]'
 labelwise refine recipes/digits/noise40.yaml --baselines --out "$out/digits" --quiet \
   --set train.epochs=3 --set chain.generations=2 --set 'baselines.early_stop_epochs=[2]' --set 'baselines.smoothing=[0.1]'
+labelwise refine digits --model small-narrow --budget 20s --plan --json > "$out/plan.json"
+labelwise refine digits --model small-narrow --budget 8epochs --set data.train_limit=200 --out "$out/budget"
+test -s "$out/budget/recipe.yaml" -a -d "$out/budget/best"
 labelwise train recipes/digits/clean.yaml --out "$out/plain" --set train.epochs=2 --quiet
 labelwise evaluate "$out/digits/seed-0/generation-2" --data digits --json > "$out/scores.json"
 labelwise report "$out/digits" "$out/plain" --out "$out/both.html"

@@ -29,6 +29,9 @@ RESULTS, RUN, CONFIG, METRICS, ROW, REPORT = (
     "report.html",
 )
 RESUME = "resume.pt"
+PLAN, RECIPE = "plan.json", "recipe.yaml"
+"""What a run within a budget writes before it starts."""
+
 BEST = "best"
 """Folder of a run's product, a checkpoint."""
 
@@ -122,6 +125,17 @@ def start_run(
     return run
 
 
+def refuse_other_content(out: Path, kind: str) -> None:
+    """Refuse a folder that holds anything but a run of the command ``kind``, before something is written there.
+
+    Raises
+    ------
+    RunError
+        In one line.
+    """
+    _run_in(out, kind)
+
+
 def check_out_file(path: Path, kind: str, ours: Callable[[str], bool]) -> None:
     """Refuse to write a file where a folder is, or a file that is of another kind.
 
@@ -158,7 +172,7 @@ def _run_in(out: Path, kind: str) -> dict[str, Any] | None:
         if before.get("kind") != kind:
             raise RunError(f"{out}: holds a run of `labelwise {before.get('kind')}`; give another --out")
         return before
-    if found:
+    if found := [name for name in found if name not in (PLAN, RECIPE)]:
         raise RunError(f"{out}: is not empty and holds no run of labelwise (it holds {found[0]}); give another --out")
     return None
 
@@ -172,7 +186,7 @@ def _refuse_another(out: Path, before: dict[str, Any], now: dict[str, Any]) -> N
 
 
 def _holds_nothing_else(out: Path) -> bool:
-    return set(_visible(out)) <= {RUN, CONFIG}
+    return set(_visible(out)) <= {RUN, CONFIG, PLAN, RECIPE}
 
 
 def _visible(folder: Path) -> list[str]:

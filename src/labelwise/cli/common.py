@@ -37,6 +37,13 @@ app.add_typer(data_app, name="data")
 RecipeArgument = Annotated[
     Path | None, typer.Argument(help="YAML recipe. Without one, every option has its default.", metavar="RECIPE")
 ]
+RecipeOrDataArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        help="YAML recipe. Without one, every option has its default. With --budget: the data, as in data.source.",
+        metavar="RECIPE|DATA",
+    ),
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/NAME of the recipe.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Set one option: section.key=value. May be given several times.")
@@ -61,10 +68,14 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def read_recipe(path: Path | None, overrides: list[str] | None, seed: int | None, seeds: int | None = None) -> Recipe:
     """The recipe of a file, or the defaults, with what the command line says over it."""
+    return load_recipe(path, given_overrides(overrides, seed, seeds))
+
+
+def given_overrides(overrides: list[str] | None, seed: int | None, seeds: int | None) -> list[str]:
+    """Options of the recipe that the command line gives, as ``section.key=value``."""
     changes = list(overrides or [])
     changes += [f"seed={seed}"] if seed is not None else []
-    changes += [f"seeds={seeds}"] if seeds is not None else []
-    return load_recipe(path, changes)
+    return changes + ([f"seeds={seeds}"] if seeds is not None else [])
 
 
 def make_console() -> Console:

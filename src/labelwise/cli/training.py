@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,31 +14,53 @@ from labelwise.cli.common import (
     PrintConfigOption,
     QuietOption,
     RecipeArgument,
+    RecipeOrDataArgument,
     SeedOption,
     SetOption,
     app,
+    given_overrides,
     make_console,
     read_recipe,
     show_run,
 )
+from labelwise.errors import ConfigError
 from labelwise.settings import dump_yaml
 
 
-@app.command(epilog="Example: labelwise refine recipes/digits/noise40.yaml --baselines --seeds 3 --out runs/digits")
+@app.command(
+    epilog="Examples: labelwise refine photos --model resnet18 --budget 2h --out runs/photos. "
+    "labelwise refine recipes/digits/noise40.yaml --baselines --seeds 3 --out runs/digits"
+)
 def refine(
-    recipe: RecipeArgument = None,
+    recipe: RecipeOrDataArgument = None,
     out: OutOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds. All are trained.")] = None,
     baselines: Annotated[bool, typer.Option("--baselines", help="Also train the controls.")] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", help="DATA without a recipe: time (45s, 30min, 2h) or epochs (200epochs) in all."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="With --budget: the network. Default for embeddings: mlp.")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="With --budget: print the plan and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --plan: print JSON instead of a table.")] = False,
     print_config: PrintConfigOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train several generations of a network. Each one learns from the labels that the previous one gives every crop.
 
-    The first generation learns from the given labels. An interrupted run continues where it stopped.
+    The first generation learns from the given labels. With --budget no recipe is needed: a plan is fitted into the
+    budget, with the controls that practitioners use, and the best of all is left in RUN/best. An interrupted run
+    continues where it stopped.
     """
+    if budget is not None or model is not None or plan or as_json:
+        _refine_within(
+            recipe, budget, model, given_overrides(overrides, seed, seeds), out, (plan, as_json, quiet, print_config)
+        )
+        return
     resolved = read_recipe(recipe, overrides, seed, seeds)
     if print_config:
         sys.stdout.write(dump_yaml(resolved))
@@ -50,6 +73,37 @@ def refine(
     folder = out or Path("runs") / resolved.name
     run(resolved, folder, baselines=baselines, quiet=quiet, dataset=data)
     show_run(folder)
+
+
+def _refine_within(
+    data: Path | None,
+    budget: str | None,
+    model: str | None,
+    overrides: list[str],
+    out: Path | None,
+    flags: tuple[bool, bool, bool, bool],
+) -> None:
+    plan, as_json, quiet, print_config = flags
+    if budget is None:
+        raise ConfigError("--model, --plan and --json go with --budget; a recipe names its network in model.name")
+    if data is None or data.suffix in (".yaml", ".yml"):
+        raise ConfigError(
+            f"--budget {budget}: makes its own recipe; give DATA (a folder, a file, a built-in set), not {data}"
+        )
+    if (as_json and not plan) or print_config:
+        raise ConfigError("--json goes with --plan; the two together print the recipe, too, in place of --print-config")
+    from labelwise.refinery.budget import Request, prepare_within, refine_within
+
+    ready = prepare_within(Request(str(data), model, budget, tuple(overrides)), out)
+    if as_json:
+        sys.stdout.write(json.dumps(ready.content, indent=1) + "\n")
+    elif plan or not quiet:
+        from labelwise.cli.planned import plan_table
+
+        make_console().print(plan_table(ready.content))
+    if not plan:
+        refine_within(ready, quiet)
+        show_run(ready.folder)
 
 
 @app.command(epilog="Example: labelwise train recipes/digits/clean.yaml --out runs/plain --set train.epochs=20")

@@ -20,10 +20,11 @@ from labelwise.refinery.candidates import early_stop, run_controls
 from labelwise.refinery.checks import planned_networks, prepare, run_facts, warn_of_lonely_positives
 from labelwise.refinery.choice import Judgement, judging_folds
 from labelwise.refinery.context import TrainingContext, load_refinery
+from labelwise.refinery.deadline import Deadline
 from labelwise.refinery.gallery import write_gallery
 from labelwise.refinery.generations import NetworkSpec, Refinery, fold_name, generation_of, walk_chain, without_chain
 from labelwise.refinery.multi_label import MultiLabel
-from labelwise.refinery.network import check_networks, train_network
+from labelwise.refinery.network import check_networks, train_if_time
 from labelwise.refinery.pretrained import open_refinery
 from labelwise.refinery.regime import judge, judge_stopped
 from labelwise.refinery.single_label import SingleLabel
@@ -44,6 +45,7 @@ def refine(
     dataset: Dataset | None = None,
     kind: Literal["refine", "train"] = "refine",
     network_cache: Path | None = None,
+    deadline: Deadline | None = None,
 ) -> RefineResults:
     """Train the whole chain of a recipe, for every seed, and write a run folder.
 
@@ -56,6 +58,7 @@ def refine(
     dataset : takes the place of ``recipe.data``, for data made in Python
     kind : what ``results.json`` calls the run
     network_cache : folder of finished networks that several runs share, so that each is trained once
+    deadline : networks that would end after it are not begun; the run ends with what is finished
 
     Returns
     -------
@@ -69,7 +72,8 @@ def refine(
     out = Path(out)
     runtime = start_runtime(recipe, out)
     recipe, data = prepare(recipe, baselines, dataset)
-    first = replace(make_context(recipe, data, runtime, out, recipe.seed, quiet), network_cache=network_cache)
+    first = make_context(recipe, data, runtime, out, recipe.seed, quiet)
+    first = replace(first, network_cache=network_cache, deadline=deadline)
     check_networks(first, planned_networks(recipe, data, baselines))
     facts = run_facts(recipe, data, first.input_spec)
     run = start_run(out, kind, {"data": first.data_fingerprint}, recipe, facts=facts, writes=runtime.is_main)
@@ -91,6 +95,8 @@ def _run_seeds(first: TrainingContext, baselines: bool, kind: Literal["refine", 
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         context = replace(first, folder=out / f"seed-{seed}", seed=seed)
         chain = _run_chain(context)
+        if not chain:  # no time for one more seed
+            break
         rows += chain
         if baselines:
             rows += run_controls(context, chain)
@@ -119,11 +125,13 @@ def _run_chain(context: TrainingContext) -> list[Row]:
     recipe, run, rows = context.recipe, context.folder.parent, list[Row]()
     stopped = recipe.chain.first == "early_stop"
 
-    def learn(network: NetworkSpec) -> Refinery:
+    def learn(network: NetworkSpec) -> Refinery | None:
         if stopped and network.generation == 1:
             row = _stopped_early(context, network, rows)
         else:
-            row = train_network(context, network)
+            row = _trained(context, network)
+        if row is None:
+            return None
         rows.append(row)
         return load_refinery(row.name, run / row.path, network.without_fold)
 
@@ -134,15 +142,21 @@ def _run_chain(context: TrainingContext) -> list[Row]:
     return rows
 
 
-def _stopped_early(context: TrainingContext, network: NetworkSpec, rows: list[Row]) -> Row:
+def _trained(context: TrainingContext, network: NetworkSpec) -> Row | None:
+    """The network, unless the time is too short; members must leave time for the generation that they label."""
+    then = (f"generation-{network.generation + 1}",) if network.role == "member" and network.generation else ()
+    return train_if_time(context, network, *then)
+
+
+def _stopped_early(context: TrainingContext, network: NetworkSpec, rows: list[Row]) -> Row | None:
     """Generation 1 as the preferred early-stopped schedule; its members are trained for as long as that one."""
     if rows:
         member = replace(network, train=controls.shortened(network.train, rows[0].epochs))
         if context.recipe.chain.choose == "folds" and rows[0].chosen is not None and member.without_fold is not None:
             member = replace(member, name=fold_name(rows[0].chosen, member.without_fold))  # is trained already
-        return train_network(context, member)
+        return _trained(context, member)
     chosen = early_stop(context, generation_of(context.recipe, 1))
-    return chosen.model_copy(update={"name": network.name, "role": "generation", "generation": 1})
+    return chosen and chosen.model_copy(update={"name": network.name, "role": "generation", "generation": 1})
 
 
 def _gains_too_little(context: TrainingContext, generations: list[Row]) -> bool:

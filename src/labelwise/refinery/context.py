@@ -23,6 +23,7 @@ from labelwise.data.sampling import Unlabelled, plan_evaluation
 from labelwise.losses import entropy
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.refinery.deadline import Deadline
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.results.refine import Metric
@@ -101,7 +102,8 @@ class ProblemType(Protocol):
 @dataclass(frozen=True)
 class TrainingContext:
     """What all networks of one seed share. ``folder`` is ``RUN/seed-S``. ``network_cache`` holds finished networks that
-    several runs share, each in a folder named after the hash of all that its weights depend on."""
+    several runs share, each in a folder named after the hash of all that its weights depend on. Networks that would end
+    after the ``deadline`` are not begun."""
 
     recipe: Recipe
     dataset: Dataset
@@ -114,6 +116,7 @@ class TrainingContext:
     problem: ProblemType
     quiet: bool = False
     network_cache: Path | None = None
+    deadline: Deadline | None = None
 
     @cached_property
     def folds(self) -> NDArray[np.int64]:

@@ -77,8 +77,12 @@ def control_kinds(recipe: Recipe, data: Dataset) -> set[str]:
 
 def control_networks(recipe: Recipe, data: Dataset) -> list[NetworkSpec]:
     """Every network that the controls of ``recipe`` may train."""
-    generations, kinds = generations_of(recipe), control_kinds(recipe, data)
-    found: list[NetworkSpec] = []
+    return networks_of_kinds(recipe, control_kinds(recipe, data))
+
+
+def networks_of_kinds(recipe: Recipe, kinds: set[str]) -> list[NetworkSpec]:
+    """Every network that controls of these kinds may train."""
+    generations, found = generations_of(recipe), list[NetworkSpec]()
     if "long" in kinds:
         found.append(long_network(generations[-1], sum(generation.train.epochs for generation in generations)))
     if "early_stop" in kinds:

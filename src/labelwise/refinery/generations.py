@@ -106,14 +106,15 @@ def generations_of(recipe: Recipe) -> list[Generation]:
 
 
 def walk_chain(
-    recipe: Recipe, outside: tuple[Refinery, ...], learn: Callable[[NetworkSpec], Refinery]
+    recipe: Recipe, outside: tuple[Refinery, ...], learn: Callable[[NetworkSpec], Refinery | None]
 ) -> Iterator[Generation]:
     """Call ``learn`` for every network of the chain in turn; yield every generation when its networks are there.
 
     Parameters
     ----------
     outside : refineries that label generation 1; without any, the given labels do
-    learn : trains a network, and returns it as a refinery of later ones
+    learn : trains a network, and returns it as a refinery of later ones; None where there is no time. Without a
+        generation's own network the chain ends; without one of its members, the others label the next generation
     """
     chain, with_members = recipe.chain, generations_with_members(recipe)
     labelling = [outside]  # by number of a generation, who labels by its name: its members, or its fold networks
@@ -133,8 +134,10 @@ def walk_chain(
         )
         network = replace(network, unseen_labels=chain.fold_labels == "unseen" and network.crossfitted)
         own = learn(replace(network, start_from=starts[0] if starts else None))
+        if own is None:
+            return
         members = _members(chain, network, starts) if generation.number in with_members else []
-        others = tuple(learn(member) for member in members)
+        others = tuple(one for member in members if (one := learn(member)) is not None)
         trained.append((own, *others))
         labelling.append(others if chain.folds > 1 else trained[-1])
         yield generation

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,20 @@ def train_network(context: TrainingContext, network: NetworkSpec) -> Row:
         if cached is not None:
             _store_in_cache(folder, cached)
     context.runtime.accelerator.wait_for_everyone()
+    return row
+
+
+def train_if_time(context: TrainingContext, network: NetworkSpec, *then: str) -> Row | None:
+    """:func:`train_network`, or None where the run's deadline comes before the end of ``network`` and of the networks
+    ``then``. Where choices rest on folds, everything is trained: a network cannot be judged without its folds."""
+    deadline = context.deadline
+    if deadline is None or context.recipe.chain.choose == "folds" or (context.folder / network.name / ROW).exists():
+        return train_network(context, network)
+    if not deadline.allows(network.name, *then):
+        return None
+    started = time.monotonic()
+    row = train_network(context, network)
+    deadline.took(network.name, time.monotonic() - started, row.epochs)
     return row
 
 
