@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labelwise.config import Recipe, TrainConfig, load_recipe, merge_train, parse_lr_steps
+from labelwise.demo import refine_recipe
 from labelwise.errors import ConfigError
-from labelwise.refinery.demo import demo_recipe
 from labelwise.settings import dump_yaml
 
 FOLDER = Path(__file__).parents[1] / "recipes"
@@ -265,8 +265,8 @@ def test_every_recipe_loads_and_says_how_to_run_it(path, monkeypatch):
 
 
 def test_the_demo_is_a_recipe():
-    [path] = [path for path in RECIPES if path.match("digits/noise40.yaml")]
-    demo = demo_recipe().model_dump(exclude={"name", "description"})
+    [path] = [path for path in RECIPES if path.match("digits/noise40_folds.yaml")]
+    demo = refine_recipe().model_dump(exclude={"name", "description"})
     assert demo == load_recipe(path).model_dump(exclude={"name", "description"})
 
 

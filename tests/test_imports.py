@@ -18,7 +18,7 @@ LAYERS = [
     ["training"],
     ["features", "inference"],
     ["refinery", "cft"],
-    ["report", "pipeline", "experiment", "export"],
+    ["report", "pipeline", "experiment", "export", "demo"],
     ["cli"],
     ["__main__"],
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 from PIL import Image
 
 from labelwise import pipeline
-from labelwise.config import DataConfig, Recipe, load_recipe
-from labelwise.data.readers import load_dataset
+from labelwise.config import Recipe, load_recipe
+from labelwise.demo import ATTRIBUTES, write_digit_attributes
 from labelwise.errors import DataError, RunError
 from labelwise.features.file import read_features
 from labelwise.models import checkpoint
@@ -23,7 +22,6 @@ from labelwise.refinery.context import TrainingContext
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.network import NETWORK
 from labelwise.report.write import write_report
-from labelwise.results.refine import Scores
 
 
 def tiny(data: Path) -> Recipe:
@@ -33,7 +31,7 @@ def tiny(data: Path) -> Recipe:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "some-digits.npz"
-    pipeline.write_digit_attributes(path, 0.3, seed=3)
+    write_digit_attributes(path, 0.3, seed=3)
     return path
 
 
@@ -50,30 +48,6 @@ def results(data: Path, out: Path) -> pipeline.FineTuned:
     return pipeline.train_and_fine_tune(tiny(data), out, quiet=True)
 
 
-def test_only_labels_to_learn_from_are_hidden(data: Path) -> None:
-    dataset = load_dataset(DataConfig(source=str(data)), partial=True)
-    digits = load_dataset(DataConfig(source="digits", select_share=0.25))
-    table = dataset.table
-    assert table is not None and table.categories == tuple(pipeline.ATTRIBUTES)
-    known = table.known
-    assert known[dataset.split != "fit"].all()
-    assert known[dataset.split == "fit"].mean() == pytest.approx(0.3, abs=0.02)
-    np.testing.assert_array_equal(dataset.split, digits.split)
-    for column, members in enumerate(pipeline.ATTRIBUTES.values()):
-        rows = known[:, column]
-        np.testing.assert_array_equal(table.values[rows, column], np.isin(digits.label[rows], members))
-
-
-def test_prevalences_differ_and_every_split_has_both_kinds(tmp_path: Path) -> None:
-    pipeline.write_digit_attributes(tmp_path / "x.npz", 0.1, seed=0)
-    dataset = load_dataset(DataConfig(source=str(tmp_path / "x.npz")), partial=True)
-    assert dataset.table is not None
-    for split in ("fit", "select", "test"):
-        assert dataset.table.take(dataset.rows(split)).trainable().all()
-    prevalence = np.nanmean(dataset.table.values, axis=0)
-    assert prevalence.min() < 0.15 and prevalence.max() > 0.45
-
-
 def test_the_fine_tuned_head_is_that_of_the_base_network(results: pipeline.FineTuned, out: Path) -> None:
     base, control = (results.networks[name] for name in (pipeline.BASE, pipeline.CONTROL))
     assert results.results.kind == "cft" and results.results.base == "given"
@@ -83,7 +57,7 @@ def test_the_fine_tuned_head_is_that_of_the_base_network(results: pipeline.FineT
     assert base.weights_hash != control.weights_hash
     features = read_features(out / "some-digits")
     model, card = checkpoint.load(out / pipeline.BASE)
-    assert model.classes == features.categories == tuple(pipeline.ATTRIBUTES)
+    assert model.classes == features.categories == tuple(ATTRIBUTES)
     assert card["labels"] == "given, unknown as negative" and card["task"] == "multi-label"
     assert features.head_weight is not None
     np.testing.assert_array_equal(features.head_weight, model.net.classifier.weight.detach().numpy())
@@ -127,14 +101,8 @@ def test_killed_between_the_stages(data: Path, out: Path, results: pipeline.Fine
     assert (copy / "head.safetensors").read_bytes() == (out / "head.safetensors").read_bytes()
 
 
-def test_report_and_control_line(results: pipeline.FineTuned, out: Path) -> None:
+def test_report(out: Path) -> None:
     assert "two closed loops" in write_report(out).read_text()
-    assert results.results.mean.test is not None and results.results.mean.test.after is not None
-    tuned, control = results.results.mean.test.after, results.networks["ignore"]
-    for again, words in ((tuned + 0.1, "training again is better"), (tuned - 0.1, "is no better")):
-        other = control.model_copy(update={"test": Scores(map=again, nll=0.1, ece=0.1)})
-        line = pipeline.control_line(replace(results, networks={"ignore": other}))
-        assert words in line and f"{again:.2%}" in line and f"{tuned:.2%}" in line
 
 
 @pytest.mark.parametrize(("asked", "flip"), [((), False), (("views.flip=true",), True)])

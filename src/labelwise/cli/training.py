@@ -132,26 +132,27 @@ def train(
 
 
 @app.command(epilog="Example: labelwise demo --out runs/demo")
-def demo(out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/demo")) -> None:
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/demo"), seed: SeedOption = 0
+) -> None:
     """Try both methods on real digits with simulated faults, beside controls. It takes minutes on two cores.
 
-    First, labels are made wrong, and a chain of generations refines them. Second, labels of many categories are
-    hidden, and each category is fine-tuned. The second run is written to OUT/cft.
+    First, labels are made wrong, and a chain refines them. Second, other labels are hidden, and heads on the frozen
+    network are re-fitted. The second run is written to OUT/cft.
     """
-    from labelwise import pipeline
+    from labelwise import demo as demonstration
     from labelwise.refinery.chain import refine as run
-    from labelwise.refinery.demo import DEMO_NOTE, demo_recipe
-    from labelwise.runs import REPORT
+    from labelwise.runs import BEST, REPORT
 
-    console, second = make_console(), out / "cft"
-    console.print(DEMO_NOTE, markup=True)
-    run(demo_recipe(), out, baselines=True)
+    console = make_console()
+    console.print(demonstration.REFINE_NOTE, markup=True)
+    run(demonstration.refine_recipe(seed or 0), out, baselines=True)
     show_run(out)
-    console.print(f"\n{pipeline.DEMO_NOTE}", markup=True)
-    found = pipeline.demo(second)
-    show_run(second)
-    console.print(pipeline.control_line(found), soft_wrap=True)
-    console.print(f"both reports: {out / REPORT} and {second / REPORT}", soft_wrap=True)
+    console.print(f"\n{demonstration.REFIT_NOTE}", markup=True)
+    found = demonstration.refit_heads(out / BEST, out, seed=seed or 0)
+    show_run(out / "cft")
+    console.print(demonstration.control_line(found), soft_wrap=True)
+    console.print(f"both reports: {out / REPORT} and {out / 'cft' / REPORT}", soft_wrap=True)
 
 
 @app.command(epilog="Example: labelwise experiment recipes/tables/ucm_partial.yaml --out runs/ucm --jobs 2")

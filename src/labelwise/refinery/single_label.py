@@ -94,7 +94,8 @@ class SingleLabel:
         On one random crop each, in eval mode (a sample of the images): ``top1`` and ``ece`` against the given labels,
         mean ``entropy`` of its answers in nats, ``human_ce`` and ``human_kl`` where people voted. Where the true labels
         are known, from the centre view of every image: ``noise_auroc`` of 1 - q[given] against "the given label is
-        wrong", and ``refined_label_accuracy`` of its top class.
+        wrong", the number of ``wrong_labels`` and how many are ``wrong_found`` among as many first samples by it, and
+        ``refined_label_accuracy`` of its top class.
         """
         dataset = context.dataset
         rows, sample = dataset.rows("fit"), fit_sample(dataset)
@@ -110,7 +111,10 @@ class SingleLabel:
         wrong = dataset.label[rows] != dataset.true_label[rows]
         if wrong.any() and not wrong.all():
             q = torch.softmax(predict_logits(model, context.loader, rows, context.runtime), 1).numpy()
-            out["noise_auroc"] = float(roc_auc_score(wrong, 1 - q[np.arange(len(rows)), dataset.label[rows]]))
+            belief = q[np.arange(len(rows)), dataset.label[rows]]
+            out["noise_auroc"] = float(roc_auc_score(wrong, 1 - belief))
+            out["wrong_labels"] = float(wrong.sum())
+            out["wrong_found"] = float(wrong[np.argsort(belief, kind="stable")[: wrong.sum()]].sum())
             out["refined_label_accuracy"] = float((q.argmax(1) == dataset.true_label[rows]).mean())
         return out
 

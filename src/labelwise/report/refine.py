@@ -183,12 +183,29 @@ def summary_lines(results: RefineResults) -> list[str]:
     """Return what a run found, in a few plain lines: the product first, why, then the regime and the run's advice."""
     regime = results.regime
     lines = [verdict_of(results).sentence, *why_lines(results)]
-    return lines if regime is None else [*lines, f"Regime: {regime.state}. {regime.advice}"]
+    if regime is None or (results.best is not None and results.best.against_control is not None):
+        return lines
+    return [*lines, f"Regime: {regime.state}. {regime.advice}"]
 
 
 def why_lines(results: RefineResults) -> list[str]:
     """Return why the product was chosen, and where it is."""
-    return [] if results.best is None else [f"Why: {results.best.why}. Its checkpoint is in the folder {BEST}."]
+    why = [] if results.best is None else [f"Why: {results.best.why}. Its checkpoint is in the folder {BEST}."]
+    found = found_line(results)
+    return why if found is None else [*why, found]
+
+
+def found_line(results: RefineResults) -> str | None:
+    """Return how many wrong labels the product finds, where the true labels are known."""
+    best = results.best
+    own = [row for row in results.rows if best is not None and (row.name, row.seed) == (best.name, best.seed)]
+    if not own or own[0].fit.wrong_labels is None or own[0].fit.wrong_found is None:
+        return None
+    wrong, found = own[0].fit.wrong_labels, own[0].fit.wrong_found
+    return (
+        f"Training labels ranked by how little {own[0].name} believes them: {found:.0f} of the {wrong:.0f} wrong labels"
+        f" stand among the first {wrong:.0f}."
+    )
 
 
 def noise_lines(folder: Folder) -> list[str]:

@@ -26,6 +26,8 @@ class FitScores(Record):
     human_ce: Number = None
     human_kl: Number = None
     noise_auroc: Number = None
+    wrong_labels: Number = None
+    wrong_found: Number = None
     hidden_map: Number = None
     refined_label_accuracy: Number = None
 
