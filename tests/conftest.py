@@ -77,7 +77,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def digit_attributes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Digits and their attributes as multi-label data, all known."""
-    from labelwise.pipeline import write_digit_attributes
+    from labelwise.demo import write_digit_attributes
 
     path = tmp_path_factory.mktemp("attributes") / "digits.npz"
     write_digit_attributes(path, 1.0, seed=0)

@@ -68,7 +68,7 @@ fi
 python - "$out/partial.npz" <<'PYTHON'
 import sys
 from pathlib import Path
-from labelwise.pipeline import write_digit_attributes
+from labelwise.demo import write_digit_attributes
 write_digit_attributes(Path(sys.argv[1]), 0.3, 0)
 PYTHON
 cat > "$out/partial.yaml" <<YAML

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labelwise import pipeline
+from labelwise import demo, pipeline
 from labelwise.cft.run import run_cft
 from labelwise.config import CftConfig, load_recipe
 
@@ -22,7 +22,7 @@ TINY = ("threads=1", "views.size=8", "train={epochs: 1, batch_size: 128}", "mode
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two runs of category-wise fine-tuning, the network of one, its features and its data."""
     out = tmp_path_factory.mktemp("runs")
-    pipeline.write_digit_attributes(out / "data.npz", 0.3, seed=3)
+    demo.write_digit_attributes(out / "data.npz", 0.3, seed=3)
     pipeline.train_and_fine_tune(load_recipe(None, [*TINY, f"data.source={out / 'data.npz'}"]), out / "a", quiet=True)
     features = out / "a" / "data"
     run_cft(CftConfig(features=str(features), objective="auc", preset="fast", draws=100), out / "b", quiet=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelwise import pipeline
+from labelwise import demo
 from labelwise.config import ModelConfig, Recipe, load_recipe
 from labelwise.errors import ModelError
 from labelwise.export import export
@@ -56,7 +56,7 @@ def test_an_export_is_for_labelwise_alone(tmp_path: Path) -> None:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe]:
     """Two generations of a boosted network that rejects large losses."""
     folder = tmp_path_factory.mktemp("boost")
-    pipeline.write_digit_attributes(folder / "digits.npz", 1.0, seed=0)
+    demo.write_digit_attributes(folder / "digits.npz", 1.0, seed=0)
     changes = [f"data={{source: {folder / 'digits.npz'}, train_limit: 200, select_limit: 50, test_limit: 50}}"]
     changes += ["data.known={protocol: cells, share: 0.3}", "views={size: 16, flip: false}", "threads=1"]
     changes += ["labels={unknown: negative, scheme: ll-r}", "model={name: small-narrow, boost: 5}"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from labelwise import pipeline
+from labelwise import demo
 from labelwise.config import Recipe, load_recipe
 from labelwise.data.loaders import Batch
 from labelwise.data.readers import load_dataset
@@ -60,7 +60,7 @@ def test_results_follow_the_contract(finished: tuple[Path, dict[str, Any]]) -> N
     for row in results["rows"]:
         assert {"map", "mauc", "nll", "ece"} <= set(row["test"]) and "top1" not in row["test"]
         assert {"map", "hidden_map", "refined_label_accuracy"} <= set(row["fit"])
-        assert len(row["test"]["per_category"]) == len(pipeline.ATTRIBUTES)
+        assert len(row["test"]["per_category"]) == len(demo.ATTRIBUTES)
     labels = {row["name"]: row["labels"] for row in results["rows"]}
     assert labels["generation-1"] == "given" and labels["smoothing"] == "given, smoothed 0.1"
     assert labels["generation-2"] == "refinery soft dynamic (mean of generation-1, generation-1-member-2)"
@@ -93,7 +93,7 @@ def test_a_second_call_trains_nothing(finished: tuple[Path, dict[str, Any]], dat
 def test_the_page_speaks_of_categories(finished: tuple[Path, dict[str, Any]]) -> None:
     out, results = finished
     page = write_report(out).read_text()
-    assert "Per category" in page and f"{len(pipeline.ATTRIBUTES)} categories" in page and "Change per category" in page
+    assert "Per category" in page and f"{len(demo.ATTRIBUTES)} categories" in page and "Change per category" in page
     assert "Accuracy" not in page and "classes gained" not in page
     gained = results["rows"][2]["test"]["per_category"][0]["ap"] - results["rows"][0]["test"]["per_category"][0]["ap"]
     assert f"{100 * gained:+.1f}".replace("-", "−") in page

@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from helpers.results_file import write_results
-from labelwise import pipeline
+from labelwise import demo, pipeline
 from labelwise.cft.ensemble import EnsembleConfig, run_ensemble
 from labelwise.cft.run import run_cft
 from labelwise.config import CftConfig, Recipe, load_recipe
@@ -54,7 +54,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     digits = recipe("data={source: digits, select_share: 0.25, noise: {rate: 0.4}}", chain, baselines, "seeds=2")
     refine(digits, out / "refine", baselines=True, quiet=True)
     train(recipe("data={source: digits, select_share: 0}"), out / "train", quiet=True)
-    pipeline.write_digit_attributes(out / "data.npz", 0.3, seed=3)
+    demo.write_digit_attributes(out / "data.npz", 0.3, seed=3)
     partial = recipe(f"data.source={out / 'data.npz'}")
     refine(partial, out / "partial", quiet=True)
     pipeline.train_and_fine_tune(partial, out / "cft", quiet=True)
