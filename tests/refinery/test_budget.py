@@ -90,7 +90,7 @@ def test_the_speed_of_a_network_is_that_of_a_part_of_its_data(monkeypatch: pytes
     speed = Speed(**ready.content["speed"])
     assert 0 < speed.forward < speed.train < 0.1 and ready.content["expected"] <= 10
     more = timing.with_closed_forms(speed, facts_of(ready.data), 16)
-    assert more.closed_form > 0 and facts_of(ready.data) == Facts(180, 20, 100, side=8)
+    assert more.kernel_ridge > 0 and facts_of(ready.data) == Facts(180, 20, 100, side=8)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,8 @@ def test_the_speed_of_a_network_is_that_of_a_part_of_its_data(monkeypatch: pytes
         (["--budget", "2h"], ["--budget 2h", "give DATA"]),
         (["recipes/digits/clean.yaml", "--model", "resnet18"], ["--model", "--budget", "model.name"]),
         (["digits", "--plan"], ["--plan", "--budget"]),
+        (["digits"], ["digits", "is data", "--budget 2h"]),
+        (["tests"], ["tests", "is data", "--budget 2h"]),
         (["digits", "--budget", "2h"], ["--model", "images"]),
         (["digits", "--budget", "2h", "--model", "resnt18"], ["resnt18", "did you mean"]),
         (["digits", "--budget", "2h", "--model", "kernel_ridge"], ["kernel_ridge", "no epochs"]),

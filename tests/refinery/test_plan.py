@@ -53,13 +53,13 @@ def test_anything_else_is_refused(text: str) -> None:
     facts=st.sampled_from([DIGITS, FEATURES, PARTIAL, KNOWN]),
     train=st.floats(1e-6, 1e-2),
     forward=st.floats(0, 1),
-    closed_form=st.floats(0, 1000),
+    kernel_ridge=st.floats(0, 1000),
     budgets=st.lists(st.floats(1, 2e5), min_size=2, max_size=4),
 )
 def test_a_plan_stays_within_its_budget_and_more_budget_never_trains_fewer_networks(
-    facts: Facts, train: float, forward: float, closed_form: float, budgets: list[float]
+    facts: Facts, train: float, forward: float, kernel_ridge: float, budgets: list[float]
 ) -> None:
-    speed, before = Speed(train, forward * train, closed_form, 0.1), 0
+    speed, before = Speed(train, forward * train, kernel_ridge, 0.1), 0
     for amount in sorted(budgets):
         try:
             found = plan(facts, f"{amount:.3f}s", speed)

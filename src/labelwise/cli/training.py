@@ -23,6 +23,7 @@ from labelwise.cli.common import (
     read_recipe,
     show_run,
 )
+from labelwise.config.formats import find_format
 from labelwise.errors import ConfigError
 from labelwise.settings import dump_yaml
 
@@ -61,6 +62,8 @@ def refine(
             recipe, budget, model, given_overrides(overrides, seed, seeds), out, (plan, as_json, quiet, print_config)
         )
         return
+    if recipe is not None and find_format(str(recipe)) is not None:
+        raise ConfigError(f"{recipe}: is data, not a recipe; say how long training may take, such as --budget 2h")
     resolved = read_recipe(recipe, overrides, seed, seeds)
     if print_config:
         sys.stdout.write(dump_yaml(resolved))
@@ -87,9 +90,8 @@ def _refine_within(
     if budget is None:
         raise ConfigError("--model, --plan and --json go with --budget; a recipe names its network in model.name")
     if data is None or data.suffix in (".yaml", ".yml"):
-        raise ConfigError(
-            f"--budget {budget}: makes its own recipe; give DATA (a folder, a file, a built-in set), not {data}"
-        )
+        given = "" if data is None else f", not {data}"
+        raise ConfigError(f"--budget {budget}: makes its own recipe; give DATA, such as a folder of images{given}")
     if (as_json and not plan) or print_config:
         raise ConfigError("--json goes with --plan; the two together print the recipe, too, in place of --print-config")
     from labelwise.refinery.budget import Request, prepare_within, refine_within

@@ -81,10 +81,10 @@ def measure_speed(recipe: Recipe, data: Dataset) -> Speed:
 
 
 def with_closed_forms(speed: Speed, facts: Facts, features: int) -> Speed:
-    """``speed`` with the expected seconds of all closed forms.
+    """``speed`` with the expected seconds of closed forms.
 
-    Kernel ridge regression takes most of them: samples x centres^2 + 10 x centres^3 steps, timed with few centres on
-    random numbers.
+    Kernel ridge regression takes samples x centres^2 + 10 x centres^3 steps, which are timed with few centres on random
+    numbers.
     """
     few = Samples(
         torch.randn(2 * PILOT, features, dtype=torch.float64), torch.eye(10, dtype=torch.float64).repeat(100, 1)
@@ -94,7 +94,7 @@ def with_closed_forms(speed: Speed, facts: Facts, features: int) -> Speed:
     taken = time.monotonic() - started
     centres = min(CENTRES, facts.fit)
     steps = facts.fit * centres**2 + 10 * centres**3
-    return replace(speed, closed_form=taken * steps / (len(few.x) * PILOT**2 + 10 * PILOT**3))
+    return replace(speed, kernel_ridge=taken * steps / (len(few.x) * PILOT**2 + 10 * PILOT**3))
 
 
 def published_weights(name: str, seconds: float = 5.0) -> tuple[bool, str]:
