@@ -27,7 +27,7 @@ from labelwise.refinery.deadline import Deadline
 from labelwise.refinery.defaults import PUBLISHED_SIDE, SMALL_SIDE, default_values
 from labelwise.refinery.plan import Budget, Facts, Plan, Planned, Speed, duration, epochs_only, make_plan, parse_budget
 from labelwise.results import RefineResults
-from labelwise.runs import PLAN, RECIPE, ROW, RUN, atomic_write, read_json, refuse_other_content, write_json
+from labelwise.runs import PLAN, RECIPE, ROW, atomic_write, read_json, refuse_other_content, write_json
 from labelwise.settings import changed
 
 LOOKED_AT = 64
@@ -59,13 +59,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Ready:
-    """A plan and its data: what can be shown, or trained. ``content`` is that of ``plan.json``."""
+    """A plan and its data: what can be shown, or trained. ``content`` is that of ``plan.json``; ``stored`` says whether
+    it was there already."""
 
     content: dict[str, Any]
     recipe: Recipe
     data: Dataset
     folder: Path
     started: float
+    stored: bool
 
 
 def prepare_within(request: Request, out: Path | None = None) -> Ready:
@@ -89,7 +91,7 @@ def prepare_within(request: Request, out: Path | None = None) -> Ready:
     stored = _stored(request, folder)
     if stored is not None:
         recipe = load_recipe(folder / RECIPE)
-        return Ready(stored, recipe, load_dataset(recipe.data), folder, started)
+        return Ready(stored, recipe, load_dataset(recipe.data), folder, started, stored=True)
     if request.model in CLOSED_FORM:
         raise ConfigError(
             f"--model {request.model}: has no epochs to plan with; give mlp, whose plan fits all closed forms beside it"
@@ -102,7 +104,7 @@ def prepare_within(request: Request, out: Path | None = None) -> Ready:
     content = {"request": request.to_dict(), **plan.to_dict(), "facts": vars(facts)}
     if budget.unit == "seconds":
         content["speed"] = vars(speed)
-    return Ready(content, plan.recipe, data, folder, started)
+    return Ready(content, plan.recipe, data, folder, started, stored=False)
 
 
 def refine_within(ready: Ready, quiet: bool = False) -> RefineResults:
@@ -116,7 +118,7 @@ def refine_within(ready: Ready, quiet: bool = False) -> RefineResults:
     from labelwise.refinery.chain import refine
 
     content, folder = ready.content, ready.folder
-    if not (folder / PLAN).exists():
+    if not ready.stored:
         atomic_write(folder / RECIPE, recipe_text(content).encode())
         write_json(folder / PLAN, content)
     deadline = None
@@ -148,11 +150,11 @@ def facts_of(data: Dataset) -> Facts:
 
 
 def _stored(request: Request, folder: Path) -> dict[str, Any] | None:
-    """The plan of the run in ``folder``, if it was made for the same request; None without one."""
-    if not (folder / PLAN).exists():
-        if (folder / RUN).exists():
-            raise RunError(f"{folder}: holds a run that was not planned by --budget; give another --out")
+    """The plan of the run in ``folder``, if it was made for the same request; None where nothing was trained yet."""
+    if not any(folder.glob("seed-*/*")):
         return None
+    if not (folder / PLAN).exists():
+        raise RunError(f"{folder}: holds a run that was not planned by --budget; give another --out")
     content: dict[str, Any] = read_json(folder / PLAN)
     before, now = content.get("request", {}), request.to_dict()
     for key, value in now.items():
