@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from labelwise.refinery.plan import Facts, Speed
 from labelwise.runs import BEST, PLAN, RECIPE, RESULTS, read_json
 
 Command = Callable[..., Any]
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FEW = ("--set", "data.train_limit=200", "--set", "data.test_limit=100", "--set", "train.epochs=2")
 TINY = tuple(FEW[1::2])
 
@@ -37,6 +39,8 @@ def test_data_and_a_budget_are_enough(labelwise: Command, tmp_path: Path) -> Non
     assert {one["name"] for one in plan["networks"]} == trained
     assert {"early-stop", "mixup"} <= {row["name"] for row in results["rows"]}
     assert load_recipe(out / RECIPE).model_dump() == load_recipe(out / "config.yaml").model_dump()
+    table = runpy.run_path(str(BENCHMARKS / "product.py"))["lines"](out, ["early-stop,mixup", "generation-1"])
+    assert "product: " in table[0] and [line.split(" | ")[0] for line in table[2:]] == ["| generation-1"]
     before = {file: file.stat().st_mtime_ns for file in out.glob("seed-0/*/*")}
     again = labelwise(*command)
     assert again.code == 0 and read_json(out / RESULTS)["rows"] == results["rows"]
