@@ -353,13 +353,14 @@ def test_choices_rest_on_every_label_with_folds(tmp_path: Path) -> None:
     assert again["rows"] == results["rows"]
 
 
-def test_the_likeliest_candidate_becomes_the_control(tmp_path: Path) -> None:
-    changes = ("baselines={kinds: [mixup], mixup: [0.2, 1]}", "chain.generations=1")
+@pytest.mark.parametrize(("kind", "values"), [("mixup", ("0.2", "1")), ("ema", ("0.5", "0.9"))])
+def test_the_likeliest_candidate_becomes_the_control(tmp_path: Path, kind: str, values: tuple[str, str]) -> None:
+    changes = (f"baselines={{kinds: [{kind}], {kind}: [{', '.join(values)}]}}", "chain.generations=1")
     results = run(tmp_path / "run", *changes, baselines=True)
     [control] = [row for row in results["rows"] if row["role"] == "control"]
     found = {}
-    for name in ("mixup-0.2", "mixup-1"):
+    for name in (f"{kind}-{value}" for value in values):
         with np.load(tmp_path / "run" / "seed-0" / name / "predictions.npz") as stored:
             given = load_dataset(load_recipe(None, BASE).data).label[stored["judges"]]
             found[name] = label_likelihood(stored["judged"], given).mean()
-    assert control["name"] == "mixup" and control["chosen"] == max(found, key=lambda name: found[name])
+    assert control["name"] == kind and control["chosen"] == max(found, key=lambda name: found[name])

@@ -189,7 +189,7 @@ class ChainConfig(Section):
 class BaselineConfig(Section):
     """The controls that a gain is compared with. ``--baselines`` trains them."""
 
-    kinds: tuple[Literal["long", "early_stop", "smoothing", "mixup", "closed_form"], ...] = Field(
+    kinds: tuple[Literal["long", "early_stop", "smoothing", "mixup", "ema", "closed_form"], ...] = Field(
         ("long", "early_stop", "smoothing", "closed_form"),
         description="Which controls are trained. closed_form: lda, logistic, kernel_ridge and knn, for embeddings "
         "with one class per sample.",
@@ -201,6 +201,7 @@ class BaselineConfig(Section):
     mixup: tuple[PositiveFloat, ...] = Field(
         (0.2, 1.0), description="mixup: parameters of the Beta distribution of the shares."
     )
+    ema: tuple[Rate, ...] = Field((0.99,), description="ema: decays of the averaged weights.")
 
 
 def merge_refined_labels(

@@ -30,6 +30,8 @@ def run_controls(context: TrainingContext, chain: list[Row]) -> list[Row]:
                 rows.append(best_of(context, controls.smoothing_networks(recipe, last), "smoothing"))
             case "mixup":
                 rows.append(best_of(context, controls.mixup_networks(recipe, last), "mixup"))
+            case "ema":
+                rows.append(best_of(context, controls.ema_networks(recipe, last), "ema"))
             case "closed_form":
                 rows += [best_of(context, [network], network.name) for network in controls.closed_form_networks()]
     return [row for row in rows if row is not None]

@@ -54,6 +54,14 @@ def mixup_networks(recipe: Recipe, generation: Generation) -> list[NetworkSpec]:
     ]
 
 
+def ema_networks(recipe: Recipe, generation: Generation) -> list[NetworkSpec]:
+    """The network of ``generation`` on given labels, its weights averaged with several decays."""
+    return [
+        _candidate(f"ema-{decay:g}", generation, merge_train(generation.train, {"keep": "best", "ema": decay}))
+        for decay in recipe.baselines.ema
+    ]
+
+
 def long_network(generation: Generation, epochs: int) -> NetworkSpec:
     """The network of ``generation`` on given labels, trained for ``epochs``."""
     return _candidate(f"long-{epochs}-epochs", generation, _with_epochs(generation.train, epochs, {}))
@@ -71,7 +79,7 @@ def control_kinds(recipe: Recipe, data: Dataset) -> set[str]:
     closed form are for embeddings with one class per sample."""
     kinds = set[str](recipe.baselines.kinds)
     if generations_of(recipe)[-1].model.name in CLOSED_FORM:
-        kinds -= {"long", "early_stop", "smoothing", "mixup"}
+        kinds -= {"long", "early_stop", "smoothing", "mixup", "ema"}
     return kinds if data.is_features and data.table is None else kinds - {"closed_form"}
 
 
@@ -91,6 +99,8 @@ def networks_of_kinds(recipe: Recipe, kinds: set[str]) -> list[NetworkSpec]:
         found += smoothing_networks(recipe, generations[-1])
     if "mixup" in kinds:
         found += mixup_networks(recipe, generations[-1])
+    if "ema" in kinds:
+        found += ema_networks(recipe, generations[-1])
     if "closed_form" in kinds:
         found += closed_form_networks()
     return found

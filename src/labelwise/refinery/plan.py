@@ -128,7 +128,7 @@ class Step:
     divisors: tuple[int, ...] = (1,)
     stretch: int = 1
     mixup: bool = False
-    smoothing: bool = False
+    smoothed: bool = False
     closed_form: bool = False
 
 
@@ -156,7 +156,7 @@ def ladder(facts: Facts) -> list[Step]:
     add("three lengths of the schedule", "baselines.early_stop_epochs", divisors=(1, 2, 4))
     lengths = "schedules of twice the length, beside three shorter ones"
     add(lengths, "train.epochs, baselines.early_stop_epochs", stretch=2, divisors=(1, 2, 4, 8))
-    add("label smoothing as a control", "baselines.kinds", smoothing=True)
+    add("label smoothing and averaged weights as controls", "baselines.kinds", smoothed=True)
     if not facts.multi_label:
         add("a third generation", "chain.generations", generations=3)
         several(adds="ten networks as one refinery", members=10)
@@ -304,14 +304,14 @@ def _recipe(step: Step, epochs: int, values: dict[str, Any], overrides: Sequence
             chain["networks"] = [{"views": {"mixup": 1.0}}, {}]
             if not facts.embeddings:
                 chain["refined"] = {"temperature": 0.5}
-    kinds += ["smoothing"] if step.smoothing else []
+    kinds += ["smoothing", "ema"] if step.smoothed else []
     kinds += ["closed_form"] if step.closed_form else []
     baselines: dict[str, Any] = {"kinds": kinds}
     if step.refined:
         baselines["early_stop_epochs"] = sorted({max(1, longest // divisor) for divisor in step.divisors})
     if step.mixup:
         baselines["mixup"] = [1.0]
-    if step.smoothing:
+    if step.smoothed:
         baselines["smoothing"] = [0.2]
     return resolve(Recipe, values | {"train": train, "chain": chain, "baselines": baselines}, overrides)
 
