@@ -32,6 +32,7 @@ from labelwise.cft.solvers.inputs import (
     as_array,
     check_features,
     check_labels,
+    grouped,
     hold_out,
     no_progress,
 )
@@ -152,7 +153,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         *,
         head_weight: ArrayLike | None = None,
         head_bias: ArrayLike | None = None,
-        select: tuple[Any, Any] | None = None,
+        select: tuple[Any, ...] | None = None,
         label_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         progress: Progress = no_progress,
@@ -165,9 +166,10 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         labels : (N, C): 1, 0, NaN (unknown), -1 (uncertain, treated as unknown). Soft labels are possible for
             ``auto``, ``logistic`` and ``backprop``
         head_weight, head_bias : (C, D) and (C,), the trained head; without one, a first head is fitted (see ``base``)
-        select : features and labels of other samples, on which heads are chosen; None holds out a quarter of the rows
+        select : features and labels of other samples, on which heads are chosen, and their groups if there are any;
+            None holds out a quarter of the rows
         label_weight : (N, C), how much each label counts; finite, at least 0
-        groups : (N,), only used to hold out: rows of a group (a patient) stay together
+        groups : (N,); rows of a group (a patient) stay together where rows are held out
         progress : called with (categories done, categories) now and then
 
         Raises
@@ -179,8 +181,9 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         """
         self._check_options()
         inputs = self._inputs(features, labels, head_weight, head_bias, select, label_weight)
+        inputs = replace(inputs, fit=grouped(inputs.fit, groups, "groups"))
         if select is None:
-            fit_split, select_split = hold_out(inputs.fit, groups, inputs.seed)
+            fit_split, select_split = hold_out(inputs.fit, inputs.seed)
             check_labels(select_split.labels, len(select_split), "labels held out to select", hard=True)
             inputs = replace(inputs, fit=fit_split, select=select_split)
         if head_weight is None:
@@ -298,7 +301,11 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         if shape is None:
             shape = (fit.labels.shape[1], fit.features.shape[-1])
             weight, bias = torch.zeros(shape, device=device), torch.zeros(shape[0], device=device)
-        chosen = fit if select is None else _split(select[0], select[1], None, "select", shape, hard=True).to(device)
+        chosen = fit
+        if select is not None:
+            values, known, *groups = select
+            chosen = _split(values, known, None, "select", shape, hard=True).to(device)
+            chosen = grouped(chosen, groups[0] if groups else None, "groups of select")
         budget = int(self.memory_gb * 2**30 / 4)
         return SolverInput(fit, chosen, weight, bias, _seed(self.random_state), self.objective, budget)
 

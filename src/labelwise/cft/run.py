@@ -75,8 +75,9 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> CftResults:
             fit.labels,
             head_weight=weight,
             head_bias=bias,
-            select=(select.features, select.labels),
+            select=(select.features, select.labels, select.groups),
             label_weight=fit.weight,
+            groups=fit.groups,
             progress=progress.reach,
         )
     del fit, select  # their labels are copies, and large where there are many categories
@@ -131,7 +132,7 @@ def _split(data: FeatureSet, name: SplitName, config: CftConfig) -> Split:
         labels = torch.from_numpy(found.to_wire())
     blank_uncertain(labels)
     weight = None if data.label_weight is None else torch.from_numpy(data.label_weight[rows])
-    return Split(Rows(data.features, rows), labels, weight)
+    return Split(Rows(data.features, rows), labels, weight, data.groups[rows])
 
 
 def _head(

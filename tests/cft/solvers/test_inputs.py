@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial as bind
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 
 from labelwise.cft.solvers import backprop, genetic
-from labelwise.cft.solvers.inputs import Split, as_array, blank_uncertain, check_labels
-from labelwise.errors import DataError
+from labelwise.cft.solvers.cross_fitting import folds_of
+from labelwise.cft.solvers.inputs import Split, as_array, blank_uncertain, check_labels, grouped
+from labelwise.errors import DataError, InputError
 
 RNG = np.random.default_rng(526)
 
@@ -89,3 +91,16 @@ def test_the_first_misfit_is_named_wherever_it_is() -> None:
         with pytest.raises(DataError, match=rf"row {row}, category {column}: soft label 0.25"):
             check_labels(labels, 9, "fit labels", hard=True)
         np.testing.assert_array_equal(check_labels(labels, 9, "fit labels", hard=False), labels)
+
+
+def test_a_group_is_in_one_fold() -> None:
+    names = np.array([f"patient-{i // 3}" for i in range(60)])
+    split = grouped(Split(np.zeros((60, 2), np.float32), torch.zeros(60, 1)), names, "groups")
+    part = folds_of(split, 5, torch.Generator().manual_seed(0)).numpy()
+    for name in np.unique(names):
+        assert len(np.unique(part[names == name])) == 1
+    assert np.bincount(part).tolist() == [12] * 5  # four groups each
+    alone = folds_of(replace(split, groups=None), 5, torch.Generator().manual_seed(0)).numpy()
+    assert np.bincount(alone).tolist() == [12] * 5 and (alone.reshape(-1, 3) != alone[::3, None]).any()
+    with pytest.raises(InputError, match="groups of select: 59 entries for 60 rows"):
+        grouped(split, names[1:], "groups of select")

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from labelwise.cft.adoption import (
     trust_in_new,
 )
 from labelwise.cft.solvers.coordinates import Coordinates
-from labelwise.cft.solvers.inputs import Block, SolverInput, block_of, blocks
+from labelwise.cft.solvers.inputs import Block, SolverInput, Split, block_of, blocks
 from labelwise.cft.solvers.logistic import STEPS, GridResult, Hyperparameters, Problem, fit_logistic
 from labelwise.metrics.ranking import ranking
 
@@ -47,8 +48,10 @@ def cross_fitted_search(inputs: SolverInput, grid: Sequence[Hyperparameters], fo
     heads, select = problem.heads, problem.select
     reported, deviation = select.score(heads)
     generator = torch.Generator().manual_seed(inputs.seed)
-    fold_of_fit = _folds(len(inputs.fit), folds, generator).to(inputs.device)
-    fold_of_select = _folds(len(inputs.select), FOLDS, generator).to(inputs.device)
+    fold_of_fit, fold_of_select = (
+        folds_of(split, count, generator).to(inputs.device)
+        for split, count in ((inputs.fit, folds), (inputs.select, FOLDS))
+    )
     scores, positives = _unseen_scores(problem, fold_of_fit, fold_of_select)
     answers = select.old_logits.clone()
     for fold in range(FOLDS):
@@ -64,9 +67,11 @@ def cross_fitted_search(inputs: SolverInput, grid: Sequence[Hyperparameters], fo
     return replace(found, expected_gain=float((after - before).mean()) if len(own) else None, trust=trust)
 
 
-def _folds(rows: int, folds: int, generator: torch.Generator) -> Tensor:
-    """(rows,) the part of each row; parts are drawn at random and of one size."""
-    return torch.randperm(rows, generator=generator) % folds
+def folds_of(split: Split, folds: int, generator: torch.Generator) -> Tensor:
+    """(N,) the part of each row; parts are drawn at random, of equally many whole groups."""
+    group = np.arange(len(split)) if split.groups is None else np.unique(split.groups, return_inverse=True)[1]
+    part = torch.randperm(int(group.max()) + 1, generator=generator) % folds
+    return part[torch.from_numpy(group)]
 
 
 def _adopt_both(score: Tensor, positives: Tensor) -> Adoption:

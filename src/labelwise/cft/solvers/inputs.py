@@ -7,7 +7,7 @@ product. Where most rows are known, nothing is gathered: all categories share th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -69,18 +69,21 @@ class Split:
     features : (N, D) or (N, C, D), any float type
     labels : (N, C) float32 on the device; NaN where unknown
     weight : (N, C) float32 on the device, how much each label counts; None for 1
+    groups : (N,) names; rows of a group (a patient) are in one fold. None: every row is a group
     """
 
     features: Features
     labels: Tensor
     weight: Tensor | None = None
+    groups: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device) -> Split:
         """The same rows with labels and weights on ``device``."""
-        return Split(self.features, self.labels.to(device), None if self.weight is None else self.weight.to(device))
+        weight = None if self.weight is None else self.weight.to(device)
+        return replace(self, labels=self.labels.to(device), weight=weight)
 
     @cached_property
     def positives(self) -> Tensor:
@@ -155,17 +158,15 @@ def hold_out_rows(groups: NDArray[Any], share: float, seed: int) -> tuple[NDArra
     return np.sort(first), np.sort(second)
 
 
-def hold_out(split: Split, groups: ArrayLike | None, seed: int) -> tuple[Split, Split]:
-    """Part a split in two by whole groups (N,), three quarters of them and a quarter; None: every row is a group.
+def hold_out(split: Split, seed: int) -> tuple[Split, Split]:
+    """Part a split in two by whole groups, three quarters of them and a quarter.
 
     Raises
     ------
     InputError
-        If ``groups`` has another length, or there are fewer than four groups.
+        If there are fewer than four groups.
     """
-    names = np.arange(len(split)) if groups is None else np.asarray(groups)
-    if len(names) != len(split):
-        raise InputError(f"groups: {len(names)} entries for {len(split)} rows")
+    names = np.arange(len(split)) if split.groups is None else split.groups
 
     def part(rows: NDArray[np.int64]) -> Split:
         index = torch.from_numpy(rows).to(split.labels.device)
@@ -173,7 +174,8 @@ def hold_out(split: Split, groups: ArrayLike | None, seed: int) -> tuple[Split, 
             features: Features = split.features[index.to(split.features.device)]
         else:
             features = Rows(split.features, rows)
-        return Split(features, split.labels[index], None if split.weight is None else split.weight[index])
+        weight = None if split.weight is None else split.weight[index]
+        return Split(features, split.labels[index], weight, None if split.groups is None else split.groups[rows])
 
     first, second = hold_out_rows(names, HELD_OUT, seed)
     return part(first), part(second)
@@ -398,3 +400,13 @@ def _gathered(x: Tensor, labels: Tensor, weight: Tensor | None, chosen: Tensor, 
     packed = x[rows] if x.ndim == 2 else x[rows, chosen[:, None]]
     # Padding repeats row 0 and weighs nothing.
     return Block(chosen, packed, label, weights, rows)
+
+
+def grouped(split: Split, groups: ArrayLike | None, name: str) -> Split:
+    """The split with its groups (N,), which `name` calls in an error; as it is where they are None."""
+    if groups is None:
+        return split
+    names = np.asarray(groups)
+    if len(names) != len(split):
+        raise InputError(f"{name}: {len(names)} entries for {len(split)} rows")
+    return replace(split, groups=names)
