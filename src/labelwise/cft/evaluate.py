@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from labelwise.cft.evidence import CategoryReport
 from labelwise.cft.solvers.coordinates import linear_logits
-from labelwise.cft.solvers.inputs import Rows
 from labelwise.config import CftConfig, Metric, SplitName
 from labelwise.data.dataset import SPLITS
 from labelwise.features.file import FeatureSet
-from labelwise.features.shards import LABEL_BYTES, chunks
+from labelwise.features.shards import LABEL_BYTES, Rows, chunks
 from labelwise.metrics.bootstrap import RankingGains, ranking_gain_intervals
 from labelwise.metrics.calibration import binary_calibration_error, reliability
 from labelwise.metrics.operating import parse_rule, threshold_for

@@ -19,11 +19,12 @@ from labelwise.cft.ensemble import PREDICTIONS
 from labelwise.cft.evaluate import Measured, measure, measured_fields
 from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
 from labelwise.cft.first_head import fit_first_head
-from labelwise.cft.solvers.inputs import Rows, SolverInput, Split, blank_uncertain, hold_out_rows
+from labelwise.cft.solvers.inputs import SolverInput, Split, blank_uncertain, hold_out_rows
 from labelwise.config import CftConfig, SplitName
 from labelwise.data.dataset import sample_keys
 from labelwise.errors import ConfigError, DataError
 from labelwise.features.file import MARKER, FeatureSet, read_features
+from labelwise.features.shards import Rows
 from labelwise.labels import strategies
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.operating import parse_rule

@@ -114,3 +114,22 @@ def first_entry(array: NDArray[Any], wanted: Callable[[NDArray[Any]], NDArray[np
             row, column = np.argwhere(found)[0]
             return chunk.start + int(row), int(column)
     return None
+
+
+class Rows:
+    """The rows (n,) of an array (N, ...) that may be larger than memory. They are read when they are indexed."""
+
+    def __init__(self, values: FeatureArray, rows: NDArray[np.int64]) -> None:
+        self._values, self._rows = values, rows
+        self.shape: tuple[int, ...] = (len(rows), *values.shape[1:])
+        self.ndim = len(self.shape)
+        self.dtype = values.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        return self._values[self._rows[index]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self[:], dtype=dtype)  # indexing by rows has copied already

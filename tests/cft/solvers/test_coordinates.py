@@ -13,8 +13,8 @@ from sklearn.decomposition import PCA
 
 from labelwise.cft.solvers import coordinates as module
 from labelwise.cft.solvers.coordinates import Coordinates, principal_coordinates
-from labelwise.cft.solvers.inputs import Rows
 from labelwise.errors import DataError
+from labelwise.features.shards import Rows
 
 
 def features(n: int, dim: int, seed: int = 0, decay: float = 0.9) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from labelwise.cft.solvers.coordinates import CHUNK_VALUES, Features, as_float
 from labelwise.config import Metric
 from labelwise.errors import InputError
-from labelwise.features.shards import FeatureArray
+from labelwise.features.shards import Rows
 
 HELD_OUT = 0.25
 """Share of the groups that are held out where no ``select`` is given."""
@@ -39,25 +39,6 @@ Progress = Callable[[int, int], None]
 
 def no_progress(done: int, total: int) -> None:
     """Report nothing."""
-
-
-class Rows:
-    """The rows (n,) of an array (N, ...) that may be larger than memory. They are read when they are indexed."""
-
-    def __init__(self, values: FeatureArray, rows: NDArray[np.int64]) -> None:
-        self._values, self._rows = values, rows
-        self.shape: tuple[int, ...] = (len(rows), *values.shape[1:])
-        self.ndim = len(self.shape)
-        self.dtype = values.dtype
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        return self._values[self._rows[index]]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[:], dtype=dtype)  # indexing by rows has copied already
 
 
 @dataclass(frozen=True)
