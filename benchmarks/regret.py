@@ -30,6 +30,7 @@ from labelwise.metrics.choosing import choose, known_likelihood, label_likelihoo
 from labelwise.metrics.multilabel import hard_labels
 from labelwise.metrics.ranking import average_precision
 from labelwise.refinery.checks import prepare
+from labelwise.refinery.summary import FIRST
 from labelwise.results import read_row
 
 RULES = ("accuracy", "likelihood", "last", "control")
@@ -110,9 +111,13 @@ def chosen(judges: Judges, logits: Sequence[NDArray[np.float64]], candidates: Se
     control = max((i for own in kinds.values() for i in own), key=lambda i: mean[i])
     later = generations[::-1]
     chain = later[choose([likelihoods[i] for i in later]).chosen]
+    order = [chain, control]
+    if ridge := kinds.get(FIRST):
+        control = (ridge[0], control)[choose([likelihoods[ridge[0]], likelihoods[control]]).chosen]
+        order = [control, chain] if control == ridge[0] else [chain, control]
     return {
         "accuracy": old_chain if scores[old_chain][0] >= scores[old_control][0] else old_control,
-        "likelihood": (chain, control)[choose([likelihoods[chain], likelihoods[control]]).chosen],
+        "likelihood": order[choose([likelihoods[i] for i in order]).chosen],
         "last": later[0],
         "control": control,
     }
