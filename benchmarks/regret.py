@@ -71,9 +71,12 @@ class Judges:
         return float(np.nanmean(average_precision(logits.T, self.table.T))), 0.0
 
 
-def read(run: Path) -> Iterator[tuple[Judges, list[Candidate]]]:
-    """Judges and candidates of every seed of a run."""
-    _, dataset = prepare(load_recipe(run / "config.yaml"), True)
+def read(run: Path) -> Iterator[tuple[str, Judges, list[Candidate]]]:
+    """The name of the table, the judges and the candidates of every seed of a run."""
+    recipe, dataset = prepare(load_recipe(run / "config.yaml"), True)
+    column = getattr(recipe.data, "labels", None)
+    name = recipe.name if column is None else f"{recipe.name}, {column.column}"
+    name += "" if dataset.table is None else f", {recipe.data.known.share:.0%} known"
     for folder in sorted(run.glob("seed-*")):
         rows = [read_row(path) for path in sorted(folder.glob("*/row.json"))]
         last = max((row for row in rows if row.role == "generation"), key=lambda row: row.generation or 0)
@@ -87,7 +90,7 @@ def read(run: Path) -> Iterator[tuple[Judges, list[Candidate]]]:
             score = row.test.top1 if dataset.table is None else row.test.map
             kind = row.name.split("-")[0] if row.role == "candidate" else row.name
             candidates.append(Candidate(kind, row.generation or 0, logits, 100 * (score or 0.0)))
-        yield _judges(dataset, judges), candidates
+        yield name, _judges(dataset, judges), candidates
 
 
 def _judges(dataset: Dataset, rows: NDArray[np.int64]) -> Judges:
@@ -133,7 +136,7 @@ def main() -> None:
     found: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for run in args.runs:
         rng = np.random.default_rng(0)
-        for judges, candidates in read(run):
+        for name, judges, candidates in read(run):
             best = max(c.test for c in candidates)
             control = max(c.test for c in candidates if not c.generation)
             held_out = len(candidates[0].logits)
@@ -142,7 +145,7 @@ def main() -> None:
                     index = np.sort(rng.choice(held_out, size, replace=False))
                     logits = [c.logits[index] for c in candidates]
                     for rule, i in chosen(judges.take(index), logits, candidates).items():
-                        cell = found.setdefault(f"{run.name}, {size}", {})
+                        cell = found.setdefault(f"{name}; {size}", {})
                         regret = best - candidates[i].test, candidates[i].test - control
                         cell.setdefault(rule, []).append(regret)
     print("| table, size of select | " + " | ".join(RULES) + " |\n|---|" + "---:|" * len(RULES))
@@ -151,7 +154,7 @@ def main() -> None:
         means[cell] = {rule: tuple(np.mean(rules[rule], axis=0).round(2).tolist()) for rule in RULES}
         print(f"| {cell} | " + " | ".join(f"{a:.2f} ({b:+.2f})" for a, b in means[cell].values()) + " |")
     for size in args.sizes:
-        own = [cell for cell in means if cell.endswith(f", {size}")]
+        own = [cell for cell in means if cell.endswith(f"; {size}")]
         if own:
             mean = [np.mean([means[cell][rule] for cell in own], axis=0) for rule in RULES]
             print(f"| **mean of {len(own)}, {size}** | " + " | ".join(f"{a:.2f} ({b:+.2f})" for a, b in mean) + " |")
