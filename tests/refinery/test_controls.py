@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from helpers.rows import make_row
-from labelwise.config import TrainConfig
+from labelwise.config import TrainConfig, load_recipe
 from labelwise.config.train import parse_lr_steps
-from labelwise.refinery import chain, controls
-from labelwise.results import Row
+from labelwise.refinery import candidates, controls
 
 STEPS = {"1-140": 0.01, "141-170": 0.001, "171-200": 0.0001}
 
@@ -42,27 +42,14 @@ def test_a_shorter_schedule_warms_up_in_proportion_and_keeps_its_best_epoch() ->
     assert (short.epochs, short.warmup_epochs, short.keep) == (10, 1.0, "best")
 
 
-def candidate(name: str, top1: float | None, nll: float | None = 1.0) -> Row:
-    return make_row(name, top1=top1, nll=nll, seconds=2.0)
-
-
-def chosen(*candidates: Row) -> str:
-    rows = iter(candidates)
-
-    context = SimpleNamespace(problem=SimpleNamespace(metric="top1"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chain, "train_network", lambda *_: next(rows))
-        best = chain._best(context, [None] * len(candidates), "smoothing")  # type: ignore[arg-type]
-    assert (best.name, best.role, best.seconds) == ("smoothing", "control", 2.0 * len(candidates))
-    return str(best.chosen)
-
-
-def test_the_candidate_that_is_best_on_select_is_chosen() -> None:
-    assert chosen(candidate("a", 0.5), candidate("b", 0.7), candidate("c", 0.6)) == "b"
-    assert chosen(candidate("a", 0.5, 0.9), candidate("b", 0.5, 0.8), candidate("c", 0.5, None)) == "b"
-    assert chosen(candidate("a", None, 0.1), candidate("b", 0.1)) == "b"
-    assert chosen(candidate("a", None, 0.1), candidate("b", None, 0.2)) == "a"
-
-
-def test_without_a_select_split_the_last_candidate_is_taken() -> None:
-    assert chosen(make_row("a", select=None, seconds=2.0), make_row("b", select=None, seconds=2.0)) == "b"
+@pytest.mark.parametrize(("likeliest", "name"), [(0, "a"), (1, "b"), (None, "c")])
+def test_the_likeliest_candidate_is_taken_and_the_last_one_where_nothing_judges(
+    likeliest: int | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = iter([make_row(name, seconds=2.0) for name in "abc"])
+    context = SimpleNamespace(recipe=load_recipe(None), dataset=None, folder=Path("run/seed-0"))
+    monkeypatch.setattr(candidates, "train_if_time", lambda *_: next(rows))
+    judgement = SimpleNamespace(most_likely=lambda _: likeliest)
+    monkeypatch.setattr(candidates, "Judgement", lambda *_: judgement)
+    best = candidates.best_of(context, [None] * 3, "smoothing")  # type: ignore[arg-type,list-item]
+    assert (best.name, best.role, best.seconds, best.chosen) == ("smoothing", "control", 6.0, name)

@@ -162,7 +162,12 @@ class RefineryLabels:
         return total / len(self._refineries)
 
     def by_unseen(self, unseen: NDArray[np.int64]) -> RefineryLabels:
-        """The same refineries; each sample is labelled by the one that has not seen it, see the constructor."""
+        """The same refineries; each sample is labelled by the one that has not seen it.
+
+        Parameters
+        ----------
+        unseen : (N,) as in the constructor
+        """
         found = copy(self)
         found._unseen = unseen
         return found
