@@ -17,6 +17,7 @@ from labelwise.cli import app
 
 FREE_TEXT = {
     *("--data", "--set", "--threshold"),
+    "--budget",  # of refine: time or epochs
     "--model",  # of export: any network
     "MODEL",  # of features: any network
     "DATA",  # of data stats: any source

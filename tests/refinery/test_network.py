@@ -24,7 +24,7 @@ def test_weights_of_another_library_start_a_network_by_their_order(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(load_recipe(None, [*RECIPE]), tmp_path / "first", quiet=True)
-    [file] = (tmp_path / "first").rglob("model.safetensors")
+    [file] = (tmp_path / "first" / "best").rglob("model.safetensors")
     own = checkpoint.load(file)[0].net.state_dict()
     renamed, start = tmp_path / "other.pt", [*RECIPE, "train.lr=1e-9", "train.weight_decay=0"]
     torch.save({f"_m{i}.{key.rpartition('.')[2]}": own[key] for i, key in enumerate(own)}, renamed)
@@ -34,7 +34,7 @@ def test_weights_of_another_library_start_a_network_by_their_order(
     recipe = load_recipe(None, [*start, f"model.init={renamed}", "model.init_by_order=true"])
     train(recipe, tmp_path / "second", quiet=True)
     assert "matched by order and shape alone" in capsys.readouterr().err
-    [found] = (tmp_path / "second").rglob("model.safetensors")
+    [found] = (tmp_path / "second" / "best").rglob("model.safetensors")
     for key, value in load_file(found).items():
         if "running" not in key and "num_batches" not in key:
             torch.testing.assert_close(value, own[key], atol=1e-5, rtol=1e-4)

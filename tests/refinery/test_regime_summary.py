@@ -9,13 +9,14 @@ import pytest
 
 from helpers.rows import make_row
 from labelwise.data.dataset import Dataset, Features
+from labelwise.refinery.choice import Judgement
 from labelwise.refinery.context import PREDICTIONS
 from labelwise.refinery.regime import OVERFIT_GAP, UNDERFIT_GAP, judge, judge_stopped
-from labelwise.refinery.summary import compare, results
-from labelwise.results import Row, Splits, summarise
+from labelwise.refinery.summary import results
+from labelwise.results import RefineResults, Row, Splits, summarise
 from labelwise.results.refine import Scores
 
-N = 200
+N, JUDGES = 200, 100
 
 
 @pytest.mark.parametrize(
@@ -52,9 +53,9 @@ def test_every_advice_says_what_to_change():
 
 
 def dataset(groups: np.ndarray | None = None) -> Dataset:
-    n = N + 20
+    n = N + JUDGES + 10
     ids = np.array([f"i{i}" for i in range(n)])
-    split = np.array(["fit"] * 10 + ["select"] * 10 + ["test"] * N)
+    split = np.array(["fit"] * 10 + ["select"] * JUDGES + ["test"] * N)
     return Dataset(
         "d", ("a", "b"), ids, ids if groups is None else groups, np.arange(n) % 2, split, Features(np.zeros((n, 2)))
     )
@@ -64,13 +65,21 @@ def row(run: Path, name: str, role: str, seed: int, select: float, test: float, 
     path = f"seed-{seed}/{name}"
     (run / path).mkdir(parents=True)
     rng = np.random.default_rng([seed, len(name)])
-    np.savez(run / path / PREDICTIONS, correct=rng.permutation(np.arange(N) < round(test * N)))
+    judges = np.arange(10, 10 + JUDGES)
+    right = np.arange(JUDGES) < round(select * JUDGES)
+    judged = np.eye(2)[np.where(right, judges % 2, 1 - judges % 2)]
+    correct = rng.permutation(np.arange(N) < round(test * N))
+    np.savez(run / path / PREDICTIONS, correct=correct, judges=judges, judged=judged)
     scores = {"select": Scores(top1=select, nll=1.0, ece=0.1), "test": Scores(top1=test, nll=float("nan"), ece=0.1)}
     return make_row(name, role=role, seed=seed, network={"name": model}, path=path, **scores)
 
 
 def table(run: Path, entries: list[tuple[str, str, float, float]], seeds: int = 2) -> list[Row]:
     return [row(run, n, r, s, select + 0.01 * s, test) for s in range(seeds) for n, r, select, test in entries]
+
+
+def told(rows: list[Row], run: Path, data: Dataset | None = None) -> RefineResults:
+    return results("refine", rows, judge(0.9, 0.5), Judgement(data or dataset(), run))
 
 
 def test_means_and_deviations_over_seeds(tmp_path):
@@ -95,7 +104,7 @@ def test_the_best_generation_and_the_best_control_are_chosen_on_select(tmp_path)
         ("given-3", "candidate", 0.99, 0.99),
     ]
     rows = table(tmp_path, entries)
-    found = compare(rows, summarise(rows), dataset(), tmp_path)
+    found = told(rows, tmp_path).comparison
     assert (found.chain, found.control, found.seeds) == ("generation-2", "early-stop", 2)
     assert found.difference == pytest.approx(0.30)
     low, high = found.interval
@@ -107,14 +116,14 @@ def test_the_best_generation_and_the_best_control_are_chosen_on_select(tmp_path)
 @pytest.mark.parametrize(("test", "verdict"), [(0.2, "worse than"), (0.7, "not distinguishable from")])
 def test_verdicts(tmp_path, test, verdict):
     rows = table(tmp_path, [("generation-2", "generation", 0.9, test), ("long", "control", 0.5, 0.7)], seeds=1)
-    found = compare(rows, summarise(rows), dataset(), tmp_path)
+    found = told(rows, tmp_path).comparison
     assert verdict in found.sentence and "1 seed;" in found.sentence
 
 
 def test_without_controls_against_the_first_generation(tmp_path):
     entries = [("generation-1", "generation", 0.5, 0.5), ("generation-2", "generation", 0.6, 0.8)]
     rows = table(tmp_path, entries)
-    found = compare(rows, summarise(rows), dataset(), tmp_path)
+    found = told(rows, tmp_path).comparison
     assert (found.chain, found.control) == ("generation-2", "generation-1")
     assert "the first generation" in found.sentence
 
@@ -122,7 +131,7 @@ def test_without_controls_against_the_first_generation(tmp_path):
 def test_the_first_generation_is_not_compared_with_a_later_one_under_its_name(tmp_path):
     entries = [("generation-1", "generation", 0.6, 0.5), ("generation-2", "generation", 0.5, 0.8)]
     rows = table(tmp_path, entries)
-    found = compare(rows, summarise(rows), dataset(), tmp_path)
+    found = told(rows, tmp_path).comparison
     assert (found.chain, found.control) == ("generation-2", "generation-1")
     assert found.sentence.startswith("generation-2 is better than the first generation (generation-1) on test")
 
@@ -130,22 +139,26 @@ def test_the_first_generation_is_not_compared_with_a_later_one_under_its_name(tm
 def test_groups_widen_the_interval(tmp_path):
     rows = table(tmp_path, [("generation-2", "generation", 0.9, 0.7), ("long", "control", 0.5, 0.5)], seeds=1)
     for name, correct in (("generation-2", np.arange(N) < 140), ("long", np.arange(N) < 100)):
-        np.savez(tmp_path / f"seed-0/{name}" / PREDICTIONS, correct=correct)
-    alone = compare(rows, summarise(rows), dataset(), tmp_path).interval
-    blocks = np.array([f"g{i // 20}" for i in range(N + 20)])
-    together = compare(rows, summarise(rows), dataset(blocks), tmp_path).interval
+        file = tmp_path / f"seed-0/{name}" / PREDICTIONS
+        np.savez(file, **(dict(np.load(file)) | {"correct": correct}))
+    alone = told(rows, tmp_path).comparison.interval
+    blocks = np.array([f"g{i // 20}" for i in range(N + JUDGES + 10)])
+    together = told(rows, tmp_path, dataset(blocks)).comparison.interval
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
 
 
 def test_nothing_to_compare(tmp_path):
     rows = table(tmp_path, [("generation-1", "generation", 0.5, 0.5)])
-    assert compare(rows, summarise(rows), dataset(), tmp_path) is None
-    assert compare([], [], dataset(), tmp_path) is None
+    found = told(rows, tmp_path)
+    assert found.comparison is None and found.best.name == "generation-1" and found.best.against_control is None
 
 
 def test_results_hold_the_contract(tmp_path):
     rows = table(tmp_path, [("generation-1", "generation", 0.5, 0.6), ("long", "control", 0.4, 0.5)])
-    found = results("refine", dataset(), rows, judge(0.9, 0.5), tmp_path)
+    found = told(rows, tmp_path)
     assert found.kind == "refine" and found.task == "single-label"
-    assert found.splits == Splits(fit=10, select=10, test=N)
+    assert found.splits == Splits(fit=10, select=JUDGES, test=N)
     assert found.rows == tuple(rows) and found.regime.state == "overfit"
+    best = found.best
+    assert (best.name, best.role, best.against_control.name) == ("generation-1", "generation", "long")
+    assert best.against_control.difference == found.comparison.difference == pytest.approx(0.1)

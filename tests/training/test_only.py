@@ -27,7 +27,7 @@ def test_only_the_named_layers_change(tmp_path: Path, ema: float) -> None:
         f"train={{epochs: 2, batch_size: 32, only: [features.6, features.7, classifier], ema: {ema}}}",
     ]
     train(load_recipe(None, changes), tmp_path / "run", quiet=True)
-    (weights,) = (tmp_path / "run").rglob("model.safetensors")
+    (weights,) = (tmp_path / "run" / "best").rglob("model.safetensors")
     for name, value in load_file(weights).items():
         learnt = name.startswith(("features.6", "features.7", "classifier"))
         assert torch.equal(value, start[name]) != learnt, name

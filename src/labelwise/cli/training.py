@@ -29,8 +29,8 @@ from labelwise.settings import dump_yaml
 
 
 @app.command(
-    epilog="Examples: labelwise refine photos --model resnet18 --budget 2h --out runs/photos. "
-    "labelwise refine recipes/digits/noise40.yaml --baselines --seeds 3 --out runs/digits"
+    epilog="Example: labelwise refine photos --model resnet18 --budget 2h --out runs/photos; or with a recipe: "
+    "labelwise refine recipes/digits/noise40.yaml --baselines --seeds 3 --out runs/digits",
 )
 def refine(
     recipe: RecipeOrDataArgument = None,
