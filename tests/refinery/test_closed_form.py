@@ -69,9 +69,9 @@ def test_controls_on_embeddings_compete(tmp_path: Path) -> None:
     kinds = "baselines={kinds: [long, closed_form]}"
     rows = rows_of(tmp_path, "chain.generations=2", kinds, "train.lr=1e-6", baselines=True)
     assert [name for name, row in rows.items() if row["role"] == "control"] == ["long", *FORMS]
-    comparison = json.loads((tmp_path / "results.json").read_text())["comparison"]
-    best = max((row for row in rows.values() if row["role"] == "control"), key=lambda row: row["select"]["top1"])
-    assert comparison["control"] == best["name"] != "long"
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["comparison"]["control"] in FORMS  # the others have learnt nothing at such a rate
+    assert results["best"]["role"] == "control" and results["best"]["name"] in FORMS
 
 
 def test_controls_do_not_depend_on_the_schedule(tmp_path: Path) -> None:
