@@ -61,6 +61,8 @@ class Judgement:
         if not parts:
             return np.empty(0, np.int64), np.empty(0)
         rows, logits = (np.concatenate(values) for values in zip(*parts, strict=True))
+        order = np.argsort(rows, kind="stable")  # the folds of another seed come in another order
+        rows, logits = rows[order], logits[order]
         if self.dataset.table is None:
             return rows, label_likelihood(logits, self.dataset.label[rows])
         return rows, known_likelihood(logits, hard_labels(self.dataset.table.take(rows)))
