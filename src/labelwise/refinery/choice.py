@@ -7,7 +7,7 @@ Choices rest on the given labels of samples that a network has not seen: those o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Judgement:
     dataset: Dataset
     run: Path
     folds: int = 1
+    _known: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = field(default_factory=dict, compare=False)
 
     def choose(self, candidates: Sequence[Sequence[Row]]) -> Choice | None:
         """The first candidate in the stated order, unless a later one is clearly better; None where nothing judges.
@@ -56,7 +57,12 @@ class Judgement:
         return self.dataset.groups[self._likelihood(row)[0]]
 
     def _likelihood(self, row: Row) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Samples that ``row`` is judged by, and the log-likelihood of their given labels."""
+        """Samples that ``row`` is judged by, and the log-likelihood of their given labels; each row is read once."""
+        if row.path not in self._known:
+            self._known[row.path] = self._read(row)
+        return self._known[row.path]
+
+    def _read(self, row: Row) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         parts = [part for folder in self._folders(row) if (part := _judged(folder)) is not None]
         if not parts:
             return np.empty(0, np.int64), np.empty(0)
