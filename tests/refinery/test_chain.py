@@ -364,3 +364,8 @@ def test_the_likeliest_candidate_becomes_the_control(tmp_path: Path, kind: str, 
             given = load_dataset(load_recipe(None, BASE).data).label[stored["judges"]]
             found[name] = label_likelihood(stored["judged"], given).mean()
     assert control["name"] == kind and control["chosen"] == max(found, key=lambda name: found[name])
+
+
+def test_train_trains_one_network_whatever_choices_would_rest_on(tmp_path: Path) -> None:
+    results = train(load_recipe(None, [*BASE, "chain={folds: 2, choose: folds}"]), tmp_path / "run", quiet=True)
+    assert [row.name for row in results.rows] == ["generation-1"]

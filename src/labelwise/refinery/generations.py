@@ -202,6 +202,7 @@ def without_chain(recipe: Recipe) -> Recipe:
         "networks": recipe.chain.networks[:1],
         "refinery": (),
         "first": "full",
+        "choose": "select",
         "unlabelled": UnlabelledConfig(share=0),
     }
     return recipe.model_copy(update={"chain": recipe.chain.model_copy(update=alone)})
