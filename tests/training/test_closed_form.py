@@ -16,7 +16,7 @@ from labelwise.errors import DataError, ModelError
 from labelwise.training.closed_form import fit as fit_module
 from labelwise.training.closed_form import kernel, linear, nearest
 from labelwise.training.closed_form.candidates import Samples
-from labelwise.training.closed_form.fit import SOLVERS, fit_closed_form, temperature
+from labelwise.training.closed_form.fit import SOLVERS, fit_closed_form, inverse_temperature
 from labelwise.training.closed_form.kernel import ridge_leave_one_out
 
 NAMES = sorted(SOLVERS)
@@ -170,9 +170,9 @@ def test_temperature_is_the_likeliest() -> None:
         return float(-(held.y * torch.log_softmax(factor * raw, 1)).sum(1).mean())
 
     for scale in (1.0, 1e-30, 1e30):
-        factor, value = temperature(raw * scale, held.y)
+        factor, value = inverse_temperature(raw * scale, held.y)
         assert value == pytest.approx(loss(factor * scale)) and value <= min(loss(f) for f in np.logspace(-2, 2, 401))
-    assert temperature(torch.zeros(60, 3).double(), held.y) == pytest.approx((1.0, np.log(3)))
+    assert inverse_temperature(torch.zeros(60, 3).double(), held.y) == pytest.approx((1.0, np.log(3)))
 
 
 @pytest.mark.parametrize("name", NAMES)

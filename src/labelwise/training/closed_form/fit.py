@@ -100,12 +100,12 @@ def _choose(
         candidates = list(solve(fit, None, args, seed))
     else:
         candidates = _cross_fitted(solve, fit, args, seed)
-    choices = [temperature(candidate.scores, truth) for candidate in candidates]
+    choices = [inverse_temperature(candidate.scores, truth) for candidate in candidates]
     best = min(range(len(candidates)), key=lambda i: choices[i][1])
     return candidates[best], choices[best][0]
 
 
-def temperature(scores: Tensor, truth: Tensor) -> tuple[float, float]:
+def inverse_temperature(scores: Tensor, truth: Tensor) -> tuple[float, float]:
     """The factor b > 0 with which softmax(b scores) is likeliest, and the mean cross-entropy with it.
 
     The derivative by b grows with b, so it is found by bisection, between 1/1000 and 1000 of the scores' own scale.
