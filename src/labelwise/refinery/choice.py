@@ -22,6 +22,8 @@ from labelwise.refinery.context import PREDICTIONS
 from labelwise.refinery.generations import fold_name
 from labelwise.results import Row
 
+Answers = tuple[NDArray[np.int64], NDArray[np.float64]]
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -30,7 +32,9 @@ class Judgement:
     dataset: Dataset
     run: Path
     folds: int = 1
-    _known: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = field(default_factory=dict, compare=False)
+    _known: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = field(
+        default_factory=dict, init=False, compare=False
+    )
 
     def choose(self, candidates: Sequence[Sequence[Row]]) -> Choice | None:
         """The first candidate in the stated order, unless a later one is clearly better; None where nothing judges.
@@ -62,13 +66,19 @@ class Judgement:
             self._known[row.path] = self._read(row)
         return self._known[row.path]
 
-    def _read(self, row: Row) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    def answers(self, row: Row) -> Answers:
+        """The samples that ``row`` is judged by, and the logits (n, K) of its answers to them; empty without any."""
         parts = [part for folder in self._folders(row) if (part := _judged(folder)) is not None]
         if not parts:
-            return np.empty(0, np.int64), np.empty(0)
+            return np.empty(0, np.int64), np.empty((0, self.dataset.num_classes))
         rows, logits = (np.concatenate(values) for values in zip(*parts, strict=True))
         order = np.argsort(rows, kind="stable")  # the folds of another seed come in another order
-        rows, logits = rows[order], logits[order]
+        return rows[order], logits[order].astype(np.float64)
+
+    def _read(self, row: Row) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        rows, logits = self.answers(row)
+        if not len(rows):
+            return rows, np.empty(0)
         if self.dataset.table is None:
             return rows, label_likelihood(logits, self.dataset.label[rows])
         return rows, known_likelihood(logits, hard_labels(self.dataset.table.take(rows)))

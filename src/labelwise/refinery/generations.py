@@ -178,9 +178,10 @@ def _members(chain: ChainConfig, network: NetworkSpec, starts: tuple[Refinery, .
     if chain.folds > 1:
         networks = fold_networks(network, chain.folds)
     else:
-        networks = [replace(network, name=f"{network.name}-member-{number}") for number in range(2, chain.members + 1)]
+        names = [f"{network.name}-member-{number}" for number in range(2, chain.members + 1)]
+        networks = [replace(network, name=name, role="member") for name in names]
     own = starts[1:] or [None] * len(networks)
-    return [replace(member, role="member", start_from=start) for member, start in zip(networks, own, strict=True)]
+    return [replace(member, start_from=start) for member, start in zip(networks, own, strict=True)]
 
 
 def fold_networks(network: NetworkSpec, folds: int) -> list[NetworkSpec]:
