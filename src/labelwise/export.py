@@ -21,6 +21,7 @@ from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
 from labelwise.models import checkpoint
 from labelwise.models.backbone import ModelSource, is_timm, open_model
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
+from labelwise.models.foreign import refuse_foreign_args
 from labelwise.models.head import logits_of, probe, split_head
 from labelwise.results import CftResults, FeaturesResults, RefineResults, read_results
 from labelwise.runs import RESULTS, write_json
@@ -40,7 +41,9 @@ class Exported:
     largest_difference: float
 
 
-def export(run: Path, out: Path | None = None, network: ModelSource | None = None) -> Exported:
+def export(
+    run: Path, out: Path | None = None, network: ModelSource | None = None, *, trust_code: bool = False
+) -> Exported:
     """Write the network of a checkpoint, or the head of a CFT run in its network, for timm, torch and labelwise.
 
     Parameters
@@ -48,6 +51,7 @@ def export(run: Path, out: Path | None = None, network: ModelSource | None = Non
     run : a checkpoint folder, or the folder of a CFT run
     out : default: ``export`` inside ``run``
     network : of a CFT run: the network that the features came from
+    trust_code : whether code that the checkpoint or the CFT run names may be run
 
     Raises
     ------
@@ -60,7 +64,7 @@ def export(run: Path, out: Path | None = None, network: ModelSource | None = Non
     if run.is_file() or (run / checkpoint.CARD).exists():
         if network is not None:
             raise ConfigError(f"{run} is a checkpoint, a whole network; leave --model, --weights and --pretrained out")
-        classifier, card = checkpoint.load(run)
+        classifier, card = checkpoint.load(run, trust_code)
         return _write(
             folder, classifier, card, logits_of(classifier.net.eval()(probe(classifier.net, classifier.spec)))
         )
@@ -76,6 +80,8 @@ def export(run: Path, out: Path | None = None, network: ModelSource | None = Non
     if len(head[0]) != len(categories):
         raise RunError(f"{run / HEAD}: {len(head[0])} outputs for the {len(categories)} categories of {RESULTS}")
     source = results.features
+    if source is not None and not trust_code:
+        refuse_foreign_args(source.args, str(run / RESULTS))
     opened = open_model(network, {} if source is None else source.args, _input(source))
     _refuse_other_weights(opened.classifier, source, network.model)
     card = {
@@ -115,7 +121,7 @@ def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tens
     timm_loads = is_timm(model.name) and model.network.keys() <= {"name", "args"}  # no boost or small_images in timm
     copies: list[nn.Module] = []
     try:
-        copies.append(checkpoint.load(folder)[0].net)
+        copies.append(checkpoint.load(folder, trust=True)[0].net)  # what is built here was built before
         if timm_loads:
             write_json(folder / TIMM_CONFIG, timm_config(model, card.get("eval_crop", 1.0)))
             copies.append(timm.create_model(f"local-dir:{folder}", pretrained=True))

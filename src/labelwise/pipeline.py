@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelwise.cft.run import run_cft
-from labelwise.config import CftConfig, Recipe, UnknownPolicy
+from labelwise.config import CftConfig, Recipe, UnknownPolicy, own_networks
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError
 from labelwise.features.extract import extract_features
@@ -74,6 +74,6 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> Fi
     start_run(out, "cft", {})  # what makes two such runs the same, run_cft says when there are features
     networks = {spec.name: train_network(context, spec) for spec in specs}
     features = out / dataset.name
-    extract_features(ModelSource(str(out / BASE)), recipe, features, quiet=quiet)
+    extract_features(ModelSource(str(out / BASE), trust=own_networks(recipe)), recipe, features, quiet=quiet)
     results = run_cft(CftConfig(features=str(features), seed=recipe.seed), out, quiet=quiet)
     return FineTuned(results, networks)

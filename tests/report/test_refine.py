@@ -10,6 +10,7 @@ from rich.console import Console
 from helpers.pages import EVIL, Page, edit, page_of
 from helpers.results_file import write_results
 from helpers.run_factory import ADVICE, make_run, write_json
+from labelwise.errors import RunError
 from labelwise.report.read import read_gallery
 from labelwise.report.refine import networks_of, results_table, summary_lines, verdict_of
 from labelwise.report.table import terminal
@@ -179,8 +180,20 @@ def test_a_row_never_leads_out_of_the_run(run: Path, tmp_path: Path) -> None:
         for row in value["rows"]:
             row["path"] = "../../outside"
 
-    before = page_of(run)
+    edit(run / "results.json", lead_out)
+    with pytest.raises(RunError, match=r"rows\.0\.path: expected a path inside the run folder"):
+        page_of(run)
+
+
+def test_a_link_never_leads_out_of_the_run(run: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
+
+    def lead_out(value: dict) -> None:
+        for row in value["rows"]:
+            row["path"] = "link"
+
+    before = page_of(run)
+    (run / "link").symlink_to(tmp_path / "outside")
     edit(run / "results.json", lead_out)
     assert page_of(run) == before
 

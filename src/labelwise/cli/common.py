@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,13 @@ def existing(paths: Path | list[Path]) -> Path | list[Path]:
         if not path.exists():
             raise DataError(f"{path}: no such file or folder")
     return paths
+
+
+def trust_working_folder(trust_code: bool) -> bool:
+    """Let modules of the working folder be imported, after all that are installed; otherwise they never are."""
+    if trust_code:
+        sys.path.append(str(Path.cwd()))
+    return trust_code
 
 
 app = typer.Typer(
@@ -63,6 +71,14 @@ ByOrderOption = Annotated[
 ]
 PretrainedOption = Annotated[bool, typer.Option("--pretrained", help="Download the published weights of the network.")]
 ObjectiveOption = Annotated[Metric, typer.Option(help="Metric: average precision, or area under the ROC curve.")]
+TrustCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Run code that a checkpoint names as its network. Modules of the working folder are found, too.",
+        callback=trust_working_folder,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

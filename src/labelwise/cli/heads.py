@@ -15,6 +15,7 @@ from labelwise.cli.common import (
     PretrainedOption,
     QuietOption,
     SetOption,
+    TrustCodeOption,
     WeightsOption,
     app,
     existing,
@@ -50,6 +51,7 @@ def features(
     ] = False,
     precision: Annotated[FeaturePrecision, typer.Option(help="Number format of the features in the file.")] = "fp16",
     overrides: SetOption = None,
+    trust_code: TrustCodeOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Compute the penultimate features of every sample, once. `labelwise cft` works on these.
@@ -60,7 +62,7 @@ def features(
     from labelwise.features.extract import extract_features
     from labelwise.models.backbone import ModelSource
 
-    source = ModelSource(model, weights, pretrained, weights_by_order)
+    source = ModelSource(model, weights, pretrained, weights_by_order, trust_code)
     found = extract_features(source, recipe, out, keep_head=keep_head, precision=precision, quiet=quiet)
     if not int(os.environ.get("RANK", "0")):
         head = "with its head" if found.head else "without a head"

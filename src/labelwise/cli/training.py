@@ -17,6 +17,7 @@ from labelwise.cli.common import (
     RecipeOrDataArgument,
     SeedOption,
     SetOption,
+    TrustCodeOption,
     app,
     given_overrides,
     make_console,
@@ -48,6 +49,7 @@ def refine(
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="With --budget: print the plan and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --plan: print JSON instead of a table.")] = False,
+    trust_code: TrustCodeOption = False,
     print_config: PrintConfigOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -57,6 +59,7 @@ def refine(
     budget, with the controls that practitioners use, and the best of all is left in RUN/best. An interrupted run
     continues where it stopped.
     """
+    overrides = [*(overrides or []), *(["chain.trust_code=true"] if trust_code else [])]
     if budget is not None or model is not None or plan or as_json:
         _refine_within(
             recipe, budget, model, given_overrides(overrides, seed, seeds), out, (plan, as_json, quiet, print_config)
@@ -114,6 +117,7 @@ def train(
     out: OutOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,
+    trust_code: TrustCodeOption = False,
     print_config: PrintConfigOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -164,6 +168,7 @@ def experiment(
     overrides: SetOption = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Number of cells that run at the same time.")] = 1,
+    trust_code: TrustCodeOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Run a table of many trainings, and show mean and spread over seeds.
@@ -172,7 +177,8 @@ def experiment(
     """
     from labelwise.experiment.config import load_experiment
 
-    config = load_experiment(table, [*(overrides or []), *([f"seeds={seeds}"] if seeds is not None else [])])
+    changes = [*(overrides or []), *([f"seeds={seeds}"] if seeds is not None else [])]
+    config = load_experiment(table, changes + (["recipe.chain.trust_code=true"] if trust_code else []))
     from labelwise.experiment.run import run_experiment
 
     folder = out or Path("runs") / config.name

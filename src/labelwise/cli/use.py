@@ -16,6 +16,7 @@ from labelwise.cli.common import (
     ModelArgument,
     PretrainedOption,
     SetOption,
+    TrustCodeOption,
     WeightsOption,
     app,
     data_app,
@@ -33,6 +34,7 @@ def evaluate(
     split: Annotated[SplitName, typer.Option(help="Part of the data that is scored.")] = "test",
     overrides: SetOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file that the scores are also written to.")] = None,
+    trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score a checkpoint: top-1, top-5, NLL, calibration, and a row per class.
@@ -48,7 +50,7 @@ def evaluate(
     recipe = data_recipe(data, overrides or [])
     from labelwise.inference.evaluate import evaluate as run
 
-    scores = run(model, recipe, split=split)
+    scores = run(model, recipe, split=split, trust_code=trust_code)
     if out is not None:
         write_json(out, scores.to_json())
     if as_json:
@@ -71,6 +73,7 @@ def predict(
     unreadable: Annotated[
         UnreadablePolicy, typer.Option(help="Unreadable images: fail at the first, or skip and count them.")
     ] = "fail",
+    trust_code: TrustCodeOption = False,
 ) -> None:
     """Name the most probable classes of every image.
 
@@ -80,7 +83,7 @@ def predict(
     from labelwise.inference.predict import predict as run
 
     check_predictions_file(out)
-    found = run(model, folder, unreadable=unreadable)
+    found = run(model, folder, unreadable=unreadable, trust_code=trust_code)
     write_predictions(found, out, top)
     skipped = f", {len(found.unreadable)} unreadable skipped" if found.unreadable else ""
     make_console().print(f"{len(found.ids)} images -> {out}{skipped}")
@@ -119,6 +122,7 @@ def export(
     weights: WeightsOption = None,
     pretrained: PretrainedOption = False,
     weights_by_order: ByOrderOption = False,
+    trust_code: TrustCodeOption = False,
 ) -> None:
     """Write the network to a folder that timm, torch and labelwise load.
 
@@ -128,8 +132,8 @@ def export(
     from labelwise.models.backbone import ModelSource
 
     given = model or weights or pretrained or weights_by_order
-    network = ModelSource(model or "", weights, pretrained, weights_by_order) if given else None
-    done = write(run, out, network)
+    network = ModelSource(model or "", weights, pretrained, weights_by_order, trust_code) if given else None
+    done = write(run, out, network, trust_code=trust_code)
     console = make_console()
     console.print(f"{len(done.categories):,} categories -> {done.folder}, checked", soft_wrap=True, highlight=False)
     if done.timm:

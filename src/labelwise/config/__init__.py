@@ -41,8 +41,16 @@ from labelwise.config.labels import (
     UnknownName,
     UnknownPolicy,
 )
-from labelwise.config.recipe import Recipe, data_recipe, load_recipe
-from labelwise.config.train import CLOSED_FORM, ModelConfig, TaxonomyConfig, TrainConfig, merge_train, parse_lr_steps
+from labelwise.config.recipe import Recipe, data_recipe, load_recipe, own_networks
+from labelwise.config.train import (
+    CLOSED_FORM,
+    ModelConfig,
+    TaxonomyConfig,
+    TrainConfig,
+    is_import_path,
+    merge_train,
+    parse_lr_steps,
+)
 from labelwise.config.types import (
     FeaturePrecision,
     Fraction,
@@ -111,10 +119,12 @@ __all__ = [
     "VotesConfig",
     "check_choice",
     "data_recipe",
+    "is_import_path",
     "load_recipe",
     "merge_refined_labels",
     "merge_train",
     "merge_views",
+    "own_networks",
     "parse_lr_steps",
     "refuse_missing",
     "with_format",

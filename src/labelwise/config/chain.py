@@ -137,6 +137,9 @@ class ChainConfig(Section):
     refinery: tuple[str, ...] = Field(
         (), description="Checkpoints that label generation 1. Their probabilities are averaged."
     )
+    trust_code: bool = Field(
+        False, description="Run code that a checkpoint in refinery names as its network, though model.name does not."
+    )
     members: PositiveInt = Field(
         1, description="Number of networks per generation. The mean of their answers labels the next generation."
     )

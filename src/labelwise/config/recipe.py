@@ -61,6 +61,11 @@ class Recipe(Section):
         return self
 
 
+def own_networks(recipe: Recipe) -> tuple[ModelConfig, ...]:
+    """The networks that a recipe names; of code among them, its user says that it may run."""
+    return (recipe.model, *(step.model for step in recipe.chain.networks if step.model is not None))
+
+
 def load_recipe(path: str | Path | None, overrides: typing.Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe, apply ``key.sub=value`` overrides and validate.
 

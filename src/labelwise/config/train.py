@@ -13,6 +13,11 @@ CLOSED_FORM = ("kernel_ridge", "lda", "logistic", "knn")
 """Networks for embeddings whose weights are solved for; they have no epochs."""
 
 
+def is_import_path(name: str) -> bool:
+    """Whether a network's name is ``package.module:function``, which is code of the user."""
+    return ":" in name and "/" not in name and not name.startswith("hf-hub:")
+
+
 class ModelConfig(Section):
     """A network, and its first weights."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelwise.cft.run import run_cft
-from labelwise.config import CftConfig
+from labelwise.config import CftConfig, own_networks
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
 from labelwise.experiment.row_scores import score_of, scored_row
@@ -106,7 +106,7 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> FinishedCell:
     words += [f"no {name}" for name in config.score.extra if score_of(numbers, name) is None]
     if config.heads:
         features = folder / "features"
-        extract_features(ModelSource(str(folder / row.path)), recipe, features, quiet=True)
+        extract_features(ModelSource(str(folder / row.path), trust=own_networks(recipe)), recipe, features, quiet=True)
         for head, options in config.heads.items():
             tuned = folder / f"cft-{head}"
             run_cft(resolve(CftConfig, {"features": str(features), "seed": recipe.seed, **options}), tuned, quiet=True)

@@ -34,7 +34,7 @@ _RESULTS: TypeAdapter[SingleLabelEvaluation | MultiLabelEvaluation] = TypeAdapte
 
 
 def evaluate(
-    model: str | Path, data: str | Path | Recipe, *, split: SplitName = "test"
+    model: str | Path, data: str | Path | Recipe, *, split: SplitName = "test", trust_code: bool = False
 ) -> SingleLabelEvaluation | MultiLabelEvaluation:
     """Score a checkpoint on one split of a data set.
 
@@ -48,6 +48,7 @@ def evaluate(
     model : checkpoint folder, such as RUN/seed-0/generation-2
     data : a data source such as ``digits`` or a path; a recipe file (.yaml), or a recipe, whose data section is used
     split : ``fit``, ``select`` or ``test``
+    trust_code : whether code that the checkpoint names as its network may be run
 
     Returns
     -------
@@ -61,7 +62,7 @@ def evaluate(
     recipe = data if isinstance(data, Recipe) else data_recipe(data)
     path = Path(model)
     check_choice("split", split, SplitName)
-    network, card = checkpoint.load(path)
+    network, card = checkpoint.load(path, trust_code)
     dataset = load_dataset(recipe.data.model_copy(update={"unlabelled": None}))
     rows = dataset.rows(split)
     if not len(rows):

@@ -64,7 +64,9 @@ class Predictions:
         return torch.from_numpy(self.logits).topk(min(count, len(self.classes)), dim=1).indices.numpy()
 
 
-def predict(model: str | Path, images: str | Path, *, unreadable: UnreadablePolicy = "fail") -> Predictions:
+def predict(
+    model: str | Path, images: str | Path, *, unreadable: UnreadablePolicy = "fail", trust_code: bool = False
+) -> Predictions:
     """Predict the classes of new images.
 
     Parameters
@@ -72,6 +74,7 @@ def predict(model: str | Path, images: str | Path, *, unreadable: UnreadablePoli
     model : checkpoint folder, such as RUN/seed-0/generation-2
     images : folder of images, one image, or an .npz file of images or embeddings
     unreadable : ``fail`` at the first unreadable image, or ``skip`` and list them
+    trust_code : whether code that the checkpoint names as its network may be run
 
     Returns
     -------
@@ -83,7 +86,7 @@ def predict(model: str | Path, images: str | Path, *, unreadable: UnreadablePoli
         If the checkpoint or the images cannot be read, or the checkpoint wants another kind of input.
     """
     check_choice("unreadable", unreadable, UnreadablePolicy)
-    network, card = checkpoint.load(Path(model))
+    network, card = checkpoint.load(Path(model), trust_code)
     channels = network.spec.channels
     dataset = read_unlabelled(Path(images), network.classes, channels, skip_unreadable=unreadable == "skip")
     runtime, loader = make_ready(network, card, dataset, DataConfig())

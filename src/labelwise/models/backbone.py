@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from timm.data.config import resolve_model_data_config
 
-from labelwise.config import ModelConfig
+from labelwise.config import ModelConfig, is_import_path
 from labelwise.errors import ConfigError, ModelError
 from labelwise.models.by_order import rename_by_order
 from labelwise.models.checkpoint import head_keys, load, load_weights, read_weights
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
+from labelwise.models.foreign import Trust
 from labelwise.models.head import split_head
 from labelwise.models.zoo import OWN, build
 
@@ -34,12 +35,15 @@ class ModelSource:
     pretrained : take the weights that its library publishes
     weights_by_order : match the tensors of ``weights`` by their order, see
         :func:`labelwise.models.by_order.rename_by_order`
+    trust : what may be built that the card of a checkpoint describes, see
+        :func:`labelwise.models.foreign.refuse_foreign`
     """
 
     model: str
     weights: Path | None = None
     pretrained: bool = False
     weights_by_order: bool = False
+    trust: Trust = False
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Backbone:
 
 def is_timm(name: str) -> bool:
     """Whether a network's name is one of timm's (or of its hub's)."""
-    return name not in OWN and not name.startswith("torchvision/") and (":" not in name or name.startswith("hf-hub:"))
+    return name not in OWN and not name.startswith("torchvision/") and not is_import_path(name)
 
 
 def open_model(source: ModelSource, args: dict[str, Any], spec: InputSpec) -> Backbone:
@@ -88,7 +92,7 @@ def open_model(source: ModelSource, args: dict[str, Any], spec: InputSpec) -> Ba
     if Path(model).exists():
         if source.weights is not None or source.pretrained:
             raise ConfigError(f"{model} is a checkpoint and has its own weights; leave --weights and --pretrained out")
-        classifier, card = load(Path(model))
+        classifier, card = load(Path(model), source.trust)
         return Backbone(classifier, card.get("eval_crop", 1.0), "named")
     if (source.weights is None) != source.pretrained:
         raise ConfigError(f"{model}: no such checkpoint; a network's name needs either --weights FILE or --pretrained")

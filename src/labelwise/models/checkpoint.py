@@ -24,6 +24,7 @@ from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models.by_order import matches_by_order, rename_by_order
 from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.models.foreign import Trust, refuse_foreign
 from labelwise.models.head import split_head
 from labelwise.models.zoo import build
 from labelwise.runs import atomic_write, write_json
@@ -65,13 +66,17 @@ def copy(source: Path, target: Path) -> None:
             atomic_write(target / name, partial(shutil.copyfileobj, file))
 
 
-def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
+def load(path: Path, trust: Trust = False) -> tuple[Classifier, dict[str, Any]]:
     """Read a checkpoint folder (or one of its two files).
+
+    Parameters
+    ----------
+    trust : what may be built that the card describes, see :func:`labelwise.models.foreign.refuse_foreign`
 
     Raises
     ------
     ModelError
-        If a file is missing or damaged, or the weights are those of another architecture.
+        If a file is missing or damaged, the weights are those of another architecture, or the network is not trusted.
     """
     folder = path if path.is_dir() else path.parent
     card_file = folder / CARD
@@ -79,12 +84,13 @@ def load(path: Path) -> tuple[Classifier, dict[str, Any]]:
         card = json.loads(card_file.read_text())
         if not isinstance(card, dict) or card.get("format") != FORMAT:
             raise ModelError(f"{card_file}: not a labelwise checkpoint")
-        config = ModelConfig(**card["network"])
+        config = ModelConfig(**(card["network"] | {"init": "random"}))
         spec, classes = InputSpec.from_json(card["input"]), tuple(card["classes"])
     except FileNotFoundError:
         raise ModelError(f"{folder}: no checkpoint here ({CARD} is missing)") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{card_file}: damaged ({type(error).__name__}: {error})") from None
+    refuse_foreign(config.name, config.args, trust, str(card_file))
     model = build(config, classes, spec)
     model = Classifier(model.net, spec, classes, config.name, config.args, model.boost)
     load_weights(model.net, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))

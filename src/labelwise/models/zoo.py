@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import importlib
+import importlib.machinery
 import inspect
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import timm
 import torch
@@ -14,7 +16,7 @@ from timm.data.config import resolve_model_data_config
 from timm.models import load_model_config_from_hf
 from torch import Tensor, nn
 
-from labelwise.config import CLOSED_FORM, ModelConfig
+from labelwise.config import CLOSED_FORM, ModelConfig, is_import_path
 from labelwise.errors import ModelError
 from labelwise.models import paper
 from labelwise.models.boost import Boost, feature_map
@@ -65,7 +67,7 @@ def build(config: ModelConfig, classes: tuple[str, ...], input_spec: InputSpec) 
     refuse_unknown(config.name)
     pretrained = config.init == "pretrained"
     features = input_spec.kind == "features"
-    if config.name not in OF_EMBEDDINGS and features and not _is_import_path(config.name):
+    if config.name not in OF_EMBEDDINGS and features and not is_import_path(config.name):
         raise ModelError(f"model.name: {config.name!r} takes images, the data are embeddings; use mlp")
     if config.name in OF_EMBEDDINGS and not features:
         raise ModelError(
@@ -79,13 +81,13 @@ def build(config: ModelConfig, classes: tuple[str, ...], input_spec: InputSpec) 
         net, spec = _construct(OWN[config.name], config, len(classes), input_spec), input_spec
     elif config.name.startswith("torchvision/"):
         net, spec = _torchvision(config, len(classes), input_spec, pretrained)
-    elif _is_import_path(config.name):
+    elif is_import_path(config.name):
         module, _, attribute = config.name.partition(":")
         net, spec = _construct(_import(module, attribute), config, len(classes), input_spec), input_spec
     else:
         net, spec = _timm(config, len(classes), input_spec, pretrained)
     if config.small_images:
-        if config.name not in OWN and not _is_import_path(config.name):  # these have been told
+        if config.name not in OWN and not is_import_path(config.name):  # these have been told
             small_stem(net, config.name)
         net.small_images = True  # type: ignore[assignment]  # Classifier.network asks for it
     return Classifier(net, spec, classes, config.name, config.args, _boost(net, spec, config))
@@ -122,10 +124,6 @@ def _close(found: Tensor, expected: Tensor) -> bool:
     return found.shape == expected.shape and bool((found - expected).abs().max() <= 1e-5 * expected.abs().max())
 
 
-def _is_import_path(name: str) -> bool:
-    return ":" in name and "/" not in name and not name.startswith("hf-hub:")
-
-
 def _construct(function: Callable[..., nn.Module], config: ModelConfig, classes: int, data: InputSpec) -> nn.Module:
     """Call ``function(num_classes, in_channels_or_features, <args>)``."""
     inputs = data.size if data.kind == "features" else data.channels
@@ -153,7 +151,9 @@ def _import(module: str, attribute: str) -> Callable[..., nn.Module]:
     try:
         function = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ModelError(f"model.name: {module}:{attribute} cannot be imported ({error})") from None
+        here = importlib.machinery.PathFinder.find_spec(module.partition(".")[0], [str(Path.cwd())])
+        hint = "; modules of the working folder need --trust-code" if here and str(Path.cwd()) not in sys.path else ""
+        raise ModelError(f"model.name: {module}:{attribute} cannot be imported ({error}){hint}") from None
     if not callable(function):
         raise ModelError(f"model.name: {module}:{attribute} is not a function or class")
     return function  # type: ignore[no-any-return]
@@ -233,7 +233,7 @@ def refuse_unknown(name: str) -> None:
         known = torchvision.models.list_models()
         if (short := name.removeprefix("torchvision/")) not in known:
             raise ModelError(f"model.name: torchvision has no model {short!r}{_alike(short, known)}")
-    elif _is_import_path(name):
+    elif is_import_path(name):
         module, _, attribute = name.partition(":")
         _import(module, attribute)
     elif not name.startswith("hf-hub:") and not timm.is_model(name.split(".")[0]):

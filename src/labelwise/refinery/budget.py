@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from labelwise.config import CLOSED_FORM, Recipe, data_recipe, load_recipe
+from labelwise.config import CLOSED_FORM, Recipe, data_recipe, is_import_path, load_recipe, own_networks
 from labelwise.data.dataset import Dataset, Features
 from labelwise.data.memory import image_sizes
 from labelwise.data.readers import load_dataset, views_of
@@ -91,6 +91,7 @@ def prepare_within(request: Request, out: Path | None = None) -> Ready:
     stored = _stored(request, folder)
     if stored is not None:
         recipe = load_recipe(folder / RECIPE)
+        _refuse_other_code(recipe, request, asked, folder)
         return Ready(stored, recipe, load_dataset(recipe.data), folder, started, stored=True)
     if request.model in CLOSED_FORM:
         raise ConfigError(
@@ -163,6 +164,15 @@ def _stored(request: Request, folder: Path) -> dict[str, Any] | None:
                 f"{folder}: was planned for another {key} ({before.get(key)}, now {value}); give another --out"
             )
     return content
+
+
+def _refuse_other_code(stored: Recipe, request: Request, asked: Recipe, folder: Path) -> None:
+    """The recipe lies in the run folder, perhaps a stranger's: code in it is run only where the request names it."""
+    named = {request.model, *(own.name for own in own_networks(asked))}
+    other = [own.name for own in own_networks(stored) if is_import_path(own.name) and own.name not in named]
+    if other or stored.chain.trust_code > asked.chain.trust_code:
+        what = other[0] if other else "chain.trust_code"
+        raise RunError(f"{folder / RECIPE}: {what} lets code run that the command does not ask for; give another --out")
 
 
 def _plan(request: Request, budget: Budget, asked: Recipe, data: Dataset, facts: Facts) -> tuple[Plan, Speed]:

@@ -185,7 +185,7 @@ def _gallery(context: TrainingContext, chain: list[Row], out: Path) -> None:
     if (context.folder / "gallery" / "gallery.json").exists():
         if read_json(context.folder / "gallery" / "gallery.json")["refinery"] == last.name:
             return
-    model, _ = checkpoint.load(out / last.path)
+    model, _ = checkpoint.load(out / last.path, context.trust)
     write_gallery(context, model.to(context.runtime.device), last.name)
 
 

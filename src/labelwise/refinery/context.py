@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelwise.config import Recipe, ViewConfig
+from labelwise.config import Recipe, ViewConfig, own_networks
 from labelwise.data.counter_rng import generator
 from labelwise.data.dataset import Dataset
 from labelwise.data.folds import folds_of, rows_without
@@ -23,6 +23,7 @@ from labelwise.data.sampling import Unlabelled, plan_evaluation
 from labelwise.losses import entropy
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.models.foreign import Trust
 from labelwise.refinery.deadline import Deadline
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
@@ -117,6 +118,11 @@ class TrainingContext:
     quiet: bool = False
     network_cache: Path | None = None
     deadline: Deadline | None = None
+
+    @property
+    def trust(self) -> Trust:
+        """Which networks may be built that a checkpoint describes: those of the recipe, or all (chain.trust_code)."""
+        return self.recipe.chain.trust_code or own_networks(self.recipe)
 
     @cached_property
     def folds(self) -> NDArray[np.int64]:

@@ -258,7 +258,7 @@ def _loss(options: LabelsConfig) -> BinaryLoss:
 def _mean_prediction(context: TrainingContext, prior: Refinery | None) -> Tensor:
     """(C,) mean prediction of the finished network ``prior`` on the fit samples."""
     assert prior is not None, "the network of prior_network is trained before one that learns by csl"
-    model, _ = checkpoint.load(prior.path)
+    model, _ = checkpoint.load(prior.path, context.trust)
     rows = context.dataset.rows("fit")
     logits = predict_logits(model.to(context.runtime.device), context.loader, rows, context.runtime)
     return torch.sigmoid(logits).mean(0).to(context.runtime.device)

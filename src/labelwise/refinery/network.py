@@ -219,7 +219,7 @@ def check_networks(context: TrainingContext, networks: Sequence[NetworkSpec]) ->
         With the option's key.
     """
     for source in context.recipe.chain.refinery:
-        check_refinery(source, context.dataset.classes, context.input_spec)
+        check_refinery(source, context.dataset.classes, context.input_spec, context.trust)
     built: list[tuple[ModelConfig, tuple[str, ...], bool]] = []
     for network in networks:
         shard = context.runtime.shard
@@ -286,7 +286,7 @@ def refinery_labels(context: TrainingContext, network: NetworkSpec) -> RefineryL
         return None
     models = []
     for refinery in network.refineries:
-        model, _ = checkpoint.load(refinery.path)
+        model, _ = checkpoint.load(refinery.path, context.trust)
         check_input(f"refinery {refinery.name}", model.spec, context.input_spec)
         frozen = FrozenNetwork(
             model.to(context.runtime.device),

@@ -8,6 +8,7 @@ from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, InputSpec, check_input
+from labelwise.models.foreign import Trust
 from labelwise.refinery.context import load_refinery
 from labelwise.refinery.generations import Refinery
 
@@ -15,7 +16,7 @@ PUBLISHED_INPUT = InputSpec("image", 224, 3, IMAGENET_MEAN, IMAGENET_STD)
 """What published weights take, where they do not say it themselves."""
 
 
-def check_refinery(source: str, classes: tuple[str, ...], data: InputSpec) -> None:
+def check_refinery(source: str, classes: tuple[str, ...], data: InputSpec, trust: Trust = False) -> None:
     """Refuse a refinery that cannot label the data; weights that must be fetched are not fetched yet.
 
     Parameters
@@ -23,6 +24,7 @@ def check_refinery(source: str, classes: tuple[str, ...], data: InputSpec) -> No
     source : a checkpoint folder, or ``timm:NAME`` / ``torchvision:NAME`` whose outputs are the classes in order
     classes : of the data
     data : what the data look like
+    trust : what may be built that the card of a checkpoint describes
 
     Raises
     ------
@@ -36,7 +38,7 @@ def check_refinery(source: str, classes: tuple[str, ...], data: InputSpec) -> No
         if (own := zoo.pretrained_classes(network)) != len(classes):
             raise ModelError(f"{where} has other classes than the data ({own} against {len(classes)})")
         return
-    model, _ = checkpoint.load(_folder(source))
+    model, _ = checkpoint.load(_folder(source), trust)
     if set(model.classes) != set(classes):
         lacking = sorted(set(classes) - set(model.classes)) or sorted(set(model.classes) - set(classes))
         raise ModelError(

@@ -145,10 +145,10 @@ def read_gallery(seed: Path, notes: list[str]) -> Gallery | None:
 
 
 def _with_picture(folder: Path, crop: Crop) -> Crop:
-    """A name that leaves the gallery's folder is not followed."""
+    """A name or a link that leaves the gallery's folder is not followed."""
     path = folder / (crop.file or "")
     try:
-        inside = crop.file is not None and Path(crop.file).name == crop.file
+        inside = crop.file is not None and path.resolve().parent == folder.resolve()
         data = path.read_bytes() if inside and path.stat().st_size <= MAX_PICTURE_BYTES else b""
     except (OSError, ValueError):
         data = b""

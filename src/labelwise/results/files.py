@@ -139,5 +139,5 @@ def _in_words(error: ValidationError) -> str:
         return f"the key {key!r} is missing; {again}"
     if first["type"] == "extra_forbidden":
         return f"the key {key!r} is unknown; {again}"
-    expected = first["msg"].removeprefix("Input should be ")
+    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{key}: expected {expected}, got {str(first['input'])[:60]!r}"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from labelwise.runs import SCHEMA
 
@@ -41,6 +42,17 @@ def _finite(value: Any) -> Any:
 Number = Annotated[Annotated[float, Field(strict=True)] | None, BeforeValidator(_finite)]
 """A measured number. NaN and the infinities become None when a record is made, which is null in the file; so neither
 whoever writes a record nor whoever reads one ever meets a NaN in it."""
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if path.startswith(("/", "\\")) or ":" in path[:2] or ".." in parts or ".." in PureWindowsPath(path).parts:
+        raise ValueError("a path inside the run folder")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(_inside)]
+"""A path inside the run folder. A file of results, perhaps a stranger's, names no other."""
 
 Count = Annotated[int, Field(strict=True)]
 Seconds = Annotated[float, Field(strict=True, allow_inf_nan=False)]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from labelwise.results.record import Count, Interval, Number, Record, Seconds, Splits, Stat, Task
+from labelwise.results.record import Count, InnerPath, Interval, Number, Record, Seconds, Splits, Stat, Task
 
 Metric = Literal["top1", "map"]
 METRICS: dict[Task, Metric] = {"single-label": "top1", "multi-label": "map"}
@@ -107,7 +107,7 @@ class Row(Record):
     test_samples: str | None = None
     seconds: Seconds
     images_per_second: Seconds
-    path: str
+    path: InnerPath
     weights_hash: str
     chosen: str | None = None
     to_the_end: Epoch | None = None
@@ -177,7 +177,7 @@ class Best(Record):
     name: str
     role: Role
     seed: Count
-    path: str
+    path: InnerPath
     why: str
     seconds: Seconds
     control_seconds: Seconds | None = None
