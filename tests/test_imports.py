@@ -18,6 +18,7 @@ LAYERS = [
     ["training"],
     ["features", "inference"],
     ["refinery", "cft"],
+    ["audit"],
     ["report", "pipeline", "experiment", "export", "demo"],
     ["cli"],
     ["__main__"],

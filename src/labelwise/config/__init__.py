@@ -1,5 +1,6 @@
 """Every option of a recipe, typed. Unknown keys are refused; a run saves the configuration it resolved."""
 
+from labelwise.config.audit import AuditConfig
 from labelwise.config.cft import BaseHead, CftConfig, CftMethod, CftPreset, EnsembleMean
 from labelwise.config.chain import (
     BaselineConfig,
@@ -68,6 +69,7 @@ from labelwise.config.views import ViewConfig, merge_views
 __all__ = [
     "CLOSED_FORM",
     "AnyDataConfig",
+    "AuditConfig",
     "BaseHead",
     "BaselineConfig",
     "BinaryLossName",

@@ -1,5 +1,6 @@
 """Every kind of ``results.json`` as a type, used by whoever writes one and by whoever reads one."""
 
+from labelwise.results.audit import AuditResults
 from labelwise.results.cft import CftResults, EnsembleResults
 from labelwise.results.evaluate import EvaluateResults, MultiLabelEvaluation, SingleLabelEvaluation
 from labelwise.results.experiment import ExperimentResults
@@ -19,6 +20,7 @@ from labelwise.results.refine import METRICS, RefineResults, Row, Summary, summa
 
 __all__ = [
     "METRICS",
+    "AuditResults",
     "CftResults",
     "EnsembleResults",
     "EvaluateResults",

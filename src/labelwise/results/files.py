@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from labelwise.errors import RunError
+from labelwise.results.audit import AuditResults
 from labelwise.results.cft import CftResults, EnsembleResults
 from labelwise.results.evaluate import EvaluateResults
 from labelwise.results.experiment import ExperimentResults
@@ -18,12 +19,14 @@ from labelwise.results.record import Record
 from labelwise.results.refine import RefineResults, Row
 from labelwise.runs import RESULTS, RUN, SCHEMA, check_out_file, read_json
 
-Results = RefineResults | CftResults | EnsembleResults | ExperimentResults | FeaturesResults | EvaluateResults
+Results = (
+    RefineResults | CftResults | EnsembleResults | ExperimentResults | FeaturesResults | EvaluateResults | AuditResults
+)
 
 R = TypeVar("R", bound=Record)
 
 _ANY: TypeAdapter[Results] = TypeAdapter(Annotated[Results, Field(discriminator="kind")])
-_KINDS = ("refine", "train", "cft", "ensemble", "experiment", "features", "evaluate")
+_KINDS = ("refine", "train", "cft", "ensemble", "experiment", "features", "evaluate", "audit")
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def open_run(folder: str | Path) -> RunFolder:
 
     Parameters
     ----------
-    folder : of ``labelwise refine``, ``train``, ``cft``, ``ensemble``, ``experiment`` or ``features``
+    folder : of ``labelwise refine``, ``train``, ``cft``, ``ensemble``, ``experiment``, ``features`` or ``audit``
 
     Returns
     -------
