@@ -92,9 +92,9 @@ def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_networks_of_a_table_are_counted_once() -> None:
     """A column and seed of gpu_cifar10n: on given labels, with mixup, stopped early; three folds and their student."""
-    import gpu
+    import gpu_rates
 
-    needed = [one for _, one, _, _ in gpu.networks_of(TABLES / "gpu_cifar10n.yaml")]
+    needed = [one for _, one, _, _ in gpu_rates.networks_of(TABLES / "gpu_cifar10n.yaml")]
     student = " <- ".join([RESNET] * 4)
     assert Counter(one.kind for one in needed) == {RESNET: 4 * 6, student: 4}
     passes = Counter(round(one.passes, 6) for one in needed)  # 0.9 of the images are in fit
@@ -102,9 +102,9 @@ def test_networks_of_a_table_are_counted_once() -> None:
 
 
 def test_students_of_a_data_set_share_their_teacher() -> None:
-    import gpu
+    import gpu_rates
 
-    needed = Counter(one.kind for _, one, _, _ in gpu.networks_of(TABLES / "gpu_students.yaml"))
+    needed = Counter(one.kind for _, one, _, _ in gpu_rates.networks_of(TABLES / "gpu_students.yaml"))
     alexnet, mobilenet = "paper-alexnet width 1", "paper-mobilenet width 0.25"
     given, taught = {alexnet: 4, mobilenet: 4}, {f"{alexnet} <- {RESNET}": 2, f"{mobilenet} <- {RESNET}": 2}
     assert needed == {RESNET: 2} | given | taught
@@ -113,8 +113,9 @@ def test_students_of_a_data_set_share_their_teacher() -> None:
 def test_a_plan_fits_the_time() -> None:
     """1,000 images, 60 passes at 100 and 30 at 50 a second: 1,200 s in all, a quarter of them fits 300 s."""
     import gpu
+    import gpu_rates
 
-    needed = [gpu.Needed("a", 60.0), gpu.Needed("b", 30.0)]
+    needed = [gpu_rates.Needed("a", 60.0), gpu_rates.Needed("b", 30.0)]
     text = "train: {epochs: 60, warmup_epochs: 2}\nrows: [train.epochs=22]\nargs: {width: 64}, {width: 0.25}\n"
     fewer = gpu.planned(text, needed, {"a": 100.0, "b": 50.0}, 1000, 300 / gpu.SHARE, "images")
     assert (fewer.images, fewer.whole_seconds, fewer.factor) == (1000, 1200.0, 0.25)
@@ -130,9 +131,9 @@ def test_a_plan_fits_the_time() -> None:
 @pytest.mark.realdata
 def test_unpacked_images_keep_their_labels(shared_data: Path, tmp_path: Path) -> None:
     """Every 125th training and every 25th test image, and the same rows of the noisy labels."""
-    import gpu
+    import gpu_rates
 
-    gpu.unpack(shared_data / "cifar10_jpeg.npz", tmp_path, 400)
+    gpu_rates.unpack(shared_data / "cifar10_jpeg.npz", tmp_path, 400)
     with np.load(tmp_path / "cifar10_jpeg.npz") as found, np.load(shared_data / "cifar10_jpeg.npz") as whole:
         assert found["images"].shape == (800, 32, 32, 3) and int(found["n_train"]) == 400
         assert (found["label"] == np.r_[whole["label"][:50_000:125], whole["label"][50_000::25]]).all()
