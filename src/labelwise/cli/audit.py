@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from labelwise.cli.common import QuietOption, SetOption, app
+from labelwise.cli.common import QuietOption, SetOption, app, make_console
+from labelwise.config import AuditConfig
 from labelwise.errors import ConfigError
+from labelwise.settings import resolve
 
 
 class _AuditGroup(TyperGroup):
@@ -27,13 +29,39 @@ app.add_typer(audit_app, name="audit")
 
 @audit_app.command(epilog="Example: labelwise audit photos/ --model resnet18 --out runs/audit   (run can be left out)")
 def run(
-    data: Annotated[str, typer.Argument(help="Data source, recipe, or refine run.", metavar="DATA|RUN")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Data source, recipe, refine run with fold networks, or file of out-of-sample probabilities.",
+            metavar="DATA|RUN|ANSWERS",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/audit"),
+    model: Annotated[str | None, typer.Option("--model", help="Images: the network that answers.")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", help="Number of folds. Default: 5.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Number of networks per fold. Default: 2.")] = None,
+    views: Annotated[int | None, typer.Option("--views", help="Images: views per network. Default: 4.")] = None,
     overrides: SetOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Rank all labels by how likely they are wrong: audit.csv, audit.parquet, audit.json and a page."""
-    raise ConfigError("audit: not yet")
+    """Rank all labels by how likely they are wrong: audit.csv, audit.parquet, audit.json and a page.
+
+    Options of the audit are set by --set audit.KEY=VALUE, all others are those of a recipe. An interrupted audit
+    continues where it stopped.
+    """
+    own = [change.removeprefix("audit.") for change in overrides or [] if change.startswith("audit.")]
+    given = {"folds": folds, "seeds": seeds, "views": views}
+    config = resolve(AuditConfig, {key: value for key, value in given.items() if value is not None}, own, "audit")
+    others = [change for change in overrides or [] if not change.startswith("audit.")]
+    from labelwise.audit.run import run_audit
+
+    run_audit(config, data, out, model=model, overrides=others, quiet=quiet)
+    from labelwise.cli.worst import worst_table
+    from labelwise.report.table import terminal
+
+    console = make_console()
+    console.print(terminal(worst_table(out)))
+    console.print(f"the whole list: {out / 'audit.csv'}", soft_wrap=True, highlight=False)
 
 
 @audit_app.command(epilog="Example: labelwise audit apply runs/audit --corrections corrections.csv --out labels.csv")

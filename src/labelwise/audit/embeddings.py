@@ -1,0 +1,140 @@
+"""Four classifiers of embeddings, each of which answers every sample without its label.
+
+A linear one, a smooth one, a local one and a network err in different places, so their mean errs less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from labelwise.audit.answers import log_probability
+from labelwise.config import AuditConfig
+from labelwise.data.counter_rng import derive_seed, generator
+from labelwise.training.closed_form.candidates import location
+
+STRENGTHS = (0.01, 0.1, 1.0)
+"""logistic: C, the weight of the data against half the squared norm of the weights."""
+
+NEIGHBOURS, SHARPNESS, DOUBT = 50, 10.0, 1.0
+"""Nearest neighbours: how many answer, how fast their weight exp(s (cosine - cosine of the nearest)) falls, and the
+weight of the class frequencies beside them."""
+
+REFERENCES = 50_000
+"""Samples among which neighbours are looked for, at most, so that the time grows no faster than their number."""
+
+WIDTH, DROPOUT, RATE, DECAY, BATCH = 512, 0.3, 4e-3, 0.01, 256
+"""Network: one hidden layer, dropout, highest learning rate of the one-cycle schedule, weight decay, batch size."""
+
+COMPARED = 1024
+"""Samples that are compared with all references at a time."""
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embeddings ``x`` (n, D) of one scale, given labels (n,) of ``classes`` kinds, folds (n,) and groups (n,)."""
+
+    x: Array
+    label: NDArray[np.int64]
+    classes: int
+    fold: NDArray[np.int64]
+    groups: NDArray[np.str_]
+
+    def targets(self) -> Array:
+        """(n, K) one-hot given labels."""
+        return np.eye(self.classes, dtype=np.float32)[self.label]
+
+    def parts(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Of every fold the rows outside and inside."""
+        for number in range(int(self.fold.max()) + 1):
+            yield np.flatnonzero(self.fold != number), np.flatnonzero(self.fold == number)
+
+
+def standardised(values: Array) -> Array:
+    """Embeddings less their mean, in units of the spread of all features."""
+    sample = torch.from_numpy(values[generator("location").permutation(len(values))[:REFERENCES]]).double()
+    centre, spread = location(sample)
+    return ((values - centre.float().numpy()) / np.float32(spread)).astype(np.float32)
+
+
+def logistic(data: Embedded, advance: Callable[[], None]) -> Array:
+    """Multinomial logistic regression; its strength is the one of the likeliest labels of the first fold."""
+    found = np.empty((len(data.x), data.classes), dtype=np.float32)
+    strength: float | None = None
+    for seen, unseen in data.parts():
+        tried = {}
+        for c in STRENGTHS if strength is None else (strength,):
+            model = LogisticRegression(C=c, max_iter=300).fit(data.x[seen], data.label[seen])
+            p = np.zeros((len(unseen), data.classes))
+            p[:, model.classes_] = model.predict_proba(data.x[unseen])
+            tried[c] = log_probability(p)
+        rows = np.arange(len(unseen))
+        strength = max(tried, key=lambda c: float(tried[c][rows, data.label[unseen]].sum()))
+        found[unseen] = tried[strength]
+        advance()
+    return found
+
+
+def nearest_neighbours(data: Embedded, seed: int) -> Array:
+    """The labels of the most similar samples by the cosine, the nearer ones counting more."""
+    x = data.x / np.maximum(np.linalg.norm(data.x, axis=1, keepdims=True), 1e-12)
+    drawn = np.sort(generator(seed, "references").permutation(len(x))[:REFERENCES])
+    reference = torch.from_numpy(x[drawn])
+    _, group = np.unique(data.groups, return_inverse=True)
+    targets, own = data.targets(), torch.from_numpy(group)
+    count = min(NEIGHBOURS, len(drawn))
+    common = DOUBT * targets.mean(0)
+    found = np.empty_like(targets)
+    for rows in np.array_split(np.arange(len(x)), -(-len(x) // COMPARED)):
+        cosine = torch.from_numpy(x[rows]) @ reference.T
+        cosine[own[rows][:, None] == own[drawn][None]] = -torch.inf
+        nearest = cosine.topk(count, dim=1)
+        weight = torch.exp(SHARPNESS * (nearest.values - nearest.values[:, :1])).numpy()
+        near = targets[drawn[nearest.indices.numpy()]]
+        p = (weight[:, :, None] * near).sum(1) + common
+        found[rows] = log_probability(p / p.sum(1, keepdims=True))
+    return found
+
+
+def network(data: Embedded, config: AuditConfig, number: int, advance: Callable[[], None]) -> Array:
+    """A network of one hidden layer with dropout and mixup, trained once without each fold."""
+    found = np.empty((len(data.x), data.classes), dtype=np.float32)
+    x, y = torch.from_numpy(data.x), torch.from_numpy(data.targets())
+    for fold, (seen, unseen) in enumerate(data.parts()):
+        seed = derive_seed(config.seed, "network", number, fold)
+        model = _train(x, y, torch.from_numpy(seen), config.epochs, seed)
+        with torch.no_grad():
+            logits = torch.cat([model(x[rows]) for rows in torch.from_numpy(unseen).split(BATCH * 16)])
+        found[unseen] = log_probability(torch.softmax(logits, 1).numpy())
+        advance()
+    return found
+
+
+def _train(x: Tensor, y: Tensor, seen: Tensor, epochs: int, seed: int) -> nn.Module:
+    """AdamW with one cycle of the learning rate (Smith 2018) on mixed pairs (Zhang et al. 2018, beta(1, 1))."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = nn.Sequential(
+            nn.Linear(x.shape[1], WIDTH), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(WIDTH, y.shape[1])
+        )
+        optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
+        batches = max(1, len(seen) // BATCH)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * batches)
+        for _ in range(epochs):
+            for rows in seen[torch.randperm(len(seen))].tensor_split(batches):
+                share, other = torch.rand(()), rows[torch.randperm(len(rows))]
+                mixed, target = share * x[rows] + (1 - share) * x[other], share * y[rows] + (1 - share) * y[other]
+                loss = -(torch.log_softmax(model(mixed), 1) * target).sum(1).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+    return model.eval()

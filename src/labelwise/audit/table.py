@@ -1,0 +1,67 @@
+"""The ranked list of an audit of single-label data, and the numbers that come with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelwise.audit.answers import Answers
+from labelwise.audit.samples import LabelledSamples
+from labelwise.audit.wrong_labels import NoiseModel
+
+WRONG = 0.5
+"""Score from which a label is called wrong: the right one is then more likely another one."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What an audit says of n labels: ``score`` (n,) and what should stand there instead, ``suggested`` (n,)."""
+
+    score: NDArray[np.float64]
+    suggested: NDArray[np.int64]
+    p_suggested: NDArray[np.float64]
+
+
+def judge(right: NDArray[np.float32], label: NDArray[np.int64]) -> Judged:
+    """Scores and suggestions from the probabilities ``right`` (n, K) of each class to be the right one.
+
+    Of a label with a score from one half the likeliest other class is suggested, of all others the given one.
+    """
+    rows = np.arange(len(label))
+    score = 1 - right[rows, label].astype(np.float64)
+    others = right.copy()
+    others[rows, label] = -1
+    suggested = np.where(score >= WRONG, others.argmax(1), label)
+    return Judged(score, suggested, right[rows, suggested].astype(np.float64))
+
+
+def single_label_table(
+    samples: LabelledSamples, judged: Judged, answers: Answers, verdicts: list[str]
+) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """The list, the likeliest wrong label first, and the order (n,) of the samples in it."""
+    order = np.argsort(-judged.score, kind="stable")
+    names = np.array(samples.classes, dtype=object)
+    frame = pd.DataFrame(
+        {
+            "id": samples.ids,
+            "path": samples.path,
+            "split": samples.split,
+            "given": names[samples.label],
+            "suggested": names[judged.suggested],
+            "score": judged.score,
+            "verdict": np.array(verdicts, dtype=object),
+            "p_given": 1 - judged.score,
+            "p_suggested": judged.p_suggested,
+            "agreement": answers.agreement(judged.suggested),
+        }
+    ).iloc[order]
+    frame.insert(0, "rank", np.arange(1, len(frame) + 1))
+    return frame.reset_index(drop=True), order
+
+
+def transition_rows(model: NoiseModel) -> tuple[tuple[float, ...], ...]:
+    """The transition matrix, rows by right class."""
+    return tuple(tuple(map(float, row)) for row in model.transition)

@@ -1,0 +1,104 @@
+"""`labelwise audit` on embeddings and on somebody's probabilities, from data to the list."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score
+
+from labelwise.audit.run import run_audit
+from labelwise.config import AuditConfig
+from labelwise.errors import DataError, RunError
+from labelwise.results import open_run
+from labelwise.results.audit_table import read_audit_table
+
+QUICK = AuditConfig(folds=2, seeds=1, epochs=3, threads=1)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """300 digits as embeddings, a fifth of the labels wrong."""
+    x, true = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(x))[:300]
+    x, true = x[rows].astype(np.float32), true[rows]
+    label = np.where(rng.random(300) < 0.2, (true + rng.integers(1, 10, 300)) % 10, true)
+    path = tmp_path_factory.mktemp("digits") / "digits.npz"
+    ids = np.array([f"digit-{i}" for i in range(300)])
+    np.savez(path, features=x, label=label, classes=np.array([f"d{i}" for i in range(10)]), ids=ids)
+    return path, label != true
+
+
+def test_wrong_labels_of_embeddings_come_first(digits, tmp_path):
+    path, wrong = digits
+    found = run_audit(QUICK, path, tmp_path / "audit", quiet=True)
+    frame = read_audit_table(tmp_path / "audit")
+    truth = wrong[frame["id"].str.removeprefix("digit-").astype(int)]
+    assert roc_auc_score(truth, frame["score"]) > 0.95
+    assert open_run(tmp_path / "audit").results == found
+    assert found.labels == 300 and found.verdicts["wrong"] == (frame["verdict"] == "wrong").sum()
+    assert found.expected[-1].depth == 300
+    assert sum(one.wrong for one in found.classes) == pytest.approx(found.expected[-1].wrong)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "audit" / "audit.parquet"), frame, check_exact=False, rtol=1e-5, check_dtype=False
+    )
+
+
+def test_a_stopped_audit_goes_on_and_another_is_refused(digits, tmp_path):
+    path, _ = digits
+    out = tmp_path / "audit"
+    first = run_audit(QUICK, path, out, quiet=True)
+    (out / "results.json").unlink()
+    (out / "answers" / "logistic.npz").unlink()
+    kept = (out / "answers" / "kernel_ridge.npz").stat().st_mtime_ns
+    again = run_audit(QUICK, path, out, quiet=True)
+    assert again.expected == first.expected and (out / "answers" / "kernel_ridge.npz").stat().st_mtime_ns == kept
+    with pytest.raises(RunError, match="another options"):
+        run_audit(QUICK.model_copy(update={"folds": 3}), path, out, quiet=True)
+
+
+def test_data_of_one_class_are_refused_in_one_line(tmp_path):
+    np.savez(tmp_path / "x.npz", features=np.eye(8, dtype=np.float32), label=np.zeros(8, int), classes=["a", "b"])
+    with pytest.raises(DataError, match="all 8 labels are 'a'; an audit needs labels of at least two classes"):
+        run_audit(QUICK, tmp_path / "x.npz", tmp_path / "audit", quiet=True)
+    assert not (tmp_path / "audit").exists()
+
+
+def answers_file(path, **changes):
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.1, 0.9]])
+    arrays = {"probabilities": p, "labels": np.array([0, 1, 1, 1]), "classes": np.array(["a", "b"])} | changes
+    np.savez(path, **arrays)
+    return path
+
+
+def test_probabilities_of_an_npz_or_csv_give_the_same_list(tmp_path):
+    npz = answers_file(tmp_path / "answers.npz")
+    csv = tmp_path / "answers.csv"
+    csv.write_text("id,given,a,b\n0,a,0.9,0.1\n1,b,0.2,0.8\n2,b,0.7,0.3\n3,b,0.1,0.9\n")
+    lists = []
+    for source in (npz, csv):
+        run_audit(AuditConfig(), source, tmp_path / source.suffix[1:], quiet=True)
+        lists.append(read_audit_table(tmp_path / source.suffix[1:]))
+    pd.testing.assert_frame_equal(*lists)
+    assert lists[0]["id"][0] == "2" and lists[0]["given"][0] == "b"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"probabilities": np.array([[0.9, 0.1], [0.2, 0.7], [0.7, 0.3], [0.1, 0.9]])}, "row 1, id '1', .* sum to one"),
+        ({"probabilities": np.array([[0.9, 0.1], [0.2, np.nan], [0.7, 0.3], [0.1, 0.9]])}, "not a number"),
+        ({"probabilities": np.array([[1.9, -0.9], [0.2, 0.8], [0.7, 0.3], [0.1, 0.9]])}, "outside 0 and 1"),
+        ({"ids": np.array(["x", "x", "y", "z"])}, "id 'x' is listed twice"),
+        ({"labels": np.array([0, 1, 2, 1])}, "out of range"),
+        ({"labels": np.array([1, 1, 1, 1])}, "all 4 labels are 'b'"),
+        ({"classes": np.array(["a", "b", "c"])}, "2 columns of probabilities for 3 classes"),
+    ],
+)
+def test_what_is_wrong_with_probabilities_is_said_in_one_line(tmp_path, changes, words):
+    source = answers_file(tmp_path / "answers.npz", **changes)
+    with pytest.raises(DataError, match=words) as raised:
+        run_audit(AuditConfig(), source, tmp_path / "audit", quiet=True)
+    assert "\n" not in str(raised.value) and not (tmp_path / "audit").exists()
