@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from zipfile import BadZipFile
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +18,7 @@ from labelwise.runs import CONFIG, METRICS, RUN, read_lines
 
 MAX_PICTURE_BYTES = 2_000_000
 _PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -142,6 +145,24 @@ def read_gallery(seed: Path, notes: list[str]) -> Gallery | None:
     if found is None:
         return None
     return found.model_copy(update={"items": [_with_picture(folder, crop) for crop in found.items]})
+
+
+def read_thumbnails(run: Path, notes: list[str]) -> dict[str, str]:
+    """Read ``thumbnails.npz`` of an audit: JPEG as base64 by id; what is no JPEG is left out."""
+    import numpy as np
+
+    path = run / "thumbnails.npz"
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            ids, blob, offset = found["id"].tolist(), found["jpeg"].tobytes(), found["offset"].tolist()
+        files = [blob[start:stop] for start, stop in itertools.pairwise(offset)]
+        pairs = zip(map(str, ids), files, strict=True)
+        return {name: base64.b64encode(file).decode("ascii") for name, file in pairs if file.startswith(_JPEG)}
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+        notes.append(f"{path.name} is there but could not be read; the report does without it.")
+        return {}
 
 
 def _with_picture(folder: Path, crop: Crop) -> Crop:

@@ -57,13 +57,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. ``before`` is said above it, ``after`` below it. Rows of one ``group`` stand together under its name."""
+    """A table. ``before`` is said above it, ``after`` below it. Rows of one ``group`` stand together under its name.
+
+    ``mark`` is what a page says beside the name of a marked row.
+    """
 
     columns: Sequence[Column]
     rows: Sequence[Row]
     title: str = ""
     before: str = ""
     after: str = ""
+    mark: str = "best"
 
     def cells(self, row: Row) -> list[Cell]:
         """Return the cells of a row with their values as text."""

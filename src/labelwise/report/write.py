@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from labelwise.errors import RunError
-from labelwise.report import cft, experiment, refine
+from labelwise.report import audit, cft, experiment, refine
+from labelwise.report.audit_page import audit_context
 from labelwise.report.cft_page import cft_context
 from labelwise.report.compare import compare_context
 from labelwise.report.experiment_page import PICTURE, TABLE, experiment_markdown, write_experiment
@@ -16,10 +17,10 @@ from labelwise.report.page import write_page
 from labelwise.report.read import read_folder
 from labelwise.report.refine_page import refine_context
 from labelwise.report.table import Table, terminal
-from labelwise.results import CftResults, ExperimentResults, RefineResults, read_results
+from labelwise.results import AuditResults, CftResults, ExperimentResults, RefineResults, read_results
 from labelwise.runs import REPORT, RESULTS, check_out_file
 
-Reported = RefineResults | CftResults | ExperimentResults
+Reported = RefineResults | CftResults | ExperimentResults | AuditResults
 
 
 def write_report(run: Path) -> Path:
@@ -28,7 +29,7 @@ def write_report(run: Path) -> Path:
     Parameters
     ----------
     run : Path
-        Folder of a finished run of `labelwise refine`, `train`, `cft` or `experiment`.
+        Folder of a finished run of `labelwise refine`, `train`, `cft`, `audit` or `experiment`.
 
     Returns
     -------
@@ -46,6 +47,8 @@ def write_report(run: Path) -> Path:
         return write_experiment(results, folder)
     if isinstance(results, CftResults):
         return write_page(run / REPORT, "cft.html.j2", cft_context(results, folder))
+    if isinstance(results, AuditResults):
+        return write_page(run / REPORT, "audit.html.j2", audit_context(results, folder))
     return write_page(run / REPORT, "refine.html.j2", refine_context(results, folder))
 
 
@@ -68,8 +71,9 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
         results = _read(run)
         if isinstance(results, ExperimentResults):
             raise RunError(f"{run}: an experiment is a comparison itself; name one alone, or some of its cells")
-        if isinstance(results, CftResults):
-            raise RunError(f"{run}: a run of `labelwise cft` has a report of its own and is not compared with others")
+        if isinstance(results, CftResults | AuditResults):
+            command = f"labelwise {results.kind}"
+            raise RunError(f"{run}: a run of `{command}` has a report of its own and is not compared with others")
         found.append((results, read_folder(run)))
     return write_page(out, "compare.html.j2", compare_context(found))
 
@@ -87,6 +91,8 @@ def markdown_report(run: Path) -> str:
         return experiment_markdown(results, folder)
     if isinstance(results, CftResults):
         return cft.cft_markdown(results, folder)
+    if isinstance(results, AuditResults):
+        return audit.audit_markdown(results, folder)
     return refine.refine_markdown(results, folder)
 
 
@@ -96,6 +102,8 @@ def terminal_report(results: Reported) -> tuple[list[Table], list[str]]:
         return experiment.terminal_tables(results), experiment.experiment_lines(results)
     if isinstance(results, CftResults):
         return [cft.category_table(cft.Run(results), "terminal")], cft.summary_lines(results)
+    if isinstance(results, AuditResults):
+        return audit.terminal_tables(results), audit.summary_lines(results)
     return [refine.results_table(results, brief=True)], refine.summary_lines(results)
 
 

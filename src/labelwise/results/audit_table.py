@@ -44,7 +44,13 @@ def write_audit_table(folder: Path, frame: pd.DataFrame) -> None:
     frame = frame[wanted].astype({name: COLUMNS[name] for name in wanted})
     text = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     atomic_write(folder / CSV, text.encode("utf-8", errors="surrogateescape"))
-    atomic_write(folder / PARQUET, lambda file: frame.to_parquet(file, index=False))
+    sound = frame.assign(**{name: frame[name].map(_sound) for name in ("id", "path")})
+    atomic_write(folder / PARQUET, lambda file: sound.to_parquet(file, index=False))
+
+
+def _sound(name: str) -> str:
+    """A file name as Parquet can hold it: a byte that is no UTF-8 becomes a replacement character."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def read_audit_table(folder: Path) -> pd.DataFrame:
@@ -56,10 +62,10 @@ def read_audit_table(folder: Path) -> pd.DataFrame:
         In one line, if the file is missing, damaged, or lacks a column.
     """
     path = folder / CSV
-    text: dict[Any, Any] = {name: str for name, kind in COLUMNS.items() if kind == "object"}
+    text: dict[Any, Any] = {name: object for name, kind in COLUMNS.items() if kind == "object"}
     blank = {name: [""] for name, kind in COLUMNS.items() if kind == "float64"}
     try:
-        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=blank)
+        frame = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=blank, encoding_errors="surrogateescape")
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; is this the folder of `labelwise audit`?") from None
     except (OSError, ValueError) as error:
