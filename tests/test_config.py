@@ -67,7 +67,7 @@ def test_an_unknown_key_is_named_in_full_with_a_suggestion_and_what_is_allowed(t
         ("train.lr_steps=true", "train.lr_steps: expected a mapping, got true"),
         ("chain.unknown.share=true", "chain.unknown.share: expected a list, got true"),
         ("name=[1]", "name: expected text, got [1]"),
-        ("data={labels: {file: a}}", "data.labels.column: this key is required"),
+        ("data={labels: {column: a}}", "data.labels.file: this key is required"),
         (
             "labels.unknown=yes",
             "labels.unknown: expected 'ignore', 'negative' or 'positive', or a list, or a mapping, got 'yes'",

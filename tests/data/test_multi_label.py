@@ -116,7 +116,7 @@ def test_a_table_of_other_samples_is_refused(tmp_path):
     [
         ({"classes": 2}, r"data\.classes is for single-label"),
         ({"noise": {"rate": 0.2}}, r"data\.noise is for"),
-        ({"labels": {"file": "l.npz", "column": "x"}}, r"data\.labels is for"),
+        ({"labels": {"file": "l.npz", "column": "x"}}, r"l\.npz' has no provenance columns"),
     ],
 )
 def test_options_of_single_label_data(tmp_path, options, message):

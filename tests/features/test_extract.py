@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -100,6 +101,17 @@ def test_single_label_data_become_one_hot(tmp_path, model):
     found = read_features(tmp_path / "f")
     expected = np.where(SINGLE[:, None] < 0, np.nan, SINGLE[:, None] == np.arange(3))
     np.testing.assert_array_equal(found.labels, expected)
+
+
+def test_labels_that_an_audit_inferred_are_unknown_to_heads(tmp_path, data, model):
+    columns: dict[str, Any] = {"id": [f"image {row}" for row in range(N)]}
+    for name in NAMES:
+        columns |= {name: ["1"] * 2 + [""] * (N - 2), f"{name}:provenance": ["reviewed", "inferred"] + [""] * (N - 2)}
+    pd.DataFrame(columns).to_csv(tmp_path / "labels.csv", index=False)
+    run(model, data, tmp_path / "f", f"data.labels.file={tmp_path / 'labels.csv'}")
+    expected = MULTI.copy()
+    expected[:2] = [[1], [np.nan]]
+    np.testing.assert_array_equal(read_features(tmp_path / "f").labels, expected)
 
 
 def test_a_head_of_other_classes_stays_out(tmp_path, data):

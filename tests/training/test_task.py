@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from labelwise.data.loaders import Batch, Mix
+from labelwise.losses import reverse_kl
 from labelwise.refinery.labellers import GivenLabels, StoredLabels
-from labelwise.training.task import Jitter, SoftLabelTask, _count, halved, hardened
+from labelwise.training.task import GivenShare, Jitter, SoftLabelTask, _count, halved, hardened
 
 B, K, S = 6, 4, 8
 
@@ -143,7 +144,7 @@ def test_an_unlabelled_sample_learns_the_answer_alone_and_counts_in_no_accuracy(
     net, q = network(), Says(torch.softmax(torch.randn(B, K), 1))
     views = batch(mix)
     bare = replace(views, given=views.given.clone().index_fill_(0, torch.tensor([1, 4]), -1))
-    task = SoftLabelTask(q, S, given=(GivenLabels(K), 0.3), unlabelled=True)
+    task = SoftLabelTask(q, S, given=GivenShare(GivenLabels(K), 0.3), unlabelled=True)
     output = task(net, bare)
     logits = net(views.inputs[S])
     of_answer = functional.cross_entropy(logits, q.target, reduction="none")
@@ -159,9 +160,32 @@ def test_an_unlabelled_sample_learns_the_answer_alone_and_counts_in_no_accuracy(
 def test_the_given_label_has_its_share_of_the_loss_smoothed_as_it_is_told():
     net, q, own = network(), Says(torch.softmax(torch.randn(B, K), 1)), GivenLabels(K, 0.2)
     plain, given = SoftLabelTask(q, S)(net, batch()), SoftLabelTask(own, S)(net, batch())
-    mixed = SoftLabelTask(q, S, given=(own, 0.3))(net, batch())
+    mixed = SoftLabelTask(q, S, given=GivenShare(own, 0.3))(net, batch())
     torch.testing.assert_close(mixed.loss, 0.7 * plain.loss + 0.3 * given.loss)
     torch.testing.assert_close(mixed.sums[0], plain.sums[0])  # ce is told against the labeller's answer
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_a_reviewed_sample_learns_its_given_label_alone_whatever_form_and_loss_the_others_have(weight: float) -> None:
+    net, q = network(), Says(torch.softmax(torch.randn(B, K), 1))
+    reviewed = torch.tensor([True, False, False, False, True, False])
+    given = GivenShare(GivenLabels(K), weight, reviewed)
+    logits = net(batch().inputs[S])
+    of_given = functional.cross_entropy(logits, batch().given, reduction="none")
+    loss = SoftLabelTask(q, S, form=halved, loss=reverse_kl, given=given)(net, batch()).loss
+    others = (1 - weight) * reverse_kl(logits, halved(q.target)) + weight * of_given
+    torch.testing.assert_close(loss, torch.where(reviewed, of_given, others).mean())
+
+
+def test_of_a_mixed_view_the_reviewed_part_keeps_its_label_and_the_rest_is_answered() -> None:
+    q = Says(torch.full((B, K), 1 / K))
+    reviewed = torch.tensor([True, False, True, True, False, False])
+    target = SoftLabelTask(q, S, given=GivenShare(GivenLabels(K), 0.0, reviewed)).target(batch(mix=True))
+    torch.testing.assert_close(target[0], torch.tensor([0.7, 0, 0, 0]) + 0.3 / K)  # the other part has class 1
+    torch.testing.assert_close(target[1], torch.tensor([0.3, 0, 0, 0]) + 0.7 / K)
+    torch.testing.assert_close(target[2], torch.tensor([0, 0, 0.2, 0.8]))
+    torch.testing.assert_close(target[4], torch.full((K,), 1 / K))
+    torch.testing.assert_close(target.sum(1), torch.ones(B))
 
 
 @pytest.mark.parametrize(

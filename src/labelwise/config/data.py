@@ -29,13 +29,13 @@ class NoiseConfig(Section):
 
 
 class LabelColumnConfig(Section):
-    """Labels that replace the given ones of the training part, such as those of CIFAR-10N for CIFAR-10."""
+    """Labels that replace the given ones: those of CIFAR-10N for CIFAR-10, or corrected ones."""
 
     file: str = Field(
         description="File of the replacing labels: .npz, .csv or .parquet. Its rows are in the order of the "
-        "training samples, or have an id."
+        "training samples, or have an id. Or the table of `labelwise audit apply`."
     )
-    column: str = Field(description="Key or column of the replacing labels.")
+    column: str = Field("label", description="Key or column of the replacing labels.")
 
 
 class VotesConfig(Section):
@@ -79,7 +79,7 @@ class DataConfig(Section):
         (), description="Multi-label data: the categories to keep, in this order. Default: all."
     )
     labels: LabelColumnConfig | None = Field(
-        None, description="Other labels that replace the given ones of the training part."
+        None, description="Other labels that replace the given ones of the training part, or corrected labels."
     )
     unlabelled: str | None = Field(
         None,

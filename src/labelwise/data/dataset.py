@@ -196,6 +196,7 @@ class Dataset:
     ``fit`` were hidden for an experiment, ``true_table`` still has them, to score what is inferred.
     ``votes`` (N, K), where people were asked, are the shares of their votes, NaN throughout for a sample without any;
     for scoring only.
+    ``reviewed`` says which labels a person has looked at since they were given: (N,), or (N, C) of multi-label data.
     """
 
     name: str
@@ -210,6 +211,7 @@ class Dataset:
     table: LabelTable | None = None
     true_table: LabelTable | None = None
     votes: NDArray[np.float32] | None = None
+    reviewed: NDArray[np.bool_] | None = None
     keys: NDArray[np.uint64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -221,6 +223,9 @@ class Dataset:
             raise DataError(f"{self.name}: the label table is not one of these {n} samples and their classes")
         if self.votes is not None and self.votes.shape != (n, len(self.classes)):
             raise DataError(f"{self.name}: votes have shape {self.votes.shape}, expected {(n, len(self.classes))}")
+        labels = self.label if self.table is None else self.table.values
+        if self.reviewed is not None and self.reviewed.shape != labels.shape:
+            raise DataError(f"{self.name}: reviewed has shape {self.reviewed.shape}, expected {labels.shape}")
         object.__setattr__(self, "keys", sample_keys(self.ids))
 
     def __len__(self) -> int:
@@ -252,7 +257,7 @@ class Dataset:
         return found | ({UNLABELLED: unlabelled} if unlabelled else {})
 
     def fingerprint(self) -> str:
-        """Hash of ids, labels, splits and votes: what a run of this data depends on, short of the pixels themselves."""
+        """Hash of ids, labels, splits, votes and reviews: what a run depends on, short of the pixels themselves."""
         digest = hashlib.sha256()
         for array in (self.ids, self.label, self.split):
             digest.update("\0".join(map(str, array.tolist())).encode())
@@ -262,6 +267,8 @@ class Dataset:
             digest.update(self.table.values.tobytes() + self.table.source.tobytes() + weight)
         if self.votes is not None:
             digest.update(self.votes.tobytes())
+        if self.reviewed is not None:
+            digest.update(self.reviewed.tobytes())
         if isinstance(self.source, Features):
             digest.update(np.ascontiguousarray(self.source.values).tobytes())
         elif isinstance(self.source, PixelArray):

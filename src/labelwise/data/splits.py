@@ -283,7 +283,12 @@ def _known_labels(table: LabelTable, training: Rows, fit: Rows, known: KnownConf
 
 
 def _refuse_single_label_options(name: str, config: DataConfig) -> None:
-    options = {"labels": config.labels is not None, "classes": config.classes is not None, "noise": config.noise.rate}
+    if config.labels is not None:
+        raise DataError(
+            f"{name}: multi-label data; data.labels.file {config.labels.file!r} has no provenance columns, as the table"
+            " of `labelwise audit apply` has"
+        )
+    options = {"classes": config.classes is not None, "noise": config.noise.rate}
     asked = [option for option, given in options.items() if given]
     if asked:
         raise DataError(f"{name}: multi-label data; data.{asked[0]} is for single-label data, leave it out")

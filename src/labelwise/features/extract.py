@@ -21,7 +21,7 @@ from labelwise.data.sampling import Shard, plan_evaluation
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.features.file import MARKER, UNFINISHED, finish_folder, write_arrays
 from labelwise.features.network import Network, open_network
-from labelwise.labels.table import LabelTable
+from labelwise.labels.table import INFERRED, LabelTable
 from labelwise.models.backbone import ModelSource
 from labelwise.progress import Progress
 from labelwise.results import FeaturesResults, Splits, read_results_as
@@ -221,7 +221,7 @@ def _row_arrays(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, NDArray[
     table = dataset.table or LabelTable.from_classes(dataset.label, dataset.classes)
     own = table.take(rows)
     arrays: dict[str, NDArray[Any]] = {
-        "labels": own.to_wire(),
+        "labels": own.hide(own.source != INFERRED).to_wire(),  # no head is fitted to what nobody has said
         "split": dataset.split[rows],
         "ids": dataset.ids[rows],
         "groups": dataset.groups[rows],

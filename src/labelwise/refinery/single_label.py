@@ -35,7 +35,7 @@ from labelwise.refinery.labellers import AveragedViews, GivenLabels, RefineryLab
 from labelwise.results import METRICS
 from labelwise.settings import changed
 from labelwise.training.runtime import predict_logits
-from labelwise.training.task import Jitter, Labeller, Loss, SoftLabelTask, halved, hardened
+from labelwise.training.task import GivenShare, Jitter, Labeller, Loss, SoftLabelTask, halved, hardened
 
 
 class SingleLabel:
@@ -57,17 +57,20 @@ class SingleLabel:
         if refinery is None:
             return LearningPlan(SoftLabelTask(given, size, weight), given.describe(), sample_weight)
         options, unlabelled = network.refined_labels, context.unlabelled(refinery)
+        reviewed = _reviewed(dataset)
         task = SoftLabelTask(
             refined_labels(context, refinery, options),
             size,
             weight,
             form=_FORMS[options.kind] if options.per == "view" else None,
             loss=_loss(options),
-            given=(given, options.given) if options.given > 0 else None,
+            given=_share_of_given(given, options.given, reviewed),
             jitter=_jitter(context, model, refinery, options),
             unlabelled=unlabelled is not None,
         )
         words = described(options, refinery.names)
+        if reviewed is not None:
+            words += f", {int(reviewed[dataset.rows('fit')].sum()):,} reviewed labels kept"
         return LearningPlan(task, words, sample_weight, unlabelled, refinery.assert_unchanged)
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
@@ -156,7 +159,19 @@ def trust_in_given(
     answer = _tempered(refinery.by_unseen(context.folds) if network.crossfitted else refinery, options)
     rows = dataset.rows("fit")
     found = context.mean_answers(answer, fixed_views(options.views))[torch.from_numpy(rows)].cpu().numpy()
-    return trust_weights(found, dataset.label[rows], options.trust)
+    weights, reviewed = trust_weights(found, dataset.label[rows], options.trust), _reviewed(dataset)
+    return weights if reviewed is None else np.where(reviewed[rows], 1.0, weights)
+
+
+def _share_of_given(given: Labeller, weight: float, reviewed: NDArray[np.bool_] | None) -> GivenShare | None:
+    if reviewed is None:
+        return GivenShare(given, weight) if weight > 0 else None
+    return GivenShare(given, weight, torch.from_numpy(reviewed))
+
+
+def _reviewed(dataset: Dataset) -> NDArray[np.bool_] | None:
+    """Samples (N,) whose given label a person has looked at, and no refinery replaces; None where there are none."""
+    return dataset.reviewed if dataset.reviewed is not None and dataset.reviewed.any() else None
 
 
 def _tempered(refinery: RefineryLabels, options: RefinedLabelsConfig) -> Labeller:

@@ -90,6 +90,36 @@ class Labeller(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class GivenShare:
+    """How much of what is learnt of a sample is its given label.
+
+    Parameters
+    ----------
+    labeller : tells the given label
+    weight : of the given label of a sample
+    reviewed : (N,) by row of the data set: samples that a person has looked at, of which nothing else is learnt
+    """
+
+    labeller: Labeller
+    weight: float
+    reviewed: Tensor | None = None
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The given labels times their weights (B, K), and these weights (B,). Mixed views have those of their parts.
+
+        A view with an unlabelled part has the weight 0.
+        """
+        weight = torch.full(batch.given.shape, self.weight, device=batch.given.device)
+        if self.reviewed is not None:
+            weight[self.reviewed[batch.rows].to(weight.device)] = 1
+        # What stands for the label of an unlabelled sample does not count.
+        own = self.labeller(replace(batch, given=batch.given.clamp(min=0), mix=None))
+        weight = weight[:, None]
+        labelled = batch.labelled[:, None]
+        return batch.mixed(weight * own) * labelled, (batch.mixed(weight) * labelled)[:, 0]
+
+
 LABELLED = "labelled"
 """Name of the share of the views whose sample has a given label, where some have none."""
 
@@ -105,8 +135,8 @@ class SoftLabelTask:
     class_weight : (K,), optional; weights the terms of the cross-entropies, of the default loss and of the given label
     form : makes of q, the answer for the view itself, what is learnt in its place, as :func:`hardened`
     loss : another one than the default
-    given : who tells the given label, and the weight of the cross-entropy with it; the loss has the rest. An unlabelled
-        sample, also as a part of a mixed view, has the loss alone
+    given : the weight of the cross-entropy with the given label; the loss has the rest. An unlabelled sample, also as a
+        part of a mixed view, has the loss alone
     jitter : moves views where student and refinery differ more
     unlabelled : whether some samples have no given label (-1)
     """
@@ -119,7 +149,7 @@ class SoftLabelTask:
         *,
         form: Callable[[Tensor], Tensor] | None = None,
         loss: Loss | None = None,
-        given: tuple[Labeller, float] | None = None,
+        given: GivenShare | None = None,
         jitter: Jitter | None = None,
         unlabelled: bool = False,
     ) -> None:
@@ -146,8 +176,8 @@ class SoftLabelTask:
         target = answer if self._form is None else self._form(answer)
         if self._given is None:
             return target
-        given, weight = self._given
-        return (1 - weight) * target + weight * given(batch)
+        own, weight = self._given(batch)
+        return (1 - weight)[:, None] * target + own
 
     def _learn_moved(self, jitter: Jitter, model: nn.Module, batch: Batch, count: int) -> Output:
         """The first ``count`` views are moved: the order within a batch is random, so they are any."""
@@ -171,11 +201,8 @@ class SoftLabelTask:
         ce = soft_cross_entropy(logits, target, self._class_weight)
         loss = ce if self._loss is None else self._loss(logits, target)
         if self._given is not None:
-            given, weight = self._given
-            # What stands for the label of an unlabelled sample does not count.
-            own = given(replace(batch, given=batch.given.clamp(min=0)))
-            mixed = (1 - weight) * loss + weight * soft_cross_entropy(logits, own, self._class_weight)
-            loss = torch.where(batch.labelled, mixed, loss)
+            own, weight = self._given(batch)
+            loss = (1 - weight) * loss + soft_cross_entropy(logits, own, self._class_weight)
         with torch.no_grad():
             h = entropy(target)
             plain = ce if self._class_weight is None else soft_cross_entropy(logits, target)

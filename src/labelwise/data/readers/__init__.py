@@ -26,6 +26,7 @@ from labelwise.config import (
     VocConfig,
     with_format,
 )
+from labelwise.data.corrected import read_corrected
 from labelwise.data.dataset import Dataset, Samples
 from labelwise.data.memory import to_memory
 from labelwise.data.readers import builtin, chexpert, coco, folder, hf, nih, npz, open_images, table, voc
@@ -35,7 +36,7 @@ from labelwise.data.votes import add_votes
 
 
 def load_dataset(config: DataConfig, *, partial: bool = False) -> Dataset:
-    """Read, relabel, split and (``config.memory``) decode a data set.
+    """Read, relabel, split, correct and (``config.memory``) decode a data set.
 
     Parameters
     ----------
@@ -49,7 +50,11 @@ def load_dataset(config: DataConfig, *, partial: bool = False) -> Dataset:
         caller that needs a class for every sample.
     """
     samples = read_samples(config)
-    dataset = prepare(samples, config, partial=partial)
+    corrected = read_corrected(config.labels)
+    plain = config if corrected is None else config.model_copy(update={"labels": None})
+    dataset = prepare(samples, plain, partial=partial)
+    if corrected is not None:
+        dataset = corrected.lay_over(dataset, samples.ids)
     if config.votes is not None:
         dataset = add_votes(dataset, samples, config.votes)
     others = None if config.unlabelled is None or partial else read_others(config, dataset)

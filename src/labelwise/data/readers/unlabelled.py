@@ -128,7 +128,7 @@ def add_unlabelled(dataset: Dataset, others: Unlabelled, config: DataConfig) -> 
     """
     n = len(others.ids)
     ids = np.array([f"{UNLABELLED}/{name}" for name in others.ids.tolist()])
-    votes, true_label = dataset.votes, dataset.true_label
+    votes, true_label, reviewed = dataset.votes, dataset.true_label, dataset.reviewed
     return dataclasses.replace(
         dataset,
         ids=np.concatenate([dataset.ids, ids]),
@@ -141,6 +141,7 @@ def add_unlabelled(dataset: Dataset, others: Unlabelled, config: DataConfig) -> 
         table=_with_unknown(dataset.table, n),
         true_table=_with_unknown(dataset.true_table, n),
         votes=None if votes is None else _padded(votes, n, np.nan),
+        reviewed=None if reviewed is None else _padded(reviewed, n, False),
     )
 
 
