@@ -3,17 +3,19 @@
     python benchmarks/cft.py quality --peer-python PEER/bin/python          # also --light, --swap
     python benchmarks/cft.py rules                                         # which head a category should adopt
     python benchmarks/cft.py speed --peer-python PEER/bin/python
+    python benchmarks/cft.py contaminated                                  # spoiled rows and columns
     python benchmarks/cft.py load --peer-python PEER/bin/python            # COCO's shape; also --scaling, --open-images
 
-PEER is the environment of benchmarks/peers/README.md; without it the rows of mlcpl are left out. `quality`, `rules`
-and `speed` read ucm_features_lite0.npz from the folder LABELWISE_DATA (or ../shared/data); `load` makes its data in a
-temporary folder. Finished cells are kept as small JSONs in --cache and are taken up again as long as settings and
-code are the same; a cell that was timed beside other work stays, so delete the folder before measuring time.
+PEER is the environment of benchmarks/peers/README.md; without it the rows of mlcpl are left out. `load` makes its
+data in a temporary folder, the others read ucm_features_lite0.npz from the folder LABELWISE_DATA (or ../shared/data).
+Finished cells are kept as small JSONs in --cache and are taken up again as long as settings and code are the same; a
+cell that was timed beside other work stays, so delete the folder before measuring time.
 
 - quality: base head trained on unknown labels as negatives (logistic, full dimension, float64 L-BFGS, one decay
   chosen on select); AP by scikit-learn on float64 logits. Overstatement: gain on select minus gain on test. --swap
   measures also with the two in exchanged roles, so that a difference in difficulty between them cancels.
 - rules: the candidates of auto, adopted by four rules, both directions averaged; --data cifar is the second data set.
+- contaminated: auto where rows or one column of fit and select are spoiled; test stays clean.
 - speed: seconds of each library's own call on the same problem, one after the other in the same run.
 - load: each run through the command's own code in a fresh process; memory is sampled there, mapped files apart.
 """
@@ -24,6 +26,7 @@ import argparse
 from pathlib import Path
 
 from cft_common import OURS, PEERS, use_threads
+from cft_contaminated import contaminated
 from cft_load import SLOW, load, work
 from cft_quality import SCRATCH, quality
 from cft_rules import rules
@@ -62,6 +65,9 @@ def main() -> None:
     each.set_defaults(run=rules, name="rules", shares=[10, 30, 50, 90], seeds=[0, 1, 2, 3, 4])
     each.add_argument("--data", choices=["ucm", "cifar"], default="ucm", help="UC Merced, or CIFAR-10 as 17 categories")
     each.add_argument("--light", action="store_true", help="an overfitted base: the lightest decay")
+
+    each = commands.add_parser("contaminated", parents=[common, seeded()], help="spoiled rows and columns")
+    each.set_defaults(run=contaminated, name="contaminated", shares=[10, 50], seeds=[0, 1, 2])
 
     each = commands.add_parser("speed", parents=[common, seeded()], help="seconds beside mlcpl")
     each.set_defaults(run=speed, name="speed", shares=[10, 30, 50], seeds=[0, 1, 2])

@@ -349,14 +349,14 @@ def test_without_select_whole_groups_are_held_out(partial: Toy, monkeypatch: pyt
     toy = partial(0)
     groups = np.arange(len(toy.fit[0])) // 5
     z = toy.fit[0].copy()
-    z[:, 0] = groups  # so that the rows can be told by their features
+    z[:, 0] = groups / 64  # so that the rows can be told by their features
     seen: list[Any] = []
     solve = CategoryWiseFineTuner._solve
     monkeypatch.setattr(CategoryWiseFineTuner, "_solve", lambda self, p: seen.append(p) or solve(self, p))
     for form in (z, torch.from_numpy(z)):
         toy.fitted(features=form, select=None, groups=[f"patient {g}" for g in groups])
         inputs = seen.pop()
-        first, second = (np.asarray(part.features[:])[:, 0] for part in (inputs.fit, inputs.select))
+        first, second = (64 * np.asarray(part.features[:])[:, 0] for part in (inputs.fit, inputs.select))
         assert not set(first) & set(second) and set(first) | set(second) == set(range(60))
         assert len(set(second)) == 15 and len(inputs.select) == 75
         labels = torch.cat([inputs.fit.labels, inputs.select.labels])[np.argsort(np.r_[first, second], kind="stable")]

@@ -31,11 +31,31 @@ def test_soft_labels_are_for_fit_alone(partial: Toy) -> None:
 
 
 BAD: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("nan feature", {"features": lambda t: put(t.fit[0], (7, 2), np.nan)}, "fit features: row 7 is not finite"),
-    ("infinite feature", {"features": lambda t: put(t.fit[0], (9, 0), -np.inf)}, "fit features: row 9 is not finite"),
-    ("tensor", {"features": lambda t: torch.from_numpy(put(t.fit[0], (9, 0), np.inf))}, "row 9 is not finite"),
-    ("select nan", {"select": lambda t: (put(t.select[0], (3, 1), np.nan), t.select[1])}, "select features: row 3 is"),
-    ("two infinities", {"features": lambda t: put(put(t.fit[0], (5, 0), np.inf), (5, 1), -np.inf)}, "row 5 is not"),
+    (
+        "nan feature",
+        {"features": lambda t: put(t.fit[0], (7, 2), np.nan)},
+        "fit features: row 7, column 2 is nan; expected a number",
+    ),
+    (
+        "infinite feature",
+        {"features": lambda t: put(t.fit[0], (9, 0), -np.inf)},
+        "fit features: row 9, column 0 is -inf; expected a number",
+    ),
+    (
+        "tensor",
+        {"features": lambda t: torch.from_numpy(put(t.fit[0], (9, 0), np.inf))},
+        "row 9, column 0 is inf; expected",
+    ),
+    (
+        "select nan",
+        {"select": lambda t: (put(t.select[0], (3, 1), np.nan), t.select[1])},
+        "select features: row 3, column 1 is nan",
+    ),
+    (
+        "two infinities",
+        {"features": lambda t: put(put(t.fit[0], (5, 0), np.inf), (5, 1), -np.inf)},
+        "row 5, column 0 is inf",
+    ),
     ("complex", {"features": lambda t: t.fit[0] + 1j}, "fit features: expected real numbers, found complex"),
     ("sparse", {"features": lambda t: csr_array(t.fit[0])}, "fit features: sparse arrays are not supported"),
     ("one axis", {"features": lambda t: t.fit[0][0]}, r"fit features: expected \(N, D\) or \(N, C, D\)"),
@@ -105,5 +125,5 @@ def test_prediction_checks_its_features(partial: Toy) -> None:
     tuner = toy.fitted()
     with pytest.raises(DataError, match="X has 5 features, but CategoryWiseFineTuner is expecting 6"):
         tuner.decision_function(toy.test[0][:, :5])
-    with pytest.raises(DataError, match="row 2 is not finite"):
+    with pytest.raises(DataError, match=r"row 2, column . is .*; expected a number"):
         tuner.predict_proba(put(toy.test[0], (2, 2), np.nan))

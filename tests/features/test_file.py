@@ -248,7 +248,10 @@ def fault(key: str, index: tuple[int, ...], value: float) -> np.ndarray:
         ({"features": FEATURES[0]}, r"features: shape \(5,\), expected \(N, D\)"),
         ({"features": FEATURES[:0]}, r"features: shape \(0, 5\)"),
         ({"features": FEATURES.astype(str)}, "features: <U32 are not numbers"),
-        ({"features": fault("features", (7, 2), np.nan)}, r"features: row 7 \('image-7'\) has NaN or infinite"),
+        (
+            {"features": fault("features", (7, 2), np.nan)},
+            r"features: row 7 \('image-7'\), column 2 is nan; leave the row out",
+        ),
         ({"features": fault("features", (3, 0), np.inf)}, r"features: row 3 \('image-3'\)"),
         (
             {"labels": fault("labels", (4, 1), 2)},

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import ClassifierTags, Tags, check_random_state
+from sklearn.utils import ClassifierTags, Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
 
 from labelwise.cft.adoption import keep_better, objective_of
+from labelwise.cft.arguments import RandomState, choose_device, head_of, seed_of, split_of
 from labelwise.cft.evidence import NewHeads, category_reports, heads_of_grid, heads_of_steps, warnings_of
 from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers import backprop, genetic, genetic_paper
@@ -28,8 +28,6 @@ from labelwise.cft.solvers.greedy import fit_greedy
 from labelwise.cft.solvers.inputs import (
     Progress,
     SolverInput,
-    Split,
-    as_array,
     check_features,
     check_labels,
     grouped,
@@ -37,12 +35,12 @@ from labelwise.cft.solvers.inputs import (
     no_progress,
 )
 from labelwise.cft.solvers.logistic import COARSE, FAST, THOROUGH, grid_search
+from labelwise.cft.solvers.robust import prepare
 from labelwise.config import BaseHead, CftMethod, CftPreset, Metric, check_choice
 from labelwise.errors import ConfigError, InputError
 from labelwise.metrics.operating import parse_rule, threshold_for
 
 Loss = Literal["bce", "asl"]
-RandomState = int | np.random.RandomState | np.random.Generator | None
 PRESET_METHODS = {"fast": ("auto", "logistic"), "paper-2024": ("auto", "backprop", "genetic")}
 
 
@@ -189,17 +187,21 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         if head_weight is None:
             weight, bias = fit_first_head(inputs, self.base)
             inputs = replace(inputs, weight=weight, bias=bias)
-        inputs = replace(inputs, progress=progress)
         self._check_columns(features, reset=True)
         self.n_features_in_ = inputs.weight.shape[1]
-        new = self._solve(inputs)
-        adopted = keep_better(inputs, new.weight, new.bias, calibrate=self.calibrate, decided=new.decided)
-        self.weight_, self.bias_ = adopted.weight.cpu().numpy(), adopted.bias.cpu().numpy()
+        prepared = prepare(replace(inputs, progress=progress))
+        new = self._solve(prepared.inputs)
+        adopted = keep_better(prepared.inputs, new.weight, new.bias, calibrate=self.calibrate, decided=new.decided)
+        weight, bias = prepared.to_features(adopted.weight, adopted.bias)
+        # An old head that stays is the same to the bit.
+        weight = torch.where(adopted.new[:, None], weight, inputs.weight)
+        bias = torch.where(adopted.new, bias, inputs.bias)
+        self.weight_, self.bias_ = weight.cpu().numpy(), bias.cpu().numpy()
         self.head_weight_, self.head_bias_ = inputs.weight.cpu().numpy(), inputs.bias.cpu().numpy()
         self.expected_gain_, self.trust_ = new.expected_gain, new.trust
         paper = self.preset == "paper-2024"
         self.report_ = category_reports(inputs, new, adopted, pooled=self.method == "auto" and not paper)
-        self.warnings_ = warnings_of(inputs, new, paper=paper)
+        self.warnings_ = [*prepared.notes, *warnings_of(inputs, new, paper=paper)]
         self.threshold_ = self._thresholds(inputs)
         return self
 
@@ -295,19 +297,19 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         hard = self.method == "genetic" or self.preset == "paper-2024"
         shape = None
         if head_weight is not None or head_bias is not None:
-            weight, bias = _head(head_weight, head_bias, device)
+            weight, bias = head_of(head_weight, head_bias, device)
             shape = (len(weight), weight.shape[1])
-        fit = _split(features, labels, label_weight, "fit", shape, hard=hard).to(device)
+        fit = split_of(features, labels, label_weight, "fit", shape, hard=hard).to(device)
         if shape is None:
             shape = (fit.labels.shape[1], fit.features.shape[-1])
             weight, bias = torch.zeros(shape, device=device), torch.zeros(shape[0], device=device)
         chosen = fit
         if select is not None:
             values, known, *groups = select
-            chosen = _split(values, known, None, "select", shape, hard=True).to(device)
+            chosen = split_of(values, known, None, "select", shape, hard=True).to(device)
             chosen = grouped(chosen, groups[0] if groups else None, "groups of select")
         budget = int(self.memory_gb * 2**30 / 4)
-        return SolverInput(fit, chosen, weight, bias, _seed(self.random_state), self.objective, budget)
+        return SolverInput(fit, chosen, weight, bias, seed_of(self.random_state), self.objective, budget)
 
     def _solve(self, inputs: SolverInput) -> NewHeads:
         paper = self.preset == "paper-2024"
@@ -337,60 +339,3 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
                 " probability of 0.5 there"
             )
         return np.nan_to_num(found, nan=0.0)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` takes an accelerator if there is one. Raises ConfigError for an unknown name."""
-    if name != "auto":
-        try:
-            return torch.empty(0, device=name).device
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"device {name!r}: {' '.join(str(error).split())[:120]}") from None
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _seed(state: RandomState) -> int:
-    """A seed as scikit-learn reads ``random_state``; an integer is the seed itself."""
-    if isinstance(state, int | np.integer) and 0 <= state < 2**32:
-        return int(state)
-    if isinstance(state, np.random.Generator):
-        return int(state.integers(2**31))
-    try:
-        return int(check_random_state(state).randint(2**31 - 1))
-    except ValueError:
-        raise ConfigError(
-            f"random_state {state!r}: expected None, an integer from 0 to 2^32 - 1, a RandomState or a Generator"
-        ) from None
-
-
-def _head(weight: Any, bias: Any, device: torch.device) -> tuple[Tensor, Tensor]:
-    if weight is None or bias is None:
-        raise InputError("head: give both head_weight and head_bias, or none of them")
-    found = torch.as_tensor(as_array(weight), device=device), torch.as_tensor(as_array(bias), device=device)
-    if found[0].ndim != 2 or found[1].shape != found[0].shape[:1]:
-        shapes = f"{tuple(found[0].shape)} and {tuple(found[1].shape)}"
-        raise InputError(f"head: expected weight (C, D) and bias (C,), found {shapes}")
-    if not all(bool(torch.isfinite(values).all()) for values in found):
-        raise InputError("head: not finite (NaN or infinite)")
-    return found
-
-
-def _split(features: Any, labels: Any, weight: Any, name: str, shape: tuple[int, int] | None, *, hard: bool) -> Split:
-    """Checked rows of one split; ``shape`` is the expected number of categories and of features, None for any."""
-    if labels is None:
-        raise InputError(f"{name}: requires y to be passed, but the target y is None")
-    values = check_features(features, f"{name} features", None if shape is None else shape[1])
-    known = check_labels(labels, values.shape[0], f"{name} labels", hard=hard)
-    categories = known.shape[1]
-    if values.ndim == 3 and values.shape[1] != categories:
-        raise InputError(f"{name} features: features of {values.shape[1]} categories, labels of {categories}")
-    if shape is not None and categories != shape[0]:
-        raise InputError(f"{name} labels: {categories} categories, expected {shape[0]}")
-    if weight is None:
-        return Split(values, known)
-    weights = torch.from_numpy(as_array(weight))
-    if weights.shape != known.shape or not bool((torch.isfinite(weights) & (weights >= 0)).all()):
-        raise InputError(f"label_weight: expected finite numbers of at least 0, of shape {tuple(known.shape)}")
-    if not bool((weights > 0).all()):  # a label that counts nothing is not known
-        known = torch.where(weights > 0, known, torch.nan)
-    return Split(values, known, weights)

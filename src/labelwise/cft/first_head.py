@@ -10,6 +10,7 @@ from torch import Tensor
 from labelwise.cft.solvers.coordinates import linear_logits, principal_coordinates
 from labelwise.cft.solvers.inputs import SolverInput
 from labelwise.cft.solvers.logistic import fit_candidates, make_grid
+from labelwise.cft.solvers.robust import prepare
 from labelwise.config import BaseHead
 from labelwise.errors import DataError
 from labelwise.metrics.ranking import ranking
@@ -38,6 +39,8 @@ def fit_first_head(inputs: SolverInput, base: BaseHead) -> tuple[Tensor, Tensor]
     DataError
         If no category can be scored on ``select``.
     """
+    prepared = prepare(inputs)
+    inputs = prepared.inputs
     fit = inputs.fit
     if base == "assume-negative":
         weight = fit.weight
@@ -59,4 +62,4 @@ def fit_first_head(inputs: SolverInput, base: BaseHead) -> tuple[Tensor, Tensor]
     if bool(torch.isnan(score).all()):
         raise DataError("select: no category has both a known positive and a known negative, so nothing can be chosen")
     best = int(score.argmax())
-    return weights[:, best].contiguous(), biases[:, best].contiguous()
+    return prepared.to_features(weights[:, best].contiguous(), biases[:, best].contiguous())

@@ -15,9 +15,10 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
+from labelwise.cft.arguments import choose_device
 from labelwise.cft.ensemble import PREDICTIONS
 from labelwise.cft.evaluate import Measured, measure, measured_fields
-from labelwise.cft.finetuner import CategoryWiseFineTuner, choose_device
+from labelwise.cft.finetuner import CategoryWiseFineTuner
 from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers.inputs import SolverInput, Split, blank_uncertain, hold_out_rows
 from labelwise.config import CftConfig, SplitName

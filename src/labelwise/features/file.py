@@ -27,7 +27,7 @@ from labelwise.config import SplitName, check_choice
 from labelwise.data.dataset import SPLITS
 from labelwise.data.files import as_strings, read_arrays
 from labelwise.errors import DataError
-from labelwise.features.shards import CHUNK_BYTES, FeatureArray, ShardedArray, chunks, first_entry, row_bytes
+from labelwise.features.shards import CHUNK_BYTES, LARGEST, FeatureArray, ShardedArray, chunks, first_entry, row_bytes
 from labelwise.runs import atomic_write, write_json
 
 Floats = NDArray[np.float32]
@@ -65,8 +65,8 @@ class FeatureSet:
     Raises
     ------
     DataError
-        In one line with key, row and category, for anything that does not fit. :func:`check_finite` checks whether the
-        features are finite.
+        In one line with key, row and category, for anything that does not fit. :func:`check_finite` checks the
+        features' values.
     """
 
     name: str
@@ -144,7 +144,7 @@ def read_features(path: Path) -> FeatureSet:
         raise DataError(f"{path}: no {missing[0]!r}; it has {', '.join(sorted(arrays)) or 'nothing'}")
     try:
         feature_set = _from_arrays(path.stem, arrays)
-        check_finite(feature_set.features, feature_set.ids)
+        check_finite(arrays["features"], feature_set.ids)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     return feature_set
@@ -166,18 +166,24 @@ def finish_folder(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def check_finite(features: FeatureArray, ids: Texts) -> None:
-    """Refuse NaN and infinities in ``features``. A memory map is read in chunks.
+    """Refuse NaN, infinities and more than `LARGEST` in ``features``. A memory map is read in chunks.
 
     Raises
     ------
     DataError
-        With the first row that has one.
+        With the row and column of the first.
     """
     for chunk in chunks(features):
-        bad = ~np.isfinite(features[chunk].reshape(chunk.stop - chunk.start, -1)).all(axis=1)
+        part = features[chunk]
+        with np.errstate(over="ignore"):
+            bad = ~np.isfinite(part) if part.dtype == np.float16 else ~(np.abs(part.astype(np.float32)) <= LARGEST)
         if bad.any():
-            row = chunk.start + int(bad.argmax())
-            raise DataError(f"features: row {row} ({str(ids[row])!r}) has NaN or infinite values; leave the row out")
+            place = tuple(np.argwhere(bad)[0].tolist())
+            row = chunk.start + place[0]
+            raise DataError(
+                f"features: row {row} ({str(ids[row])!r}), column {place[-1]} is {part[place]:.3g}; leave the row out,"
+                f" or scale the features to at most {LARGEST:g}"
+            )
 
 
 def _read_folder(folder: Path) -> dict[str, Any]:
@@ -227,7 +233,8 @@ def _from_arrays(name: str, arrays: dict[str, Any]) -> FeatureSet:
     if features.dtype not in (np.float16, np.float32):
         if not isinstance(features, np.ndarray) or isinstance(features, np.memmap):
             raise DataError(f"features: {features.dtype}; save them as float16 or float32")
-        features = features.astype(np.float32)
+        with np.errstate(over="ignore"):  # `check_finite` refuses what does not fit
+            features = features.astype(np.float32)
     floats = ("labels", "head_weight", "head_bias", "label_weight")
     fields: dict[str, Any] = {key: np.asarray(arrays[key], dtype=np.float32) for key in floats if key in arrays}
     fields["split"] = np.full(len(features), "fit")

@@ -12,6 +12,9 @@ from numpy.typing import DTypeLike, NDArray
 CHUNK_BYTES = 1 << 25
 """Features are read in chunks of about this size (32 MiB)."""
 
+LARGEST = 1e32
+"""Largest magnitude of a feature that float32 can compute with: products with a head must not overflow."""
+
 LABEL_BYTES = 1 << 22
 """Labels are read in chunks of about this size (4 MiB: with what is computed from them, about a core's cache)."""
 
@@ -127,6 +130,11 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def number(self, row: int) -> int:
+        """The row of the innermost array that a row is."""
+        inner = int(self._rows[row])
+        return self._values.number(inner) if isinstance(self._values, Rows) else inner
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         return self._values[self._rows[index]]

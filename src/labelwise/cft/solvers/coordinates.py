@@ -147,6 +147,8 @@ def linear_logits(features: Features, weight: Tensor, bias: Tensor, categories: 
             part = part[:, categories]
         product = part @ weight.T if part.ndim == 2 else torch.einsum("ncd,cd->nc", part, weight)
         out[start : start + step] = product + bias
+    if not bool(torch.isfinite(out).all()):  # of an outlier under a large head
+        out.nan_to_num_(nan=0.0)
     return out
 
 
@@ -157,4 +159,5 @@ def as_float(values: Features, device: torch.device | str = "cpu") -> Tensor:
     array = np.asarray(values)
     if array.dtype == np.float16:  # NumPy widens halves slowly and on one thread
         return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device).float()
-    return torch.from_numpy(np.array(array, dtype=np.float32)).to(device)
+    with np.errstate(over="ignore"):  # infinite numbers are refused with their place
+        return torch.from_numpy(np.array(array, dtype=np.float32)).to(device)

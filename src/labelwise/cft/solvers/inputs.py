@@ -19,7 +19,7 @@ from torch import Tensor
 from labelwise.cft.solvers.coordinates import CHUNK_VALUES, Features, as_float
 from labelwise.config import Metric
 from labelwise.errors import InputError
-from labelwise.features.shards import Rows
+from labelwise.features.shards import LARGEST, Rows
 
 HELD_OUT = 0.25
 """Share of the groups that are held out where no ``select`` is given."""
@@ -195,12 +195,14 @@ def check_features(features: Any, name: str, dim: int | None = None, categories:
     step = max(1, CHUNK_VALUES // max(1, int(np.prod(values.shape[1:]))))
     for start in range(0, len(values), step):
         part = values[start : start + step]
-        # A sum is finite only if all terms are; float64 cannot overflow by itself.
         tensor = as_float(part, part.device if isinstance(part, Tensor) else "cpu")
-        if not bool(torch.isfinite(tensor.sum(dtype=torch.float64))):
-            bad = ~torch.isfinite(tensor.reshape(len(tensor), -1)).all(1)
-            row = start + int(bad.nonzero()[0, 0]) if bool(bad.any()) else start
-            raise InputError(f"{name}: row {row} is not finite (NaN or infinite)")
+        low, high = tensor.aminmax()  # NaN where there is one
+        if not (low >= -LARGEST and high <= LARGEST):
+            place = tuple((~(tensor.abs() <= LARGEST)).nonzero()[0].tolist())
+            raise InputError(
+                f"{name}: row {start + place[0]}, column {place[-1]} is {float(part[place]):.3g}; expected a number of"
+                f" at most {LARGEST:g}, neither NaN nor infinite"
+            )
     return values
 
 
@@ -317,8 +319,9 @@ class Block:
 def known_deviation(logits: Tensor, weight: Tensor) -> Tensor:
     """Standard deviation (...) of logits (..., n) over the known entries, those of ``weight`` 1 and not 0."""
     count = weight.sum(-1).clamp_min(1)
-    centred = logits - ((logits * weight).sum(-1) / count)[..., None]
-    return ((centred.square() * weight).sum(-1) / count).sqrt()
+    centred = (logits - ((logits * weight).sum(-1) / count)[..., None]) * weight
+    largest = centred.abs().amax(-1).clamp_min(1e-30)  # squares of logits may overflow
+    return ((centred / largest[..., None]).square().sum(-1) / count).sqrt() * largest
 
 
 def blocks(
