@@ -20,7 +20,7 @@ from labelwise.config import load_recipe
 TINY = ("--set", "train.epochs=1", "--set", "chain.generations=1", "--set", "train.batch_size=8", "--quiet")
 COMMANDS = (
     *("refine", "train", "evaluate", "experiment", "predict", "report", "demo", "data stats"),
-    *("features", "cft", "ensemble", "export"),
+    *("features", "cft", "ensemble", "export", "audit run", "audit apply"),
 )
 
 Command = Callable[..., Any]  # the fixture `labelwise`; its answers are `Done`s
@@ -82,8 +82,9 @@ def test_commands_above_are_all_there_are() -> None:
     import typer.main
 
     group: Any = typer.main.get_command(cli.app)
-    found = {name for name in group.commands if name != "data"}
-    found |= {f"data {name}" for name in group.commands["data"].commands}
+    groups = ("data", "audit")
+    found = {name for name in group.commands if name not in groups}
+    found |= {f"{name} {inner}" for name in groups for inner in group.commands[name].commands}
     assert found == set(COMMANDS)
 
 

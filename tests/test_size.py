@@ -12,6 +12,7 @@ LINES = runpy.run_path(str(ROOT / "benchmarks" / "lines.py"))
 MODULES = sorted((ROOT / "src" / "labelwise").rglob("*.py"))
 MANY_ARGUMENTS = (
     "cft/finetuner.py",
+    "cli/audit.py",
     "cli/heads.py",
     "cli/training.py",
 )  # those that pyproject.toml leaves out of ruff's rule

@@ -62,10 +62,10 @@ def kept(folder: Path, name: str, make: Callable[[], Array]) -> Array:
     file = folder / FOLDER / f"{name}.npz"
     if file.exists():
         with np.load(file) as stored:
-            found: Array = stored["log_p"]
+            found: Array = stored["answers"]
         return found
     value = make()
     buffer = io.BytesIO()
-    np.savez(buffer, log_p=value)
+    np.savez(buffer, answers=value)
     atomic_write(file, buffer.getvalue())
     return value

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,9 +16,12 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
-from labelwise.audit.answers import log_probability
+from labelwise.audit.answers import Array, join_answers, kept, log_probability
+from labelwise.audit.kernel import UnseenKernelRidge
+from labelwise.audit.wrong_labels import fit_noise_model
 from labelwise.config import AuditConfig
 from labelwise.data.counter_rng import derive_seed, generator
+from labelwise.progress import Progress
 from labelwise.training.closed_form.candidates import location
 
 STRENGTHS = (0.01, 0.1, 1.0)
@@ -32,10 +37,11 @@ REFERENCES = 50_000
 WIDTH, DROPOUT, RATE, DECAY, BATCH = 512, 0.3, 4e-3, 0.01, 256
 """Network: one hidden layer, dropout, highest learning rate of the one-cycle schedule, weight decay, batch size."""
 
+STEPS = 8
+"""Network: steps of training, in units of the root of the number of samples, where no number of epochs is given."""
+
 COMPARED = 1024
 """Samples that are compared with all references at a time."""
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,9 @@ def network(data: Embedded, config: AuditConfig, number: int, advance: Callable[
     x, y = torch.from_numpy(data.x), torch.from_numpy(data.targets())
     for fold, (seen, unseen) in enumerate(data.parts()):
         seed = derive_seed(config.seed, "network", number, fold)
-        model = _train(x, y, torch.from_numpy(seen), config.epochs, seed)
+        batches = max(1, len(seen) // BATCH)
+        epochs = config.epochs or max(1, round(STEPS * len(seen) ** 0.5 / batches))
+        model = _train(x, y, torch.from_numpy(seen), (epochs, batches), seed)
         with torch.no_grad():
             logits = torch.cat([model(x[rows]) for rows in torch.from_numpy(unseen).split(BATCH * 16)])
         found[unseen] = log_probability(torch.softmax(logits, 1).numpy())
@@ -118,15 +126,18 @@ def network(data: Embedded, config: AuditConfig, number: int, advance: Callable[
     return found
 
 
-def _train(x: Tensor, y: Tensor, seen: Tensor, epochs: int, seed: int) -> nn.Module:
-    """AdamW with one cycle of the learning rate (Smith 2018) on mixed pairs (Zhang et al. 2018, beta(1, 1))."""
+def _train(x: Tensor, y: Tensor, seen: Tensor, length: tuple[int, int], seed: int) -> nn.Module:
+    """AdamW with one cycle of the learning rate (Smith 2018) on mixed pairs (Zhang et al. 2018, beta(1, 1)).
+
+    ``length`` is the number of epochs, and of batches in each.
+    """
+    epochs, batches = length
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = nn.Sequential(
             nn.Linear(x.shape[1], WIDTH), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(WIDTH, y.shape[1])
         )
         optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
-        batches = max(1, len(seen) // BATCH)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * batches)
         for _ in range(epochs):
             for rows in seen[torch.randperm(len(seen))].tensor_split(batches):
@@ -138,3 +149,32 @@ def _train(x: Tensor, y: Tensor, seen: Tensor, epochs: int, seed: int) -> nn.Mod
                 optimizer.step()
                 schedule.step()
     return model.eval()
+
+
+def answer_embeddings(data: Embedded, config: AuditConfig, folder: Path, quiet: bool) -> list[tuple[str, str, Array]]:
+    """Name, kind and log-probabilities (n, K) of the four kinds of answers; each is kept in ``folder``.
+
+    Kernel ridge regression answers last, on what all of them say of the right class: one round of refinement.
+    """
+    ridge = UnseenKernelRidge(data.x, data.groups, config.seed)
+    with Progress("audit", "answers", quiet) as progress:
+        progress.start(3 + config.folds * (1 + config.seeds))
+
+        def advance() -> None:
+            progress.advance()
+            progress.show()
+
+        first = kept(folder, "kernel_ridge", lambda: ridge.log_probability(data.targets(), data.label))
+        advance()
+        near = kept(folder, "nearest_neighbours", lambda: nearest_neighbours(data, config.seed))
+        advance()
+        linear = kept(folder, "logistic", lambda: logistic(data, advance))
+        parts = [("nearest neighbours", "nearest neighbours", near), ("logistic", "logistic", linear)]
+        for number in range(1, config.seeds + 1):
+            own = kept(folder, f"mlp_{number}", partial(network, data, config, number, advance))
+            parts.append((f"mlp {number}", "mlp", own))
+        mean = join_answers([("kernel ridge", "kernel ridge", first), *parts]).mean()
+        right = fit_noise_model(mean, data.label, config.seed).right_class(mean, data.label)
+        refined = kept(folder, "kernel_ridge_refined", lambda: ridge.log_probability(right, data.label))
+        advance()
+    return [("kernel ridge", "kernel ridge", refined), *parts]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from labelwise.cli.common import QuietOption, SetOption, app, make_console
+from labelwise.cli.common import QuietOption, SetOption, TrustCodeOption, app, make_console
 from labelwise.config import AuditConfig
 from labelwise.errors import ConfigError
 from labelwise.settings import resolve
@@ -27,7 +27,9 @@ audit_app = typer.Typer(no_args_is_help=True, cls=_AuditGroup, help="Find wrong 
 app.add_typer(audit_app, name="audit")
 
 
-@audit_app.command(epilog="Example: labelwise audit photos/ --model resnet18 --out runs/audit   (run can be left out)")
+@audit_app.command(
+    epilog="Example: labelwise audit run photos/ --model resnet18 --out runs/audit   (the word run can be left out)"
+)
 def run(
     data: Annotated[
         str,
@@ -37,11 +39,12 @@ def run(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/audit"),
-    model: Annotated[str | None, typer.Option("--model", help="Images: the network that answers.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="The network that answers; images need one.")] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Number of folds. Default: 5.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="Number of networks per fold. Default: 2.")] = None,
     views: Annotated[int | None, typer.Option("--views", help="Images: views per network. Default: 4.")] = None,
     overrides: SetOption = None,
+    trust_code: TrustCodeOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Rank all labels by how likely they are wrong: audit.csv, audit.parquet, audit.json and a page.
@@ -55,7 +58,7 @@ def run(
     others = [change for change in overrides or [] if not change.startswith("audit.")]
     from labelwise.audit.run import run_audit
 
-    run_audit(config, data, out, model=model, overrides=others, quiet=quiet)
+    run_audit(config, data, out, model=model, overrides=others, trust_code=trust_code, quiet=quiet)
     from labelwise.cli.worst import worst_table
     from labelwise.report.table import terminal
 

@@ -14,7 +14,9 @@ class AuditConfig(Section):
     folds: int = Field(5, ge=2, description="Number of folds: each sample is answered by models without its fold.")
     seeds: PositiveInt = Field(2, description="Number of networks per fold.")
     views: PositiveInt = Field(4, description="Images: number of views that each network answers.")
-    epochs: PositiveInt = Field(25, description="Epochs of each network.")
+    epochs: PositiveInt | None = Field(
+        None, description="Epochs of each network. Default: more for few samples, fewer for many."
+    )
     duplicates: bool = Field(True, description="Look for samples that are nearly the same.")
     similarity: float = Field(
         0.995, gt=0.0, le=1.0, description="Embeddings: cosine from which two samples are near duplicates."

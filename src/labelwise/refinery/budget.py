@@ -189,7 +189,7 @@ def _plan(request: Request, budget: Budget, asked: Recipe, data: Dataset, facts:
 
     pretrained = False
     if not facts.embeddings and not any(one.startswith(("model.init", "model=")) for one in overrides):
-        pretrained = _pretrained(model, facts, timing.published_weights)
+        pretrained = starts_published(model, facts, timing.published_weights)
     found = values(pretrained, timing.supports_bfloat16())
     if budget.unit == "epochs":
         return make_plan(facts, found, overrides, budget, unmeasured), unmeasured
@@ -200,7 +200,7 @@ def _plan(request: Request, budget: Budget, asked: Recipe, data: Dataset, facts:
     return make_plan(facts, found, overrides, budget, speed), speed
 
 
-def _pretrained(model: str, facts: Facts, published_weights: Any) -> bool:
+def starts_published(model: str, facts: Facts, published_weights: Any) -> bool:
     """Whether to start from published weights; one line where that was wanted and is not possible."""
     if facts.side <= SMALL_SIDE:
         return False
