@@ -1,37 +1,76 @@
-"""Pages as a browser draws them."""
+"""Every page as a browser draws it: wide, narrow, dark; pictures of them are kept in ``build/screenshots``."""
 
-import shutil
-import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from PIL import Image
 
+from helpers.audit_factory import make_audit
 from helpers.cft_run_factory import UCM, make_cft_run
+from helpers.experiment_factory import make_experiment
 from helpers.run_factory import make_run
-from labelwise.report.write import write_report
+from labelwise.report.write import compare_runs, write_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 CLASSES = ["aeroplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+KINDS = ("refine", "cft", "experiment", "compare", "audit", "audit-cells")
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One page of every kind."""
+    folder = tmp_path_factory.mktemp("pages")
+    run = make_run(folder / "refine", classes=CLASSES)
+    other = make_run(folder / "other", classes=CLASSES, seeds=1, generations=3, epochs=4)
+    (other / "config.yaml").write_text("data:\n  name: digits\ntrain:\n  epochs: 60\n")
+    return {
+        "refine": write_report(run),
+        "cft": write_report(make_cft_run(folder / "cft", categories=UCM)),
+        "experiment": write_report(make_experiment(folder / "experiment")),
+        "compare": compare_runs([run, other], folder / "both.html"),
+        "audit": write_report(make_audit(folder / "audit", rows=200)),
+        "audit-cells": write_report(make_audit(folder / "audit-cells", rows=200, many=True)),
+    }
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("kind", "width"), [("refine", 1100), ("refine", 500), ("cft", 1100)])
-def test_page_in_a_browser(tmp_path: Path, kind: str, width: int) -> None:
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no chromium executable")
-    run = tmp_path / "run"
-    make_run(run, classes=CLASSES) if kind == "refine" else make_cft_run(run, categories=UCM)
-    shot = tmp_path / "page.png"
-    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    options += f" --disable-component-update --disable-sync --hide-scrollbars --window-size={width},2400"
-    command = [browser, *options.split(), f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={shot}"]
-    subprocess.run([*command, write_report(run).as_uri()], check=True, capture_output=True, timeout=120)
-    with Image.open(shot) as opened:
-        picture = opened.convert("RGB")
-    assert picture.size == (width, 2400)
-    for top in range(0, 2400, 400):
-        band = picture.crop((0, top, width, top + 400)).quantize(32).convert("RGB")
-        colours = band.getcolors(maxcolors=64)
+@pytest.mark.parametrize("look", ["wide", "narrow", "dark"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_page_in_a_browser(browser: "Browser", pages: dict[str, Path], kind: str, look: str) -> None:
+    from helpers.browser import opened, screenshot
+
+    width = 390 if look == "narrow" else 1280
+    with opened(browser, pages[kind], width=width, dark=look == "dark") as page:
+        shot = screenshot(page, f"{kind}-{look}")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        unlabelled = "[...document.querySelectorAll('button, input, select')].filter(e => e.offsetParent && "
+        unlabelled += "!(e.textContent.trim() || e.ariaLabel || e.labels?.length)).length"
+        assert page.evaluate(unlabelled) == 0
+    with Image.open(shot) as found:
+        picture = found.convert("RGB")
+    assert picture.width == width
+    ground = sum(picture.getpixel((2, 2))) / 3
+    assert ground < 60 if look == "dark" else ground > 220
+    for top in range(0, 2000, 400):
+        colours = picture.crop((0, top, width, top + 400)).quantize(32).convert("RGB").getcolors(maxcolors=64)
         assert colours is not None and len(colours) > 8
         assert max(count for count, _ in colours) < 0.97 * width * 400
+
+
+@pytest.mark.browser
+def test_a_fault_of_a_page_is_seen(browser: "Browser", tmp_path: Path) -> None:
+    from helpers.browser import opened
+
+    path = tmp_path / "bad.html"
+    for source in (
+        "<script>missing()</script>",
+        "<script>console.error('no')</script>",
+        "<img src='http://[::1]:1/x'>",
+    ):
+        path.write_text(f"<!doctype html>{source}")
+        with pytest.raises(AssertionError):
+            with opened(browser, path):
+                pass

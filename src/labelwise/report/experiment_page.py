@@ -120,7 +120,8 @@ def _series(label: str, places: Sequence[tuple[TableColumn, str]], kind: str, is
 
 
 def _title(results: ExperimentResults) -> str:
-    return f"{results.description or results.name}."
+    said = results.description or results.name
+    return said if said.endswith((".", "!", "?")) else f"{said}."
 
 
 def _how(results: ExperimentResults, folder: Folder) -> str:

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 from labelwise.results import Stat
 
@@ -102,6 +103,6 @@ def shorten(text: str, most: int) -> str:
     """Cut a text that is wider than `most` columns and say so with an ellipsis."""
     if columns(text) <= most:
         return text
-    while columns(text) >= most:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    widths = accumulate(columns(letter) for letter in text)
+    kept = next(place for place, width in enumerate(widths) if width >= most)
+    return text[:kept].rstrip() + "…"
