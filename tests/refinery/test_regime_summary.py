@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers.rows import make_row
+from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset, Features
+from labelwise.metrics.choosing import Choice
 from labelwise.refinery.choice import Judgement
 from labelwise.refinery.context import PREDICTIONS
-from labelwise.refinery.regime import OVERFIT_GAP, UNDERFIT_GAP, judge, judge_stopped
+from labelwise.refinery.generations import generation_of
+from labelwise.refinery.regime import OVERFIT_GAP, UNDERFIT_GAP, judge, judge_stopped, regime_of
 from labelwise.refinery.summary import results
 from labelwise.results import RefineResults, Row, Splits, summarise
-from labelwise.results.refine import Scores
+from labelwise.results.refine import Epoch, FitScores, Scores
 
 N, JUDGES = 200, 100
 
@@ -43,6 +47,20 @@ def test_regime_of_a_stopped_first_generation(crop, state):
     found = judge_stopped(crop, 0.5)
     assert found.state == state == judge(crop, 0.5).state
     assert "stopped early" in found.advice and f"{crop:.1%}" in found.advice and "\n" not in found.advice
+
+
+@pytest.mark.parametrize(
+    ("choice", "words"),
+    [
+        (Choice(0, 100, 1, difference=0.05, error=0.01), "refining helps here"),
+        (Choice(1, 100, 0, difference=0.05, error=0.01), "refining itself costs accuracy here"),
+        (Choice(0, 100, 1, difference=-0.01, error=0.01), None),
+    ],
+)
+def test_what_held_out_labels_say_of_generation_2_comes_first(choice, words):
+    for judged in (judge, judge_stopped):
+        advice = judged(0.5, 0.5, choice).advice
+        assert advice == judged(0.5, 0.5).advice if words is None else words in advice and "+0.050 nats" in advice
 
 
 def test_every_advice_says_what_to_change():
@@ -145,6 +163,26 @@ def test_groups_widen_the_interval(tmp_path):
     blocks = np.array([f"g{i // 20}" for i in range(N + JUDGES + 10)])
     together = told(rows, tmp_path, dataset(blocks)).comparison.interval
     assert together[1] - together[0] > 2 * (alone[1] - alone[0])
+
+
+def test_the_regime_of_a_chain_asks_its_second_generation(tmp_path):
+    one, two = (row(tmp_path, f"generation-{g}", "generation", 0, 0.4 + 0.2 * g, 0.5) for g in (1, 2))
+    two = two.model_copy(update={"generation": 2})
+    first, judgement = generation_of(Recipe(data={"source": "digits"}), 1), Judgement(dataset(), tmp_path)
+    assert "refining helps here" in regime_of([one, two], first, judgement).advice
+    other = two.model_copy(update={"network": {"name": "larger"}})  # a student of a larger network is not compared
+    for chain in ([one], [one, other]):
+        assert regime_of(chain, first, judgement).advice == judge(one.fit.top1, one.select.top1).advice
+
+
+def test_accuracy_on_mixed_labels_is_no_sign_of_underfitting(tmp_path):
+    last = Epoch(epoch=9, lr=0.1, train={"top1": 0.3}, select={"top1": 0.6}, seconds=1.0)
+    one = row(tmp_path, "generation-1", "generation", 0, 0.6, 0.5)
+    one = one.model_copy(update={"to_the_end": last, "fit": FitScores(top1=0.9)})
+    first, judgement = generation_of(Recipe(data={"source": "digits"}), 1), Judgement(dataset(), tmp_path)
+    assert regime_of([one], first, judgement).gap == pytest.approx(-0.3)
+    mixed = replace(first, views=first.views.model_copy(update={"mixup": 1.0}))
+    assert regime_of([one], mixed, judgement).gap == pytest.approx(0.3)
 
 
 def test_nothing_to_compare(tmp_path):

@@ -6,7 +6,6 @@ generation g says of every crop. Finished networks are skipped, an interrupted o
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -26,7 +25,7 @@ from labelwise.refinery.generations import NetworkSpec, Refinery, fold_name, gen
 from labelwise.refinery.multi_label import MultiLabel
 from labelwise.refinery.network import check_networks, train_if_time
 from labelwise.refinery.pretrained import open_refinery
-from labelwise.refinery.regime import judge, judge_stopped
+from labelwise.refinery.regime import regime_of
 from labelwise.refinery.single_label import SingleLabel
 from labelwise.refinery.summary import results
 from labelwise.results import RefineResults, Row
@@ -100,10 +99,11 @@ def _run_seeds(first: TrainingContext, baselines: bool, kind: Literal["refine", 
         rows += chain
         if baselines:
             rows += run_controls(context, chain)
+        judgement = Judgement(data, out, judging_folds(recipe))
         if regime is None and data.table is None:
-            regime = _regime(chain)
+            regime = regime_of(chain, generation_of(recipe, 1), judgement)
             _gallery(context, chain, out)
-        found = results(kind, rows, regime, Judgement(data, out, judging_folds(recipe)))
+        found = results(kind, rows, regime, judgement)
         if found.best is not None and run.writes:
             checkpoint.copy(out / found.best.path, out / BEST)
         run.finish(found)
@@ -165,19 +165,6 @@ def _gains_too_little(context: TrainingContext, generations: list[Row]) -> bool:
         return False
     before, after = (row.on_select(metric) for row in generations[-2:])
     return before is not None and after is not None and after - before < least
-
-
-def _regime(chain: list[Row]) -> Regime | None:
-    first = chain[0]
-    if first.select is None:
-        return None
-    if first.to_the_end is not None and first.to_the_end.select is not None:
-        return judge_stopped(_defined(first.to_the_end.train["top1"]), _defined(first.to_the_end.select["top1"]))
-    return judge(_defined(first.fit.top1), _defined(first.select.top1))
-
-
-def _defined(score: float | None) -> float:
-    return math.nan if score is None else score
 
 
 def _gallery(context: TrainingContext, chain: list[Row], out: Path) -> None:

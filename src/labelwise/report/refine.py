@@ -185,7 +185,7 @@ def summary_lines(results: RefineResults) -> list[str]:
     lines = [verdict_of(results).sentence, *why_lines(results)]
     if regime is None or (results.best is not None and results.best.against_control is not None):
         return lines
-    return [*lines, f"Regime: {regime.state}. {regime.advice}"]
+    return [*lines, f"{regime.advice} (Regime of generation 1: {regime.state}.)"]
 
 
 def why_lines(results: RefineResults) -> list[str]:
