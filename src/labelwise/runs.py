@@ -10,7 +10,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -231,6 +231,21 @@ def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> No
             temporary.unlink()
         kept = "; the file written before is untouched" if path.exists() else ""
         raise RunError(f"{path}: cannot be written ({error}){kept}") from None
+
+
+def write_new(files: Mapping[Path, bytes]) -> None:
+    """Write the files of a command that never overwrites: each is new, or holds the same already.
+
+    Raises
+    ------
+    RunError
+        In one line, if one holds anything else, before any is written; or if one cannot be written.
+    """
+    for path, content in files.items():
+        if path.exists() and (path.is_dir() or path.read_bytes() != content):
+            raise RunError(f"--out {path}: exists, and nothing is overwritten; give another --out")
+    for path, content in files.items():
+        atomic_write(path, content)
 
 
 def write_json(path: Path, value: Any) -> None:

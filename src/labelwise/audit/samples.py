@@ -71,6 +71,7 @@ def take_audited(dataset: Dataset) -> Dataset:
         table=None if dataset.table is None else dataset.table.take(rows),
         true_table=None if dataset.true_table is None else dataset.true_table.take(rows),
         votes=None,
+        reviewed=None if dataset.reviewed is None else dataset.reviewed[rows],
     )
 
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 # The help lists the commands in the order of these imports.
 # isort: off
-from labelwise.cli import training, use, audit, heads
+from labelwise.cli import training, use, audit, corrections, heads
 
 # isort: on
 from labelwise.cli.common import app
@@ -26,7 +26,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 
 INTERRUPTED = 130
 
-__all__ = ["app", "audit", "heads", "main", "training", "use"]
+__all__ = ["app", "audit", "corrections", "heads", "main", "training", "use"]
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from typer.core import TyperGroup
 
 from labelwise.cli.common import QuietOption, SetOption, TrustCodeOption, app, make_console
 from labelwise.config import AuditConfig
-from labelwise.errors import ConfigError
 from labelwise.settings import resolve
 
 
@@ -65,12 +64,3 @@ def run(
     console = make_console()
     console.print(terminal(worst_table(out)))
     console.print(f"the whole list: {out / 'audit.csv'}", soft_wrap=True, highlight=False)
-
-
-@audit_app.command(epilog="Example: labelwise audit apply runs/audit --corrections corrections.csv --out labels.csv")
-def apply(
-    audit: Annotated[Path, typer.Argument(help="Folder of a finished audit.", metavar="AUDIT")],
-    out: Annotated[Path, typer.Option("--out", help="Table of labels to write, .csv.")] = Path("labels.csv"),
-) -> None:
-    """Write the labels with corrections: those of a reviewer, or of the scores above a threshold."""
-    raise ConfigError("audit apply: not yet")
