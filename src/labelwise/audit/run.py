@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 from labelwise.audit import expected
@@ -17,6 +18,7 @@ from labelwise.audit.networks import panel_answers, panels_of_run, train_panels
 from labelwise.audit.samples import audited_rows, draw_folds
 from labelwise.audit.subject import Subject, open_subject
 from labelwise.audit.table import WRONG, judge, single_label_table, transition_rows
+from labelwise.audit.thumbnails import write_thumbnails
 from labelwise.audit.wrong_labels import fit_noise_model
 from labelwise.config import AuditConfig, Recipe
 from labelwise.data.dataset import Features
@@ -110,6 +112,9 @@ def _conclude(config: AuditConfig, subject: Subject, answers: Answers, run: Run,
     verdicts = ["wrong" if wrong else "correct" for wrong in judged.score >= WRONG]
     frame, order = single_label_table(samples, judged, answers, verdicts)
     write_audit_table(run.folder, frame)
+    if subject.dataset is not None:
+        shown = pd.unique(frame["id"])[: config.thumbnails]
+        write_thumbnails(subject.dataset, pd.Index(subject.dataset.ids).get_indexer(shown), run.folder)
     results = AuditResults(
         kind="audit",
         name=samples.name,

@@ -60,7 +60,9 @@ def run(
     run_audit(config, data, out, model=model, overrides=others, trust_code=trust_code, quiet=quiet)
     from labelwise.cli.worst import worst_table
     from labelwise.report.table import terminal
+    from labelwise.report.write import show
 
     console = make_console()
     console.print(terminal(worst_table(out)))
     console.print(f"the whole list: {out / 'audit.csv'}", soft_wrap=True, highlight=False)
+    show(out, console)

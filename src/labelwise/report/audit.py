@@ -67,8 +67,9 @@ def said_lines(results: AuditResults) -> list[str]:
 
 
 def depth_line(results: AuditResults) -> str:
-    """Say how many labels are wrong at the depth of the list where a first sitting would end."""
-    deep = [one for one in results.expected if one.wrong is not None and one.depth <= max(500, results.labels // 20)]
+    """Say how many labels are wrong among the first 500, or the first quarter of a short list."""
+    most = min(500, results.labels // 4)
+    deep = [one for one in results.expected if one.wrong is not None and one.depth <= most]
     return f"Of the first {deep[-1].depth:,} of the list {_wrong(deep[-1])}." if deep else ""
 
 
