@@ -71,9 +71,10 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> Fi
     for spec in specs:
         check_learning(recipe, dataset, spec)
     check_networks(context, specs)
-    start_run(out, "cft", {})  # what makes two such runs the same, run_cft says when there are features
+    run = start_run(out, "cft", {})  # what makes two such runs the same, run_cft says when there are features
     networks = {spec.name: train_network(context, spec) for spec in specs}
     features = out / dataset.name
     extract_features(ModelSource(str(out / BASE), trust=own_networks(recipe)), recipe, features, quiet=quiet)
     results = run_cft(CftConfig(features=str(features), seed=recipe.seed), out, quiet=quiet)
+    del run  # its lock was held until here
     return FineTuned(results, networks)

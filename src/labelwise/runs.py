@@ -18,6 +18,7 @@ from typing import IO, Any, Protocol
 
 import labelwise
 from labelwise.errors import RunError
+from labelwise.folder_lock import FolderLock, lock_folder
 from labelwise.settings import Section, dump_yaml
 
 RESULTS, RUN, CONFIG, METRICS, ROW, REPORT = (
@@ -56,6 +57,7 @@ class Run:
     facts : content of ``run.json``
     settings : content of ``config.yaml``; None for a command without settings
     writes : False on all ranks but the main one
+    lock : keeps other processes out as long as somebody holds this run; None on the other ranks
     """
 
     folder: Path
@@ -63,6 +65,7 @@ class Run:
     facts: dict[str, Any]
     settings: Section | None
     writes: bool
+    lock: FolderLock | None
 
     def finish(self, results: _Results) -> None:
         """Write ``results.json``, which says that the run is finished, after what it depended on.
@@ -109,15 +112,16 @@ def start_run(
     Raises
     ------
     RunError
-        In one line, if ``out`` is a file, or a folder that holds anything else.
+        In one line, if ``out`` is a file, or a folder that holds anything else, or another process is at work in it.
     """
     own: dict[str, Any] = json.loads(json.dumps(finite(identity)))  # lists for tuples, as they will be read again
     before = _run_in(out, kind)
     if before is not None:
         _refuse_another(out, before.get("identity", {}), own)
+    lock = lock_folder(out) if writes else None
     about = {"schema": SCHEMA, "kind": kind, "version": labelwise.__version__, "identity": own, **(facts or {})}
     about |= {"environment": environment(), "command": " ".join(["labelwise", *sys.argv[1:]])}
-    run = Run(out, (out / RESULTS).exists(), about, settings, writes)
+    run = Run(out, (out / RESULTS).exists(), about, settings, writes, lock)
     if writes:
         _remove_leftovers(out)
         if before is None or _holds_nothing_else(out):

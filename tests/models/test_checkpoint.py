@@ -164,3 +164,26 @@ def test_files_that_hold_no_state_dict(tmp_path):
     (tmp_path / "noise.pt").write_bytes(os.urandom(200))
     with pytest.raises(ModelError, match=r"noise\.pt"):
         read_weights(tmp_path / "noise.pt")
+
+
+def test_a_flipped_byte_is_found_wherever_it_is(tmp_path):
+    save(tmp_path, build(), {})
+    whole = (tmp_path / WEIGHTS).read_bytes()
+    for place in range(0, len(whole), len(whole) // 10):
+        (tmp_path / WEIGHTS).write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        with pytest.raises(ModelError, match=WEIGHTS):
+            load(tmp_path)
+        with pytest.raises(ModelError, match=WEIGHTS):
+            checkpoint.initialise(build(), str(tmp_path))
+    (tmp_path / WEIGHTS).write_bytes(whole)
+    checkpoint.initialise(build(), str(tmp_path))
+
+
+def test_a_flipped_byte_of_a_torch_file_is_found(tmp_path):
+    file = tmp_path / "weights.pt"
+    torch.save({"a": torch.arange(1000.0)}, file)
+    whole = file.read_bytes()
+    for place in range(whole.index(b"\0\0\x80\x3f"), whole.index(b"\0\0\x80\x3f") + 3800, 400):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        with pytest.raises(ModelError, match="is damaged"):
+            read_weights(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 from pathlib import Path
 from typing import Any
@@ -136,11 +137,21 @@ def test_full_disk_keeps_the_last_good_checkpoint(recipe: Path, uninterrupted: d
     assert numbers(out) == uninterrupted
 
 
-def test_damaged_checkpoint_is_named(recipe: Path, tmp_path: Path) -> None:
+class Hostile:
+    """A pickle that would make a file."""
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("ran"),))
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 half a file", pickle.dumps(Hostile())], ids=["half", "hostile"])
+def test_damaged_checkpoint_is_named(recipe: Path, tmp_path: Path, content: bytes, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
     resume = tmp_path / "run" / "seed-0" / "generation-1" / "resume.pt"
     start_run(tmp_path / "run", "refine", {})
     resume.parent.mkdir(parents=True)
-    resume.write_bytes(b"PK\x03\x04 half a file")
+    resume.write_bytes(content)
     code, lines = finish(recipe, tmp_path / "run")
     assert code == 1
     assert len(lines) == 1 and str(resume) in lines[0] and "delete it" in lines[0]
+    assert not Path("ran").exists()

@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Collection
+import warnings
+import zipfile
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import safetensors.torch
 import torch
@@ -27,7 +30,7 @@ from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.models.foreign import Trust, refuse_foreign
 from labelwise.models.head import split_head
 from labelwise.models.zoo import build
-from labelwise.runs import atomic_write, write_json
+from labelwise.runs import atomic_write, read_json, write_json
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = "labelwise-checkpoint"
@@ -35,8 +38,12 @@ FORMAT = "labelwise-checkpoint"
 
 def weights_hash(module: nn.Module) -> str:
     """Hash of every parameter and buffer: equal hashes mean equal behaviour in eval mode."""
+    return _state_hash(module.state_dict())
+
+
+def _state_hash(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
+    for name, value in sorted(state.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -94,9 +101,13 @@ def load(path: Path, trust: Trust = False) -> tuple[Classifier, dict[str, Any]]:
     model = build(config, classes, spec)
     model = Classifier(model.net, spec, classes, config.name, config.args, model.boost)
     load_weights(model.net, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
-    if card.get("weights_hash") not in (None, weights_hash(model.net)):
-        raise ModelError(f"{folder / WEIGHTS}: not the weights that {CARD} describes; damaged or replaced")
+    _refuse_damage(weights_hash(model.net), card, folder)
     return model, card
+
+
+def _refuse_damage(found: str, card: dict[str, Any], folder: Path) -> None:
+    if card.get("weights_hash") not in (None, found):
+        raise ModelError(f"{folder / WEIGHTS}: not the weights that {CARD} describes; damaged or replaced")
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
@@ -104,10 +115,10 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return safetensors.torch.load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = read_tensors(file)
     except FileNotFoundError:
         raise ModelError(f"{file}: no such file of weights") from None
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, BadZipFile) as error:
         raise ModelError(f"{file}: cannot be read as weights ({' '.join(str(error).split())[:120]})") from None
     except Exception as error:  # pickle.UnpicklingError and friends
         raise ModelError(f"{file}: refused, it holds more than tensors ({type(error).__name__})") from None
@@ -117,6 +128,24 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{file}: does not hold a state dict")
     return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def read_tensors(file: Path) -> Any:
+    """What ``torch.save`` wrote, of tensors and plain values alone: a pickle of anything else is refused.
+
+    Raises
+    ------
+    Exception
+        Of many types, if the file is damaged: torch itself does not compare checksums, so a changed byte of a tensor
+        would be read as another number.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as parts:
+            if (damaged := parts.testzip()) is not None:
+                raise BadZipFile(f"{damaged} is damaged")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a pickle that is refused anyway
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def load_weights(net: nn.Module, state: dict[str, Tensor], source: str, head: Collection[str] = ()) -> None:
@@ -189,6 +218,8 @@ def initialise(model: Classifier, init: str, by_order: bool = False) -> None:
         return
     file = _weights_file(init)
     state, own = read_weights(file), model.net.state_dict()
+    if file.name == WEIGHTS and (file.parent / CARD).exists():
+        _refuse_damage(_state_hash(state), read_json(file.parent / CARD), file.parent)
     head: set[str] = set()
     if any(key not in state or state[key].shape[:1] != own[key].shape[:1] for key in own):
         with suppress(ModelError):  # its head is not one linear layer, so nothing may be missing

@@ -142,9 +142,12 @@ def _construct(function: Callable[..., nn.Module], config: ModelConfig, classes:
     except TypeError as error:
         raise ModelError(f"model.args of {config.name}: {error} (called with num_classes, in_channels)") from None
     try:
-        return function(classes, inputs, **args)
+        net = function(classes, inputs, **args)
     except (TypeError, ValueError) as error:
         raise ModelError(f"model.args of {config.name}: {error}") from error
+    if not isinstance(net, nn.Module):
+        raise ModelError(f"model.name: {config.name} returns {type(net).__name__}, expected a torch.nn.Module")
+    return net
 
 
 def _import(module: str, attribute: str) -> Callable[..., nn.Module]:

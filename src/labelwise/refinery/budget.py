@@ -22,6 +22,7 @@ from labelwise.data.dataset import Dataset, Features
 from labelwise.data.memory import image_sizes
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import ConfigError, RunError
+from labelwise.folder_lock import lock_folder
 from labelwise.refinery.checks import refuse_early
 from labelwise.refinery.deadline import Deadline
 from labelwise.refinery.defaults import PUBLISHED_SIDE, SMALL_SIDE, default_values
@@ -119,6 +120,7 @@ def refine_within(ready: Ready, quiet: bool = False) -> RefineResults:
     from labelwise.refinery.chain import refine
 
     content, folder = ready.content, ready.folder
+    lock = lock_folder(folder)
     if not ready.stored:
         atomic_write(folder / RECIPE, recipe_text(content).encode())
         write_json(folder / PLAN, content)
@@ -131,6 +133,7 @@ def refine_within(ready: Ready, quiet: bool = False) -> RefineResults:
     recipe = ready.recipe.model_copy(update={"views": views_of(ready.recipe.data, ready.recipe.views)})
     results = refine(recipe, folder, baselines=True, quiet=quiet, dataset=ready.data, deadline=deadline)
     write_json(folder / PLAN, content | {"skipped": deadline.skipped if deadline else []})
+    del lock
     return results
 
 

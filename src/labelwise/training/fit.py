@@ -25,6 +25,7 @@ from labelwise.data.counter_rng import derive_seed
 from labelwise.data.loaders import Batch, ViewLoader
 from labelwise.data.sampling import Unlabelled, plan_training, steps_per_epoch
 from labelwise.errors import ModelError, RunError
+from labelwise.models.checkpoint import read_tensors
 from labelwise.models.classifier import Classifier
 from labelwise.progress import Progress
 from labelwise.runs import METRICS, RESUME, append_line, atomic_write, read_lines, write_lines
@@ -128,7 +129,7 @@ class _Loop:
     def restore(self, path: Path, state: _State) -> None:
         """Go on from a checkpoint."""
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = read_tensors(path)
             vars(state).update(content["state"])
             self.model.net.load_state_dict(content["model"])
             self.task.load_state_dict(content["task"])
