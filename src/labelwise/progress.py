@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from labelwise import interrupts
+
 PLAIN_SECONDS = 20.0
 """Where there is no terminal: the least time between two lines. The last line is always printed."""
 
@@ -57,6 +59,7 @@ class Progress:
 
     def advance(self, count: int = 1, *, worked: bool = True) -> None:
         """``count`` more parts are done; ``worked`` is false for those that an earlier run did."""
+        interrupts.check()
         self._done += count
         self._worked += count if worked else 0
         self._bar.update(self._task, completed=self._done, left=self._left())

@@ -231,10 +231,11 @@ def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> No
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         kept = "; the file written before is untouched" if path.exists() else ""
         raise RunError(f"{path}: cannot be written ({error}){kept}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # is there after an error or Ctrl-C alone
 
 
 def write_new(files: Mapping[Path, bytes]) -> None:

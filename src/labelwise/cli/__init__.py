@@ -18,6 +18,7 @@ from rich.markup import escape
 from labelwise.cli import training, use, audit, corrections, heads
 
 # isort: on
+from labelwise import interrupts
 from labelwise.cli.common import app
 from labelwise.errors import LabelwiseError
 
@@ -25,6 +26,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 """The error of every word that a command does not know, whichever library parses the words for typer."""
 
 INTERRUPTED = 130
+"""What the library of the command line makes of a KeyboardInterrupt."""
 
 __all__ = ["app", "audit", "corrections", "heads", "main", "training", "use"]
 
@@ -33,14 +35,19 @@ def main() -> None:
     """Run a command.
 
     An error that the user can mend becomes one line. The exit code is 1, or 2 for a word of the command line that is
-    not known, or 130 for Ctrl-C.
+    not known, or 130 for Ctrl-C and 143 for SIGTERM.
     """
+    with interrupts.handled():
+        _run()
+
+
+def _run() -> None:
     try:
         code = app(prog_name="labelwise", standalone_mode=False)
-        if code == INTERRUPTED:
-            Console(stderr=True).print("stopped; the same command continues where it was")
+        _exit_if_stopped(code == INTERRUPTED)
         sys.exit(code)
     except LabelwiseError as error:
+        _exit_if_stopped()
         _print_error(str(error))
         sys.exit(1)
     except UsageError as error:
@@ -51,8 +58,30 @@ def main() -> None:
             message = error.format_message().replace("Value error, ", "").rstrip(".")
             _print_error(f"{message}; see `{command} --help`")
         sys.exit(error.exit_code)
+    except RuntimeError as error:
+        _exit_if_stopped()
+        if "DataLoader worker" not in str(error):  # torch's words; they may come at any place of the code
+            raise
+        _print_error(f"a process that decodes images ended ({_first_line(error)}); is there enough memory? {_LESS}")
+        sys.exit(1)
     finally:
         _leave_process_group()
+
+
+_LESS = "set data.workers lower; the same command continues where it was"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(". ")
+
+
+def _exit_if_stopped(interrupted: bool = False) -> None:
+    """After a signal: one line, by one process. An error that the signal led to is not told."""
+    code = interrupts.exit_code() or (INTERRUPTED if interrupted else None)
+    if code is not None:
+        if not int(os.environ.get("RANK", "0")):
+            Console(stderr=True).print("stopped; the same command continues where it was")
+        sys.exit(code)
 
 
 def _print_error(text: str) -> None:

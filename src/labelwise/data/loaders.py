@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
+from labelwise import interrupts
 from labelwise.config import ViewConfig
 from labelwise.data.augment import augment, mix_inputs
 from labelwise.data.dataset import Dataset, Features, ImageSource, PixelArray
@@ -181,8 +182,12 @@ class FileLoader:
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=self._device.type == "cuda",
+            worker_init_fn=interrupts.terminable,
         )
-        for plan, item in zip(plans, loader, strict=True):
+        with interrupts.held_back():
+            items = iter(loader)  # starts the workers
+        for plan, item in zip(plans, items, strict=True):
+            interrupts.check()
             if isinstance(item, DataError):
                 raise item
             crops, packed = item

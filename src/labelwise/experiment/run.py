@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from labelwise import interrupts
 from labelwise.cft.run import run_cft
 from labelwise.config import CftConfig, own_networks
 from labelwise.errors import ConfigError, RunError
@@ -137,11 +139,12 @@ def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) 
     spawn = multiprocessing.get_context("spawn")
     todo = iter(cells)
     running: dict[Future[FinishedCell], Cell] = {}
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool, _ended_when_stopped():
         while True:
-            # No cell waits in the pool: when one fails or the user stops, those that run are the last.
+            # No cell waits in the pool: when one fails, those that run are the last.
             for cell in itertools.islice(todo, jobs - len(running)):
-                running[pool.submit(run_cell, config, cell, out)] = cell
+                with interrupts.held_back():
+                    running[pool.submit(run_cell, config, cell, out)] = cell
             if not running:
                 return
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -155,8 +158,20 @@ def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) 
                     ) from None
 
 
+@contextmanager
+def _ended_when_stopped() -> Iterator[None]:
+    """A user who stops the run stops its cells, and does not wait for them."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for worker in multiprocessing.active_children():
+            worker.kill()  # it may be starting, when it hears no signal; a cell goes on wherever it stopped
+        raise
+
+
 def _end_with_parent() -> None:
     """In a worker: a run that is killed leaves nobody behind who trains on in its folder."""
+    interrupts.terminable()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

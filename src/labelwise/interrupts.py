@@ -1,0 +1,72 @@
+"""Ctrl-C and SIGTERM: the work of this process stops soon, its helpers say nothing, and nobody is left behind."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+_received: list[int] = []
+_holding: list[bool] = []
+
+
+@contextmanager
+def handled() -> Iterator[None]:
+    """Both signals raise KeyboardInterrupt; one that the caller of this process ignores stays ignored."""
+    _received.clear()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    _received.append(number)
+    sys.unraisablehook = lambda _: None  # objects that are destroyed from now on find their helpers gone
+    if not _holding:
+        raise KeyboardInterrupt
+
+
+def exit_code() -> int | None:
+    """128 and the number of the signal that arrived, as a shell counts; None where none did."""
+    return 128 + _received[0] if _received else None
+
+
+def check() -> None:
+    """Raise the interrupt again: Python loses an exception that comes while an object is being destroyed."""
+    if _received:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Processes that start meanwhile never see the signals; this one sees them at the end.
+
+    Ctrl-C reaches all processes of a terminal, and helpers have to end when this one tells them, without a word.
+    """
+    masks = hasattr(signal, "pthread_sigmask")  # not on Windows
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS) if masks else ()  # what children inherit
+    _holding.append(True)  # in this process, another thread may take a signal that this one has blocked
+    try:
+        yield
+    finally:
+        _holding.pop()
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    check()
+
+
+def terminable(*_: object) -> None:
+    """In a helper that was started by :func:`held_back`: SIGTERM ends it, as others expect."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

@@ -1,0 +1,73 @@
+"""Ctrl-C and SIGTERM: nothing is lost, helpers are silent, and the exit code says which signal it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from labelwise import cli, interrupts
+from labelwise.progress import Progress
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_one_line_and_the_code_of_the_signal(labelwise, monkeypatch, number, code):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(cli, "app", lambda **_: os.kill(os.getpid(), number) or time.sleep(5))
+    done = labelwise("train")
+    assert (done.code, done.err) == (code, ["stopped; the same command continues where it was"])
+
+
+def test_an_interrupt_that_is_lost_in_a_destructor_is_raised_again(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+
+    class Loses:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    with interrupts.handled(), Progress("work", quiet=True) as progress:
+        progress.start(2)
+        Loses()
+        with pytest.raises(KeyboardInterrupt):
+            progress.advance()
+    assert interrupts.exit_code() == 130
+
+
+def test_a_signal_waits_until_helpers_have_started(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    steps = []
+    idle = threading.Thread(target=time.sleep, args=(0.3,))  # may take the signal in place of the main thread
+    idle.start()
+    with interrupts.handled(), pytest.raises(KeyboardInterrupt):
+        with interrupts.held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+            steps.append("started")
+        steps.append("never")
+    idle.join()
+    assert steps == ["started"]
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts.handled():
+            os.kill(os.getpid(), signal.SIGINT)
+            interrupts.check()
+        assert interrupts.exit_code() is None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_killed_decoder_is_one_line(labelwise, monkeypatch):
+    def app(**_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. \nmore")
+
+    monkeypatch.setattr(cli, "app", app)
+    done = labelwise("train")
+    assert done.code == 1 and len(done.err) == 1 and "killed by signal: Killed" in done.err[0]
