@@ -43,12 +43,16 @@ def test_a_signal_waits_until_helpers_have_started(monkeypatch):
     steps = []
     idle = threading.Thread(target=time.sleep, args=(0.3,))  # may take the signal in place of the main thread
     idle.start()
-    with interrupts.handled(), pytest.raises(KeyboardInterrupt):
+
+    def start_helpers() -> None:
         with interrupts.held_back():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.1)
             steps.append("started")
         steps.append("never")
+
+    with interrupts.handled(), pytest.raises(KeyboardInterrupt):
+        start_helpers()
     idle.join()
     assert steps == ["started"]
 

@@ -44,8 +44,10 @@ def main() -> None:
 def _run() -> None:
     try:
         code = app(prog_name="labelwise", standalone_mode=False)
-        _exit_if_stopped(code == INTERRUPTED)
+        _exit_if_stopped(interrupted=code == INTERRUPTED)
         sys.exit(code)
+    except KeyboardInterrupt:
+        _exit_if_stopped(interrupted=True)
     except LabelwiseError as error:
         _exit_if_stopped()
         _print_error(str(error))
