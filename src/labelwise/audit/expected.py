@@ -4,16 +4,78 @@ and the health of each class. Scores are calibrated, so sums of them are expecte
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
+from labelwise.audit.wrong_labels import UNSHOWN, NoiseModel, fit_noise_model
 from labelwise.data.counter_rng import generator
 from labelwise.results.audit import ClassHealth, Expected, NoiseRate
 
-DRAWS = 1000
-LEVEL = (2.5, 97.5)
+REFITS, REFITTED = 20, 2_000
+"""Fits of the noise model to samples drawn again, for its standard error, and the number drawn, at most."""
+
+LEVEL = 1.96
 
 Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How far the scores (n,) of all labels may be off: ``low`` and ``high`` (n,) are those at the ends of what no
+    answer can tell (:mod:`labelwise.audit.wrong_labels`); ``error`` is the standard error of their mean."""
+
+    low: Scores
+    high: Scores
+    error: float
+
+
+def doubt_of(
+    model: NoiseModel, log_p: NDArray[np.float32], label: NDArray[np.int64], groups: NDArray[np.str_], seed: int
+) -> Doubt:
+    """How far scores may be off: by what no answer can tell, and by which groups of samples were drawn.
+
+    Parameters
+    ----------
+    model : fitted to ``log_p`` (n, K) and ``label`` (n,)
+    groups : (n,) samples of a group are drawn together
+    """
+    rows = np.arange(len(label))
+    ends = ((0, 2 * UNSHOWN), (1, 0))
+    low, high = (1 - model.right_class(log_p, label, *end)[rows, label].astype(np.float64) for end in ends)
+    rng = generator(seed, "refits")
+    names, group = np.unique(groups, return_inverse=True)
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+    count = max(2, round(min(1.0, REFITTED / len(label)) * len(names)))
+    rates = []
+    for _ in range(REFITS):
+        drawn = np.concatenate([members[one] for one in rng.integers(0, len(names), count)])
+        rates.append(fit_noise_model(log_p[drawn], label[drawn], seed).visible)
+    return Doubt(low, high, float(np.std(rates, ddof=1)) * (count / len(names)) ** 0.5)
+
+
+def noise_rate(score: Scores, doubt: Doubt) -> NoiseRate:
+    """Mean score (n,) of all labels, and how far it may be off."""
+    total = _interval(doubt, np.arange(len(score)), np.array([len(score)]), score)[0]
+    return NoiseRate(estimate=float(score.mean()), interval=(total[0] / len(score), total[1] / len(score)))
+
+
+def expected(score: Scores, order: NDArray[np.int64], doubt: Doubt) -> tuple[Expected, ...]:
+    """Expected number of wrong labels among the first of the list.
+
+    Parameters
+    ----------
+    score : (n,) of the samples
+    order : (n,) the samples of the list, the likeliest wrong label first
+    """
+    places = np.array(depths(len(score)))
+    wrong = np.cumsum(score[order])[places - 1]
+    ends = _interval(doubt, order, places, score)
+    return tuple(
+        Expected(depth=int(depth), wrong=float(w), interval=interval)
+        for depth, w, interval in zip(places, wrong, ends, strict=True)
+    )
 
 
 def depths(count: int) -> list[int]:
@@ -28,23 +90,14 @@ def depths(count: int) -> list[int]:
     return [*(depth for depth in found if 50 <= depth < count), count]
 
 
-def noise_rate(score: Scores, seed: int) -> NoiseRate:
-    """Mean score (n,) of all labels, with the interval of the number of wrong labels."""
-    drawn = _wrong(score, np.array([len(score)]), seed)[:, 0] / len(score)
-    low, high = np.percentile(drawn, LEVEL)
-    return NoiseRate(estimate=float(score.mean()), interval=(float(low), float(high)))
-
-
-def expected(score: Scores, seed: int) -> tuple[Expected, ...]:
-    """Expected number of wrong labels among the first of the list, for ``score`` (n,) in falling order."""
-    places = np.array(depths(len(score)))
-    drawn = _wrong(score, places, seed)
-    low, high = np.percentile(drawn, LEVEL, axis=0)
-    wrong = np.cumsum(score)[places - 1]
-    return tuple(
-        Expected(depth=int(depth), wrong=float(w), interval=(float(a), float(b)))
-        for depth, w, a, b in zip(places, wrong, low, high, strict=True)
-    )
+def transition(right: NDArray[np.float32], label: NDArray[np.int64]) -> tuple[tuple[float | None, ...], ...]:
+    """How samples of each class were labelled, rows by right class, from the probabilities ``right`` (n, K) of each
+    class to be the right one; None in the row of a class that no sample may have."""
+    count = right.shape[1]
+    joint = np.zeros((count, count))
+    np.add.at(joint.T, label, right)
+    total = joint.sum(1)
+    return tuple(tuple(float(x) / t if t > 0 else None for x in row) for row, t in zip(joint, total, strict=True))
 
 
 def class_health(
@@ -67,11 +120,15 @@ def class_health(
     )
 
 
-def _wrong(score: Scores, places: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Numbers of wrong labels before each place (draws, places), if each label is wrong with its score."""
-    rng = generator(seed, "expected")
-    steps = np.diff(places, prepend=0)
-    variance = np.add.reduceat(score * (1 - score), places - steps)
-    mean = np.add.reduceat(score, places - steps)
-    drawn = rng.normal(mean, np.sqrt(variance), (DRAWS, len(places))).clip(0, steps)
-    return np.rint(drawn.cumsum(1)).astype(np.int64)
+def _interval(
+    doubt: Doubt, order: NDArray[np.int64], places: NDArray[np.int64], score: Scores
+) -> list[tuple[float, float]]:
+    """Ends of the number of wrong labels before each place: each label is wrong or not, beside what ``doubt`` says."""
+    low, high, spread = (
+        np.cumsum(values[order])[places - 1] for values in (doubt.low, doubt.high, score * (1 - score))
+    )
+    margin = LEVEL * np.sqrt(spread + (doubt.error * places) ** 2)
+    return [
+        (max(0.0, float(a)), min(float(depth), float(b)))
+        for depth, a, b in zip(places, low - margin, high + margin, strict=True)
+    ]

@@ -17,7 +17,7 @@ from labelwise.audit.embeddings import Embedded, answer_embeddings, standardised
 from labelwise.audit.networks import panel_answers, panels_of_run, train_panels
 from labelwise.audit.samples import audited_rows, draw_folds
 from labelwise.audit.subject import Subject, open_subject
-from labelwise.audit.table import WRONG, judge, single_label_table, transition_rows
+from labelwise.audit.table import WRONG, judge, single_label_table
 from labelwise.audit.thumbnails import write_thumbnails
 from labelwise.audit.wrong_labels import fit_noise_model
 from labelwise.config import AuditConfig, Recipe
@@ -108,7 +108,9 @@ def _conclude(config: AuditConfig, subject: Subject, answers: Answers, run: Run,
     samples = subject.samples
     mean = answers.mean()
     model = fit_noise_model(mean, samples.label, config.seed)
-    judged = judge(model.right_class(mean, samples.label), samples.label)
+    right = model.right_class(mean, samples.label)
+    judged = judge(right, samples.label)
+    doubt = expected.doubt_of(model, mean, samples.label, samples.groups, config.seed)
     verdicts = ["wrong" if wrong else "correct" for wrong in judged.score >= WRONG]
     frame, order = single_label_table(samples, judged, answers, verdicts)
     write_audit_table(run.folder, frame)
@@ -122,11 +124,11 @@ def _conclude(config: AuditConfig, subject: Subject, answers: Answers, run: Run,
         labels=len(samples),
         splits=Splits(**subject.sizes),
         answers=answers.names,
-        noise_rate=expected.noise_rate(judged.score, config.seed),
-        transition=transition_rows(model),
+        noise_rate=expected.noise_rate(judged.score, doubt),
+        transition=expected.transition(right, samples.label),
         classes=expected.class_health(samples.classes, samples.label, judged.suggested, judged.score),
         verdicts=dict(Counter(verdicts)),
-        expected=expected.expected(judged.score[order], config.seed),
+        expected=expected.expected(judged.score, order, doubt),
         duplicates=None,
         warnings=(),
         seed=config.seed,

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from labelwise.audit.answers import Answers
 from labelwise.audit.samples import LabelledSamples
-from labelwise.audit.wrong_labels import NoiseModel
 
 WRONG = 0.5
 """Score from which a label is called wrong: the right one is then more likely another one."""
@@ -60,8 +59,3 @@ def single_label_table(
     ).iloc[order]
     frame.insert(0, "rank", np.arange(1, len(frame) + 1))
     return frame.reset_index(drop=True), order
-
-
-def transition_rows(model: NoiseModel) -> tuple[tuple[float, ...], ...]:
-    """The transition matrix, rows by right class."""
-    return tuple(tuple(map(float, row)) for row in model.transition)

@@ -4,12 +4,16 @@ The answers p_i are of models that learnt the given labels, so they say which la
 the right class and the given label lies a transition matrix T: row k says how samples of class k are labelled. Both
 parts of p(given_i) = (softmax(a log p_i + b) T)[given_i] are found together, as the likeliest (forward correction,
 Patrini et al. 2017, with the classifier reduced to its scale a and biases b). Bayes' rule then gives the right class.
+
+Two things no answer can tell, and each is set by one number for all data. A label that follows what an image looks
+like, and not what it shows, agrees with the classifiers and cannot be seen: `FOLLOW`. And classifiers have errors that
+their confidence does not show: `UNSHOWN`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,7 +22,7 @@ from torch import Tensor
 
 from labelwise.data.counter_rng import generator
 
-PRIOR = 10.0
+PRIOR = 3.0
 """Pulls the logits of T towards ``KEPT`` on the diagonal, in units of one sample's log-likelihood."""
 
 KEPT = 0.69
@@ -28,20 +32,58 @@ FITTED = 100_000
 """Samples that the few numbers of the noise model are fitted to, at most."""
 
 
+FOLLOW = 0.75
+"""Labels that follow the look of a sample, as a share of the wrong labels that can be seen; intervals go from 0 to 1.
+
+With a share c of labels drawn from p itself, T = (1 - c) T' + c 1 for the transition T' of all others; T stays as it
+is found, and c alone decides how much of its diagonal is right."""
+
+UNSHOWN = 0.045
+"""Errors of the answers that their confidence does not show, as a share of those that it shows; intervals go from 0 to
+twice as many."""
+
+
 @dataclass(frozen=True)
 class NoiseModel:
-    """How right classes became given labels: ``scale`` a, ``bias`` b (K,) and ``transition`` T (K, K)."""
+    """How right classes became given labels.
+
+    Parameters
+    ----------
+    scale, bias : a, and b (K,)
+    transition : T (K, K)
+    visible : share of the labels that are wrong if none follows the look of its sample
+    unsure : mean of 1 - max p
+    """
 
     scale: float
     bias: NDArray[np.float64]
     transition: NDArray[np.float64]
+    visible: float = 0.0
+    unsure: float = 0.0
 
-    def right_class(self, log_p: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(n, K): the probability of each class to be the right one, the given label known."""
+    def answers(self, log_p: NDArray[np.float32]) -> NDArray[np.float32]:
+        """p (n, K): the probability of each class to be the right one, the given label not known."""
         z = self.scale * log_p + self.bias.astype(np.float32)
-        z += np.log(self.transition.T.astype(np.float32))[label]
-        z -= z.max(1, keepdims=True)
-        q: NDArray[np.float32] = np.exp(z)
+        p = np.exp(z - z.max(1, keepdims=True))
+        normed: NDArray[np.float32] = p / p.sum(1, keepdims=True)
+        return normed
+
+    def right_class(
+        self,
+        log_p: NDArray[np.float32],
+        label: NDArray[np.int64],
+        follow: float = FOLLOW,
+        unshown: float = UNSHOWN,
+    ) -> NDArray[np.float32]:
+        """(n, K): the probability of each class to be the right one, the given label known."""
+        p, rows = self.answers(log_p), np.arange(len(label))
+        given, looks = p[rows, label], np.float32(follow * self.visible)
+        q = p * (self.transition.T.astype(np.float32)[label] + looks * given[:, None])
+        kept = self.transition.diagonal().astype(np.float32)[label] - looks
+        q[rows, label] = given * (np.maximum(kept, 0) + looks * given)
+        wrong = q.sum(1) - q[rows, label]
+        odds = unshown * self.unsure * (1 - self.visible) / max(self.visible, 1e-9)
+        q[rows, label] += np.float32(odds) * wrong
         return q / q.sum(1, keepdims=True)
 
 
@@ -75,5 +117,8 @@ def fit_noise_model(log_p: NDArray[np.float32], label: NDArray[np.int64], seed: 
 
     with torch.enable_grad():
         optimizer.step(loss)  # type: ignore[arg-type]
-    transition = torch.softmax(logits.detach(), 1)
-    return NoiseModel(float(scale.detach().exp()), bias.detach().numpy(), transition.numpy())
+    transition = torch.softmax(logits.detach(), 1).numpy()
+    found = NoiseModel(float(scale.detach().exp()), bias.detach().numpy(), transition)
+    p = found.answers(log_p)
+    visible = 1 - found.right_class(log_p, label, 0, 0)[np.arange(len(label)), label]
+    return replace(found, visible=float(visible.mean()), unsure=float(1 - p.max(1).mean()))
