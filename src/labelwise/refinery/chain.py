@@ -99,11 +99,11 @@ def _run_seeds(first: TrainingContext, baselines: bool, kind: Literal["refine", 
         rows += chain
         if baselines:
             rows += run_controls(context, chain)
-        judgement = Judgement(data, out, judging_folds(recipe))
         if regime is None and data.table is None:
-            regime = regime_of(chain, generation_of(recipe, 1), judgement)
+            # By select alone: labels of folds have reached later generations through their refineries.
+            regime = regime_of(chain, generation_of(recipe, 1), Judgement(data, out))
             _gallery(context, chain, out)
-        found = results(kind, rows, regime, judgement)
+        found = results(kind, rows, regime, Judgement(data, out, judging_folds(recipe)))
         if found.best is not None and run.writes:
             checkpoint.copy(out / found.best.path, out / BEST)
         run.finish(found)
