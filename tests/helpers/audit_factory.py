@@ -20,7 +20,7 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 def audit_frame(rows: int, classes: list[str], *, many: bool = False, seed: int = 0) -> pd.DataFrame:
-    """A ranked list: an id is its first row's number, the suggestion of class k is mostly class k + 1."""
+    """A ranked list, in which the suggestion for class k is mostly class k + 1."""
     rng = np.random.default_rng(seed)
     score = np.sort(rng.beta(0.35, 1.2, rows))[::-1].round(4)
     given = rng.integers(0, len(classes), rows)
@@ -44,12 +44,12 @@ def audit_frame(rows: int, classes: list[str], *, many: bool = False, seed: int 
     if many:
         value = rng.integers(0, 3, rows)  # 2: not known
         positive = rng.random(rows) < 0.5
-        columns["category"] = names[given]
+        columns["category"] = names[np.arange(rows) % len(classes)]
         columns["given"] = np.array(["0", "1", ""], dtype=object)[value]
         columns["suggested"] = np.where(value == 2, np.where(positive, "1", "0"), np.where(value == 1, "0", "1"))
         columns["score"] = np.where(value == 2, np.nan, score)
         columns["verdict"] = np.array(["missing positive", "false positive", "suggestion"], dtype=object)[value]
-        columns["id"] = [f"scene/{number // 3:05d}.png" for number in range(rows)]
+        columns["id"] = [f"scene/{number // len(classes):05d}.png" for number in range(rows)]
     return pd.DataFrame(columns)
 
 

@@ -87,7 +87,7 @@ def test_the_page_holds_the_list(tmp_path: Path, many: bool) -> None:
         np.testing.assert_allclose(np.array(columns[key], dtype=float), frame[key], atol=5.1e-5)
     shown = list(dict.fromkeys(frame["id"]))[:20]
     assert {name for name, place in zip(columns["id"], columns["picture"], strict=True) if place >= 0} == set(shown)
-    assert len(data["pictures"]) == 20
+    assert len(data["pictures"]) == len(shown) == (12 if many else 20)
     assert source == write_report(folder).read_text(encoding="utf-8")
 
 

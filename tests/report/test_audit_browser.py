@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from labelwise.report.write import write_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+    from conftest import Done
 
 pytestmark = pytest.mark.browser
 
@@ -43,6 +46,14 @@ def corrections(page: Page, folder: Path) -> pd.DataFrame:
     assert waiting.value.suggested_filename == "corrections.csv"
     waiting.value.save_as(folder / "corrections.csv")
     return pd.read_csv(folder / "corrections.csv", dtype=object, keep_default_na=False)
+
+
+def applied(labelwise: Callable[..., Done], folder: Path) -> pd.DataFrame:
+    """Labels by id, as `labelwise audit apply` makes them of the downloaded corrections."""
+    options = ("--corrections", folder / "corrections.csv", "--out", folder / "labels.csv")
+    done = labelwise("audit", "apply", folder / "audit", *options)
+    assert done.code == 0, done.err
+    return pd.read_csv(folder / "labels.csv", dtype=object, keep_default_na=False).set_index("id")
 
 
 def test_sorting_by_every_column(browser: Browser, audit: Path, frame: pd.DataFrame) -> None:
@@ -136,7 +147,9 @@ def test_gallery_shows_pictures_and_takes_decisions(browser: Browser, audit: Pat
         assert frame["id"][5] in page.inner_text("#detail")
 
 
-def test_cells_are_confirmed_refuted_and_answered(browser: Browser, tmp_path: Path) -> None:
+def test_cells_are_confirmed_refuted_and_answered(
+    browser: Browser, labelwise: Callable[..., Done], tmp_path: Path
+) -> None:
     from helpers.browser import opened
 
     path = write_report(make_audit(tmp_path / "audit", rows=30, many=True, thumbnails=0))
@@ -151,9 +164,12 @@ def test_cells_are_confirmed_refuted_and_answered(browser: Browser, tmp_path: Pa
     frame["label"] = np.where(np.arange(30) % 2 == 0, rejected, frame["suggested"])
     assert (frame["given"] == "").any()
     pd.testing.assert_frame_equal(found, frame[["id", "category", "label"]], check_dtype=False)
+    labels = applied(labelwise, tmp_path)
+    for row in frame.itertuples():
+        assert labels[row.category][row.id] == row.label
 
 
-def test_hostile_names_are_only_names(browser: Browser, tmp_path: Path) -> None:
+def test_hostile_names_are_only_names(browser: Browser, labelwise: Callable[..., Done], tmp_path: Path) -> None:
     from helpers.browser import opened
 
     names = [EVIL, "</script><img src=x onerror=alert(1)>", "‮abc", "x" * 10_000, 'a "b",\nc']
@@ -173,6 +189,7 @@ def test_hostile_names_are_only_names(browser: Browser, tmp_path: Path) -> None:
         found = corrections(page, tmp_path)
     assert found["id"].tolist() == frame["id"].tolist()
     assert found["label"].tolist() == frame["suggested"].tolist()
+    assert applied(labelwise, tmp_path)["label"].to_dict() == dict(zip(frame["id"], frame["suggested"], strict=True))
 
 
 def test_a_browser_that_keeps_nothing_says_so(browser: Browser, tmp_path: Path) -> None:
