@@ -44,6 +44,7 @@ def make_run(
         _gallery(folder / f"seed-{seed}" / "gallery", classes, pictures)
     for row in rows:
         _metrics(folder / row.path, rng, row, epochs)
+        _predictions(folder / row.path, row, len(classes))
     last = f"generation-{generations}"
     results = RefineResults(
         kind="refine",
@@ -169,6 +170,15 @@ def _metrics(folder: Path, rng: np.random.Generator, row: Row, epochs: int) -> N
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _predictions(folder: Path, row: Row, classes: int) -> None:
+    """Answers on test: every image that is taken for another class is taken for the next one."""
+    rng = np.random.default_rng(row.seed)
+    label = np.repeat(np.arange(classes), 50)
+    assert row.test is not None and row.test.top1 is not None
+    wrong = rng.random(len(label)) > row.test.top1
+    np.savez(folder / "predictions.npz", label=label, prediction=(label + wrong) % classes, correct=~wrong)
+
+
 def _gallery(folder: Path, classes: list[str], pictures: bool) -> None:
     rng = np.random.default_rng(5)
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,7 +193,16 @@ def _gallery(folder: Path, classes: list[str], pictures: bool) -> None:
         top = [[dog, share], [given, (1 - share) * 0.6], [deer, (1 - share) * 0.2]]
         if index == 17:
             top[0][0], top[1][0] = given, dog
+        steps = [[f"generation-{place}", dog if place > 1 else given, 0.3 + 0.1 * place, 0.2] for place in range(1, 5)]
         items.append(
-            {"file": file, "id": f"train/{index:05d}", "given": given, "true": true, "top": top, "divergence": 1.9}
+            {
+                "steps": steps,
+                "file": file,
+                "id": f"train/{index:05d}",
+                "given": given,
+                "true": true,
+                "top": top,
+                "divergence": 1.9,
+            }
         )
     write_json(folder / "gallery.json", {"refinery": "generation-4", "items": items})

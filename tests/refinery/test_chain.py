@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,12 @@ def test_run_folder_holds_lineage_gallery_and_recipe(finished: Path) -> None:
     for item in gallery["items"]:
         assert (finished / "seed-0" / "gallery" / item["file"]).stat().st_size > 0
         assert len(item["top"]) == 3 and item["given"] in card["classes"]
+        assert [step[0] for step in item["steps"]] == ["generation-1", "generation-2"]
+        assert item["steps"][1][1] == item["top"][0][0]
+        assert item["steps"][1][2] == pytest.approx(item["top"][0][1], rel=1e-4)
+        assert -math.log(item["steps"][1][3]) == pytest.approx(item["divergence"], abs=1e-4)
+    with np.load(second / "predictions.npz") as kept:
+        assert ((kept["prediction"] == kept["label"]) == kept["correct"]).all()
 
 
 # what is finished, what goes on, what is refused

@@ -4,13 +4,16 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
+from sklearn.metrics import confusion_matrix
 
 from helpers.pages import EVIL, Page, edit, page_of
 from helpers.results_file import write_results
 from helpers.run_factory import ADVICE, make_run, write_json
 from labelwise.errors import RunError
+from labelwise.report.confusion import confusion_of
 from labelwise.report.read import read_gallery
 from labelwise.report.refine import networks_of, results_table, summary_lines, verdict_of
 from labelwise.report.table import terminal
@@ -51,6 +54,25 @@ def test_full_report(run: Path) -> None:
     assert all(image.get("alt") or image.get("aria-label") for image in page.images)
     assert len(page.ids) == len(set(page.ids))
     assert re.search(r">62\.7 <", source)
+
+
+def test_the_confusion_of_two_generations_is_that_of_their_answers(run: Path) -> None:
+    both = []
+    for name in ("generation-1", "generation-5"):
+        stored = [np.load(run / f"seed-{seed}" / name / "predictions.npz") for seed in range(3)]
+        label, answer = (np.concatenate([one[key] for one in stored]) for key in ("label", "prediction"))
+        both.append(confusion_matrix(label, answer, normalize="true"))
+    found = confusion_of(
+        CLASSES, {n: [run / f"seed-{s}" / n for s in range(3)] for n in ("generation-1", "generation-5")}
+    )
+    assert found is not None
+    np.testing.assert_allclose([found.before, found.after], both)
+    worst = max((max(both[0][k, j], both[1][k, j]), k, j) for k in range(10) for j in range(10) if k != j)
+    assert list(found.changes.rows[0].values[:2]) == [CLASSES[worst[1]], CLASSES[worst[2]]]
+    source = page_of(run)
+    assert "What is taken for what" in source and source.count('class="steps"') == 18
+    (run / "seed-1" / "generation-5" / "predictions.npz").unlink()
+    assert "What is taken for what" not in page_of(run)
 
 
 def test_the_only_advice_is_that_of_the_run(run: Path, tmp_path: Path) -> None:

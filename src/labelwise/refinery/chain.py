@@ -7,6 +7,7 @@ generation g says of every crop. Finished networks are skipped, an interrupted o
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.models import checkpoint
+from labelwise.models.classifier import Classifier
 from labelwise.refinery import controls
 from labelwise.refinery.candidates import early_stop, run_controls
 from labelwise.refinery.checks import planned_networks, prepare, run_facts, warn_of_lonely_positives
@@ -168,12 +170,15 @@ def _gains_too_little(context: TrainingContext, generations: list[Row]) -> bool:
 
 
 def _gallery(context: TrainingContext, chain: list[Row], out: Path) -> None:
-    last = [row for row in chain if row.role == "generation"][-1]
+    generations = {row.name: row for row in chain if row.role == "generation"}
     if (context.folder / "gallery" / "gallery.json").exists():
-        if read_json(context.folder / "gallery" / "gallery.json")["refinery"] == last.name:
+        if read_json(context.folder / "gallery" / "gallery.json")["refinery"] == list(generations)[-1]:
             return
-    model, _ = checkpoint.load(out / last.path, context.trust)
-    write_gallery(context, model.to(context.runtime.device), last.name)
+
+    def load(row: Row) -> Classifier:
+        return checkpoint.load(out / row.path, context.trust)[0].to(context.runtime.device)
+
+    write_gallery(context, {name: partial(load, row) for name, row in generations.items()})
 
 
 def train(recipe: Recipe, out: str | Path, *, quiet: bool = False, dataset: Dataset | None = None) -> RefineResults:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,18 +23,26 @@ SMALLEST = 32
 """Crops are drawn at least so large, for people to see."""
 
 
-def write_gallery(context: TrainingContext, model: Classifier, name: str) -> None:
+def write_gallery(context: TrainingContext, chain: Mapping[str, Callable[[], Classifier]]) -> None:
     """Write ``gallery/gallery.json`` and one PNG per item (none for embeddings) under the seed's folder.
 
     Items are the training crops with the lowest refined probability of their given label, at most an even share (times
     two) from each given class.
+
+    Parameters
+    ----------
+    chain : generations by name, in their order, each as what loads it. The last one refines; ``steps`` of an item are
+        the first answer of each, with its probability and that of the given label
     """
-    dataset = context.dataset
+    dataset, name = context.dataset, list(chain)[-1]
+    model = chain[name]()
     rows = dataset.rows("fit")[:SEARCHED]
     logits = predict_logits(model, context.loader, rows, context.runtime, view=SCORE_VIEW, seed=context.seed)
     log_q = torch.log_softmax(logits, 1).numpy()
     divergence = -log_q[np.arange(len(rows)), dataset.label[rows]]
     chosen = _most_divergent(divergence, dataset.label[rows], dataset.num_classes)
+    steps = {one: _answers(context, load(), rows[chosen]) for one, load in chain.items() if one != name}
+    steps[name] = np.exp(log_q[chosen])
     if not context.runtime.is_main:
         return
     folder = context.folder / "gallery"
@@ -46,18 +55,27 @@ def write_gallery(context: TrainingContext, model: Classifier, name: str) -> Non
         if pictures:
             file = f"{i:03d}.png"
             atomic_write(folder / file, pictures[i])
+        given = int(dataset.label[row])
+        answers = [(one, int(q[i].argmax()), q[i]) for one, q in steps.items()]
         true = None if dataset.true_label is None else dataset.classes[dataset.true_label[row]]
         items.append(
             {
                 "file": file,
                 "id": str(dataset.ids[row]),
-                "given": dataset.classes[dataset.label[row]],
+                "given": dataset.classes[given],
                 "true": true,
                 "top": [[dataset.classes[k], float(np.exp(log_q[c, k]))] for k in top],
+                "steps": [[one, dataset.classes[k], float(q[k]), float(q[given])] for one, k, q in answers],
                 "divergence": float(divergence[c]),
             }
         )
     write_json(folder / "gallery.json", {"refinery": name, "items": items})
+
+
+def _answers(context: TrainingContext, model: Classifier, rows: NDArray[np.int64]) -> NDArray[np.floating]:
+    """Probabilities (N, K) of the crops that are shown."""
+    logits = predict_logits(model, context.loader, rows, context.runtime, view=SCORE_VIEW, seed=context.seed)
+    return torch.softmax(logits, 1).numpy()
 
 
 def _most_divergent(divergence: NDArray[np.floating], label: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:

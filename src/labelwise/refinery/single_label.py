@@ -89,7 +89,7 @@ class SingleLabel:
 
     def predictions(self, dataset: Dataset, logits: Tensor, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         correct = topk_correct(logits, torch.from_numpy(dataset.label[rows]), 1).numpy()
-        return {"correct": correct, "prediction": logits.argmax(1).numpy()}
+        return {"correct": correct, "prediction": logits.argmax(1).numpy(), "label": dataset.label[rows]}
 
     def fit_scores(self, context: TrainingContext, model: Classifier) -> Scores:
         """How the network sees its own training images.

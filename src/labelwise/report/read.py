@@ -76,12 +76,14 @@ class Crop(_Model):
     """One crop of a gallery: the label it was given beside what the refinery believes, most probable class first.
 
     ``picture`` is a PNG as a ``data:`` address, None where there is no such picture; ``small`` ones have few pixels.
+    ``steps`` are the first answer of every generation, with its probability and that of the given label.
     """
 
     id: str
     given: str
     true: str | None = None
     top: list[tuple[str, Share]]
+    steps: list[tuple[str, str, Share, Share]] = []
     file: str | None = None
     picture: str | None = None
     small: bool = False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labelwise.report import refine, svg
+from labelwise.report.confusion import Confusion, confusion_of
 from labelwise.report.formats import count, percent, points, short
 from labelwise.report.page import Picture
 from labelwise.report.plots import DotRow, Line, curve_plot, dot_plot, generation_plot
@@ -42,6 +43,7 @@ def refine_context(results: RefineResults, folder: Folder) -> dict[str, Any]:
         "change_picture": change_picture(changes, words),
         "changes": _change_table(changes, words, list(generations(results))) if changes else None,
         "words": words,
+        "confusion": _confusion(results, folder),
         "gallery": _gallery(results, folder),
         "rows": _row_table(results),
         "lineage": folder.about.lineage({"Data": data.name, "Data fingerprint": data.fingerprint}),
@@ -203,6 +205,15 @@ def runs_picture(runs: Sequence[tuple[str, RefineResults]]) -> Picture | None:
         return None
     alt = "Score on test by generation. " + " ".join(f"{line.label}: {_said(line.y, percent)}." for line in lines)
     return Picture("Test by generation", generation_plot("runs", alt, lines, width=7.4, height=4.2))
+
+
+def _confusion(results: RefineResults, folder: Folder) -> Confusion | None:
+    """Return what the first and the last generation take for what, over all seeds."""
+    rows, names = list(generations(results).values()), folder.about.data.classes
+    if results.task != "single-label" or len(rows) < 2 or len(names) < 2:
+        return None
+    ends = {own[0].name: [_row_folder(folder.path, row) for row in own] for own in (rows[0], rows[-1])}
+    return confusion_of(names, ends)
 
 
 def _levels(networks: Sequence[Network], key: str) -> list[tuple[str, float]]:
