@@ -1,0 +1,177 @@
+"""The audit of partly known multi-label data: which known labels are wrong, and what unknown ones probably are.
+
+A row of the list is a cell, the label of one sample in one category. Only known labels are judged; an unknown one gets
+a suggestion with its probability, and is listed where that is positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from labelwise.audit.answers import kept
+from labelwise.audit.category_answers import Cells, kernel_logistic, nearest_neighbours
+from labelwise.audit.category_noise import CellNoise, fit_cell_noise, with_related
+from labelwise.audit.expected import REFITS, REFITTED, Doubt
+from labelwise.audit.samples import LabelledSamples
+from labelwise.audit.verdicts import WRONG
+from labelwise.data.counter_rng import generator
+from labelwise.errors import DataError
+from labelwise.results.audit import ClassHealth
+
+FEWEST = 5
+"""Known positive and known negative labels that a category needs for suggestions."""
+
+SUGGESTED = 0.5
+"""Probability from which an unknown label is listed as positive."""
+
+ANSWERS: dict[str, Callable[[Cells, int], NDArray[np.float32]]] = {
+    "kernel logistic": kernel_logistic,
+    "nearest neighbours": nearest_neighbours,
+}
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class JudgedCells:
+    """What an audit says of n x C cells.
+
+    Attributes
+    ----------
+    values : (n, C) 1, 0, or NaN where unknown
+    positive : (n, C) probability that the right label is positive
+    score : (n, C) probability that the given label is wrong, NaN where unknown
+    agreement : (n, C) share of the answers that say what ``positive`` says
+    noise : of the known labels
+    logits : (n, C) that ``positive`` was made of
+    """
+
+    values: Array
+    positive: NDArray[np.float64]
+    score: NDArray[np.float64]
+    agreement: NDArray[np.float64]
+    noise: CellNoise
+    logits: Array
+
+
+def answer_cells(data: Cells, folder: Path, seed: int, advance: Callable[[], None]) -> dict[str, Array]:
+    """Out-of-sample logits (n, C) of each classifier; those that ``folder`` holds from an earlier run are read."""
+    found = {}
+    for name, classifier in ANSWERS.items():
+        found[name] = kept(folder, name.replace(" ", "_"), lambda ask=classifier: ask(data, seed))  # type: ignore[misc]
+        advance()
+    return found
+
+
+def judge_cells(data: Cells, answers: dict[str, Array]) -> JudgedCells:
+    """Scores and probabilities from the answers ``name: (n, C)`` to all cells.
+
+    Raises
+    ------
+    DataError
+        If no category has a known positive and a known negative label.
+    """
+    positives, negatives = _counts(data.values)
+    if not ((positives > 0) & (negatives > 0)).any():
+        raise DataError("labels: no category has both a known positive and a known negative label; nothing to doubt")
+    logits = with_related(np.mean(list(answers.values()), axis=0, dtype=np.float32), data.values, data.fold)
+    noise = fit_cell_noise(logits, data.values)
+    positive = noise.positive(logits, data.values)
+    says = positive >= 0.5
+    agreement = np.mean([(one > 0) == says for one in answers.values()], axis=0)
+    return JudgedCells(data.values, positive, _score(data.values, positive), agreement, noise, logits)
+
+
+def doubt_of_cells(data: Cells, judged: JudgedCells, seed: int) -> tuple[NDArray[np.float64], Doubt]:
+    """Scores (m,) of the known cells, row by row, and how far they may be off: by which groups were drawn."""
+    known = ~np.isnan(data.values)
+    rng = generator(seed, "refits")
+    names, group = np.unique(data.groups, return_inverse=True)
+    members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
+    count = max(2, round(min(1.0, REFITTED / len(group)) * len(names)))
+    rates = []
+    for _ in range(REFITS):
+        rows = np.concatenate([members[one] for one in rng.integers(0, len(names), count)])
+        logits, values = judged.logits[rows], data.values[rows]
+        again = fit_cell_noise(logits, values).positive(logits, values)
+        rates.append(np.nanmean(_score(values, again)))
+    score = judged.score[known]
+    return score, Doubt(score, score, float(np.std(rates, ddof=1)) * (count / len(names)) ** 0.5)
+
+
+def cell_table(samples: LabelledSamples, judged: JudgedCells) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """The list, the likeliest wrong label first and suggestions last; and the order (m,) of the known cells in it."""
+    known = ~np.isnan(judged.values)
+    order = np.argsort(-judged.score[known], kind="stable")
+    enough = np.minimum(*_counts(judged.values)) >= FEWEST
+    listed = np.argwhere(~known & (judged.positive >= SUGGESTED) & enough)
+    listed = listed[np.argsort(-judged.positive[tuple(listed.T)], kind="stable")]
+    row, category = np.concatenate([np.argwhere(known)[order], listed]).T
+    given, positive, score = judged.values[row, category], judged.positive[row, category], judged.score[row, category]
+    is_known = ~np.isnan(given)
+    suggested = positive >= 0.5
+    wrong = np.where(given >= 0.5, "false positive", "missing positive")
+    verdict = np.where(is_known, np.where(score >= WRONG, wrong, "correct"), "suggestion")
+    frame = pd.DataFrame(
+        {
+            "rank": np.arange(1, len(row) + 1),
+            "id": samples.ids[row],
+            "path": samples.path[row],
+            "split": samples.split[row],
+            "category": np.array(samples.classes, dtype=object)[category],
+            "given": np.where(is_known, np.where(given >= 0.5, "1", "0"), ""),
+            "suggested": np.where(suggested, "1", "0"),
+            "score": score,
+            "verdict": verdict,
+            "p_given": 1 - score,
+            "p_suggested": np.where(suggested, positive, 1 - positive),
+            "agreement": judged.agreement[row, category],
+        }
+    )
+    return frame, order
+
+
+def cell_health(classes: tuple[str, ...], judged: JudgedCells) -> tuple[ClassHealth, ...]:
+    """Of every category its known and unknown labels, and the expected number of wrong ones of both kinds."""
+    known = ~np.isnan(judged.values)
+    score = np.nan_to_num(judged.score)
+    missing = (score * (judged.values < 0.5)).sum(0)
+    false = (score * (judged.values >= 0.5)).sum(0)
+    return tuple(
+        ClassHealth(
+            name=name,
+            given=int(known[:, c].sum()),
+            wrong=float(missing[c] + false[c]),
+            confused_with=None,
+            missing_positives=float(missing[c]),
+            false_positives=float(false[c]),
+            unknown=int((~known[:, c]).sum()),
+        )
+        for c, name in enumerate(classes)
+    )
+
+
+def cell_warnings(classes: tuple[str, ...], values: Array) -> tuple[str, ...]:
+    """Categories about which too little is known."""
+    few = [name for name, least in zip(classes, np.minimum(*_counts(values)), strict=True) if least < FEWEST]
+    if not few:
+        return ()
+    names = ", ".join(few[:5]) + (", ..." if len(few) > 5 else "")
+    count = "1 category has" if len(few) == 1 else f"{len(few)} categories have"
+    return (f"{count} fewer than {FEWEST} known positive or negative labels: {names}",)
+
+
+def _score(values: Array, positive: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = np.where(values >= 0.5, 1 - positive, positive)
+    return np.where(np.isnan(values), np.nan, found)
+
+
+def _counts(values: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(C,) known positive and known negative labels."""
+    return (values >= 0.5).sum(0), (values < 0.5).sum(0)
