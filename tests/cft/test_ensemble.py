@@ -25,7 +25,7 @@ def labels():
 def write_run(folder, logits, labels, ids=None, categories=CATEGORIES):
     folder.mkdir()
     ids = np.array([f"i{n}" for n in range(N)]) if ids is None else ids
-    split = np.where(np.arange(N) % 2, "select", "test")
+    split = np.where([int(name[1:]) % 2 == 1 for name in ids], "select", "test")
     arrays = {"logits": logits, "labels": labels, "ids": ids, "groups": ids, "split": split, "categories": categories}
     np.savez(folder / PREDICTIONS, **arrays)
     return folder
@@ -40,7 +40,7 @@ def test_means_of_logits_probabilities_and_ranks(labels):
     first, second = noisy(labels, 1), np.round(noisy(labels, 2))  # rounded: ties
     np.testing.assert_allclose(combine([first, second], "logit"), (first.astype(float) + second) / 2)
     expected = (1 / (1 + np.exp(-first.astype(float))) + 1 / (1 + np.exp(-second.astype(float)))) / 2
-    np.testing.assert_allclose(combine([first, second], "probability"), expected)
+    np.testing.assert_allclose(1 / (1 + np.exp(-combine([first, second], "probability"))), expected)
     expected = (rankdata(first, axis=0) + rankdata(second, axis=0)) / 2 / (N + 1)
     np.testing.assert_allclose(combine([first, second], "rank"), expected)
 
@@ -48,6 +48,33 @@ def test_means_of_logits_probabilities_and_ranks(labels):
 def test_extreme_logits_stay_ordered_and_finite():
     scores = combine([np.array([[-1e30], [0.0], [1e30]])] * 2, "probability")
     assert np.isfinite(scores).all() and (np.diff(scores[:, 0]) > 0).all()
+
+
+def test_saturated_probabilities_are_ranked_by_what_they_lack_to_one():
+    logits = [np.array([[98.0], [97.0], [99.5]]), np.array([[97.5], [98.0], [99.0]])]
+    found = combine(logits, "probability")[:, 0]
+    # 1 - p is e^-z here, so the mean's logit is -log of the mean of e^-z.
+    np.testing.assert_allclose(found, -np.log(np.mean([np.exp(-z[:, 0]) for z in logits], axis=0)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split": lambda s: np.where(s == "select", "test", "select")}, "split of sample 'i0' is 'select' and 'test'"),
+        ({"labels": lambda y: 1 - y}, "the label of sample 'i0' in category 'a' is 1 and 0"),
+        ({"labels": lambda y: np.where(np.isnan(y), 0, y)}, "'b' is 0 and nan"),
+        ({"groups": lambda g: np.roll(g, 1)}, "groups of sample 'i0' is 'i119' and 'i0'"),
+    ],
+)
+def test_runs_of_other_splits_labels_or_groups_are_refused(tmp_path, labels, change, message):
+    first, other = (write_run(tmp_path / name, noisy(labels, 1), labels) for name in ("a", "b"))
+    with np.load(other / PREDICTIONS) as file:
+        arrays = dict(file)
+    for key, changed in change.items():
+        arrays[key] = changed(arrays[key])
+    np.savez(other / PREDICTIONS, **arrays)
+    with pytest.raises(DataError, match=message):
+        run_ensemble([first, other], tmp_path / "out", EnsembleConfig())
 
 
 @pytest.mark.parametrize("objective", ["ap", "auc"])

@@ -111,7 +111,7 @@ def test_results_have_the_keys_of_the_design(finished: tuple[Path, dict[str, Any
         keys = {"name", "status", "reason", "method", "known_positive", "known_negative", "unknown", "uncertain"}
         assert keys | {"select", "test", "ece", "threshold", "evidence"} == set(entry)
         assert {"before", "after", "positives", "negatives"} == set(entry["select"])
-        assert {"before", "after", "gain_interval", "positives", "negatives"} == set(entry["test"])
+        assert {"before", "after", "gain_interval", "clear", "positives", "negatives"} == set(entry["test"])
         rule = {"rule", "value", "probability", "precision", "recall", "specificity", "f1", "positives", "split"}
         assert set(entry["threshold"]) == rule
     assert (folder / "config.yaml").exists() and json.loads((folder / "run.json").read_text())["kind"] == "cft"

@@ -9,12 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import false_discovery_control, t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from labelwise.config import Metric
 from labelwise.errors import DataError
 from labelwise.metrics import bootstrap
 from labelwise.metrics.bootstrap import ranking_gain_intervals, weighted_rankings
+from labelwise.metrics.few import discoveries
 from labelwise.metrics.ranking import ranking
 
 NAN = math.nan
@@ -100,10 +102,48 @@ def test_draws_are_rows_repeated(metric, grouped, monkeypatch):
                 low, high = (METRICS[metric](labels[own, k], side[own, k]) for side in (before, after))
                 gains[d, k] = high - low
     assert 0 < np.isnan(gains[:, 2]).sum() < draws
-    assert found.interval == pytest.approx(np.nanquantile(gains, [0.1, 0.9], axis=0).T, abs=1e-6)
-    assert found.mean_interval == pytest.approx(np.quantile(np.nanmean(gains, axis=1), [0.1, 0.9]), abs=1e-6)
     plain = getattr(ranking(after.T, labels.T), metric) - getattr(ranking(before.T, labels.T), metric)
     assert np.array_equal(found.gain, plain.numpy()) and found.mean_gain == pytest.approx(plain.mean().item())
+    assert np.isnan(found.interval[2]).all()  # one positive tells nothing
+    for k in range(2):
+        behind = min(len({names[i] for i in np.flatnonzero(labels[:, k] == kind)}) for kind in (0, 1))
+        reach = t.ppf(0.9, behind - 1) * np.nanstd(gains[:, k]) * np.sqrt(behind / (behind - 1))
+        assert found.interval[k] == pytest.approx([float(plain[k]) - reach, float(plain[k]) + reach], abs=1e-6)
+        p = ttest_from_deviation(plain[k].item(), np.nanstd(gains[:, k]) * np.sqrt(behind / (behind - 1)), behind - 1)
+        assert found.p_value[k] == pytest.approx(p, abs=1e-5)
+
+
+def ttest_from_deviation(value: float, deviation: float, freedom: int) -> float:
+    return float(2 * t.sf(abs(value) / deviation, freedom))
+
+
+@pytest.mark.parametrize("metric", ["ap", "auc"])
+@pytest.mark.parametrize("positives", [1, 2, 4, 5, 15])
+def test_equal_heads_are_rarely_called_different(metric, positives):
+    """300 replicates of two heads of equal skill: the interval holds zero in at least 93% of them, or is not given."""
+    rng = np.random.default_rng(positives)
+    labels = np.zeros((150, 300))
+    labels[:positives] = 1
+    signal = labels + rng.normal(size=labels.shape)
+    before, after = (signal + rng.normal(size=labels.shape) for _ in range(2))
+    found = ranking_gain_intervals(before, after, labels, metric=metric, draws=200)
+    low, high = found.interval.T
+    if positives < 5:
+        assert np.isnan(found.interval).all() and np.isnan(found.p_value).all()
+    else:
+        assert np.mean((low <= 0) & (high >= 0)) > 0.93
+        assert discoveries(found.p_value).sum() <= 2
+    assert np.isnan(found.mean_interval[0]) == (positives < 5)  # all categories share their positives
+
+
+def test_false_discoveries_are_controlled_as_scipy_does() -> None:
+    rng = np.random.default_rng(0)
+    for p_value in (rng.random(50), rng.random(50) ** 4, np.full(3, 0.04), np.array([np.nan, 0.01])):
+        known = ~np.isnan(p_value)
+        expected = np.zeros(len(p_value), dtype=bool)
+        expected[known] = false_discovery_control(p_value[known]) <= 0.05
+        assert np.array_equal(discoveries(p_value), expected)
+    assert not discoveries(np.full(4, np.nan)).any()
 
 
 @BOTH
@@ -131,7 +171,7 @@ def test_pairing_repeatability_and_groups(metric):
     assert np.array_equal(first.interval, again.interval) and first.mean_interval == again.mean_interval
     assert (first.interval[:, 0] < first.gain).all() and (first.gain < first.interval[:, 1]).all()
     one = ranking_gain_intervals(before, after, labels, metric=metric, groups=np.full(80, "patient"), draws=9)
-    assert one.interval == pytest.approx(one.gain[:, None].repeat(2, axis=1), abs=1e-6)
+    assert np.isnan(one.interval).all() and np.isnan(one.mean_interval).all()  # one patient tells nothing
 
 
 def test_threads_change_nothing_and_are_given_back():

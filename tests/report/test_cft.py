@@ -119,7 +119,7 @@ def test_self_contained_and_reproducible(run: Path, tmp_path: Path) -> None:
         ((-0.08, -0.01), "loss", "−8.00 to −1.00"),
         ((-0.01, 0.08), "mixed", "includes 0"),
         ((0.0, 0.0), "mixed", "same as before"),
-        (None, "open", "without an interval"),
+        (None, "open", "too few positives or negatives for an interval"),
     ],
 )
 def test_verdict(small: Path, interval: tuple[float, float] | None, tone: str, said: str) -> None:
@@ -140,12 +140,22 @@ def test_overstatement_is_named_either_way_and_when_the_categories_differ(small:
 
 
 def test_what_test_makes_of_the_improved_categories(small: Path) -> None:
-    intervals = [(0.01, 0.2), (0.02, 0.2), (-0.2, -0.1), (-0.1, 0.1), None]
-    items = [{"name": str(i), "status": "improved", "test": on_test(0.6, e)} for i, e in enumerate(intervals)]
+    cases = [
+        ((0.01, 0.2), "better"),
+        ((0.02, 0.2), "better"),
+        ((-0.2, -0.1), "worse"),
+        ((0.01, 0.1), None),
+        (None, None),
+    ]
+    items = [
+        {"name": str(i), "status": "improved", "test": on_test(0.6, ends).model_copy(update={"clear": clear})}
+        for i, (ends, clear) in enumerate(cases)
+    ]
     items.append({"name": "kept", "status": "unchanged", "test": on_test(0.5, (0.0, 0.0))})
     said = clear_line(with_categories(small, items))
     assert "Of the 4 improved" in said and "2 are clearly better" in said
     assert "1 clearly worse" in said and "1 cannot be told" in said
+    assert said.endswith("1 have too few positives or negatives in test to tell.")
 
 
 def test_without_a_test_split(run: Path) -> None:

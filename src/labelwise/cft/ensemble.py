@@ -16,9 +16,9 @@ from labelwise.data.files import read_arrays
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.metrics.bootstrap import ranking_gain_intervals
 from labelwise.metrics.ranking import mean_over_categories, ranking
-from labelwise.results import EnsembleResults, best_on_select, read_results_as
+from labelwise.results import CftResults, EnsembleResults, best_on_select, read_results_as
 from labelwise.results.cft import EnsembleGain, EnsembleRow, EnsembleScores
-from labelwise.runs import start_run
+from labelwise.runs import RESULTS, start_run
 from labelwise.settings import Section
 
 PREDICTIONS = "predictions.npz"
@@ -47,7 +47,8 @@ def combine(logits: Sequence[NDArray[np.floating]], how: EnsembleMean) -> NDArra
 
     Returns
     -------
-    (N, C) scores, to be ranked within a category
+    (N, C) scores, to be ranked within a category; of probabilities the logit of their mean, which still differs where
+    probabilities are 1 to the last digit
 
     Raises
     ------
@@ -57,8 +58,11 @@ def combine(logits: Sequence[NDArray[np.floating]], how: EnsembleMean) -> NDArra
     check_choice("how", how, EnsembleMean)
     parts = [np.asarray(values, np.float64) for values in logits]
     if how == "probability":
-        parts = [torch.sigmoid(torch.from_numpy(values)).numpy() for values in parts]
-    elif how == "rank":
+        values = torch.from_numpy(np.stack(parts))
+        yes, no = (torch.logsumexp(torch.nn.functional.logsigmoid(sign * values), dim=0) for sign in (1, -1))
+        found: NDArray[np.float64] = (yes - no).numpy()
+        return found
+    if how == "rank":
         parts = [np.column_stack([_ranks(column) for column in values.T]) for values in parts]
     return np.mean(parts, axis=0)
 
@@ -104,13 +108,15 @@ def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> Ens
     Raises
     ------
     LabelwiseError
-        If fewer than two runs are named, they differ in samples or categories, or ``out`` holds anything else.
+        If fewer than two runs are named, they differ in samples, splits, labels, categories or objective, or ``out``
+        holds anything else.
     """
     if len(runs) < 2:
         raise ConfigError("an ensemble needs at least two run folders")
     how, objective = config.how, config.objective
     members = [read_predictions(run) for run in runs]
     first = members[0]
+    _refuse_other_objectives(runs)
     aligned = [first.logits, *(_aligned(first, member) for member in members[1:])]
     hashes = {str(run): hashlib.sha256((run / PREDICTIONS).read_bytes()).hexdigest()[:16] for run in runs}
     run = start_run(out, "ensemble", config.model_dump() | {"members": hashes}, config)
@@ -150,7 +156,29 @@ def _aligned(first: Predictions, other: Predictions) -> NDArray[np.float32]:
         raise DataError(f"{other.name} and {first.name}: not the same samples ({example!r})")
     rows = np.array([place[name] for name in first.ids.tolist()], dtype=np.int64)
     columns = np.array([other.categories.index(name) for name in first.categories], dtype=np.int64)
+    for what in ("split", "groups"):
+        own, theirs = getattr(first, what), getattr(other, what)[rows]
+        if (differ := own != theirs).any():
+            row = int(differ.argmax())
+            said = f"{str(theirs[row])!r} and {str(own[row])!r}"
+            raise DataError(f"{other.name} and {first.name}: {what} of sample {str(first.ids[row])!r} is {said}")
+    labels = other.labels[rows][:, columns]
+    differ = (labels != first.labels) & ~(np.isnan(labels) & np.isnan(first.labels))
+    if differ.any():
+        row, column = np.argwhere(differ)[0].tolist()
+        said = f"{labels[row, column]:g} and {first.labels[row, column]:g} (nan: unknown)"
+        which = f"label of sample {str(first.ids[row])!r} in category {first.categories[column]!r}"
+        raise DataError(f"{other.name} and {first.name}: the {which} is {said}")
     return other.logits[rows][:, columns]
+
+
+def _refuse_other_objectives(runs: Sequence[Path]) -> None:
+    """Raise DataError if runs that say what they were fine-tuned for differ in it."""
+    objectives = {run: read_results_as(run, CftResults).objective for run in runs if (run / RESULTS).exists()}
+    for run, objective in objectives.items():
+        first = next(iter(objectives))
+        if objective != objectives[first]:
+            raise DataError(f"{run} and {first}: fine-tuned for {objective} and for {objectives[first]}")
 
 
 def _row(name: str, scores: NDArray[np.floating], first: Predictions, objective: Metric) -> EnsembleRow:

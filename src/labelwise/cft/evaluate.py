@@ -18,6 +18,7 @@ from labelwise.features.file import FeatureSet
 from labelwise.features.shards import LABEL_BYTES, Rows, chunks
 from labelwise.metrics.bootstrap import RankingGains, ranking_gain_intervals
 from labelwise.metrics.calibration import binary_calibration_error, reliability
+from labelwise.metrics.few import discoveries
 from labelwise.metrics.operating import parse_rule, threshold_for
 from labelwise.metrics.ranking import Ranking, mean_over_categories, ranking
 from labelwise.results import Splits
@@ -77,13 +78,14 @@ def measured_fields(
     found: dict[str, Any] = {}
     if (test := measured.get("test")) is not None:
         gains = _gains(data, test, config)
-        mean["test"] = mean["test"].model_copy(update={"gain_interval": None if gains is None else gains.mean_interval})
+        interval = None if gains is None or np.isnan(gains.mean_interval[0]) else gains.mean_interval
+        mean["test"] = mean["test"].model_copy(update={"gain_interval": interval})
         errors = [binary_calibration_error(_sigmoid(logits), test.labels) for logits in test.logits]
         found = _calibration(test, errors)
-        for fields, scores, interval, before, after in zip(
-            more, test.categories(metric), _intervals(gains, len(reports)), *(e.tolist() for e in errors), strict=True
+        for fields, scores, told, before, after in zip(
+            more, test.categories(metric), _told(gains, len(reports)), *(e.tolist() for e in errors), strict=True
         ):
-            fields["test"] = scores | {"gain_interval": interval}
+            fields["test"] = scores | told
             fields["ece"] = record.CategoryCalibration(before=before, after=after)
     if config.threshold is not None:
         for fields, threshold in zip(more, _thresholds(measured["select"], config.threshold), strict=True):
@@ -152,12 +154,18 @@ def _label_counts(of_kinds: Mapping[str, NDArray[np.int64]]) -> record.LabelCoun
     return record.LabelCounts(known=(total["positive"] + total["negative"]) / size if size else None, **total)
 
 
-def _intervals(gains: RankingGains | None, categories: int) -> list[tuple[float, float] | None]:
-    """The interval of each category's gain; None where the category cannot be scored."""
+def _told(gains: RankingGains | None, categories: int) -> list[dict[str, Any]]:
+    """What `labelwise.results.cft.CategoryScores` has on the gain of each category."""
     if gains is None:
-        return [None] * categories
-    pairs = zip(gains.gain, gains.interval.tolist(), strict=True)
-    return [None if np.isnan(gain) else (low, high) for gain, (low, high) in pairs]
+        return [{"gain_interval": None}] * categories
+    real = discoveries(gains.p_value).tolist()
+    return [
+        {
+            "gain_interval": None if np.isnan(low) else (low, high),
+            "clear": ("better" if gain > 0 else "worse") if clear else None,
+        }
+        for gain, (low, high), clear in zip(gains.gain, gains.interval.tolist(), real, strict=True)
+    ]
 
 
 def _category(name: str, report: CategoryReport, measured: Mapping[str, Any]) -> record.Category:

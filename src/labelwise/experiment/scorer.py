@@ -7,7 +7,6 @@ groups of samples (a patient's), so that no study is parted and images of one st
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from labelwise.errors import ConfigError, DataError
 from labelwise.experiment.config import ExperimentConfig, ScoreConfig
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.bootstrap import group_draws, weighted_rankings
+from labelwise.metrics.few import Support, student_interval
 from labelwise.metrics.multilabel import hard_labels
 from labelwise.metrics.ranking import mean_over_categories, ranking, to_tensor
 from labelwise.metrics.study import study_labels, study_scores
@@ -105,6 +105,13 @@ class Scorer:
         self.sets = (ALL, *self.groups, *self.categories)
         self._member, weights = group_draws(group, len(group), DRAWS, seed=0)
         self._weights = list(weights)
+        if dataset.table is None:
+            self._freedom = self._member.max(keepdims=True).astype(np.float64)
+        else:
+            self._support = Support.of(self._labels, self._member)
+            self._freedom = np.array([self._support.take(part).freedom() for part in self._columns])
+            lone = torch.from_numpy(self._support.lone)
+            self._lone = torch.cat([block[lone] for block in self._weights], dim=1).double().numpy()
 
     def __call__(self, prediction: NDArray[Any]) -> DrawnScore:
         """DrawnScore right answers (N,), or logits or probabilities (N, C), on the test split.
@@ -127,7 +134,10 @@ class Scorer:
         if len(scored):
             columns = [(scores[:, c], labels[:, c]) for c in scored]
             found = weighted_rankings(columns, self._member, self._weights, metric=self._metric)
-            drawn[scored] = torch.cat(list(found), dim=1)
+            wide = self._support.take(scored).widened(
+                values[scored, 0].numpy(), torch.cat(list(found), dim=1).numpy(), self._lone[scored]
+            )
+            drawn[scored] = torch.from_numpy(wide)
         means = [
             np.stack([mean_over_categories(table[part])[0].numpy() for part in self._columns])
             for table in (values, drawn)
@@ -158,10 +168,10 @@ class Scorer:
         drawn = np.stack([b.drawn - a.drawn for a, b in zip(before, after, strict=True)])
         seeds = np.random.default_rng(0).integers(len(drawn), size=(len(drawn), drawn.shape[2]))
         drawn = np.take_along_axis(drawn, seeds[:, None], axis=0).mean(axis=0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2], axis=1)
-        return [Gain(gain=gain, interval=ends) for gain, *ends in np.stack([value, low, high], axis=1).tolist()]
+        ends = student_interval(value, drawn.std(axis=1), self._freedom, level)
+        return [
+            Gain(gain=gain, interval=interval) for gain, interval in zip(value.tolist(), ends.tolist(), strict=True)
+        ]
 
     def _check(self, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
         if found != expected:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from torch.nn.functional import embedding_bag
 
 from labelwise.config import Metric
 from labelwise.errors import DataError
+from labelwise.metrics.few import Support, p_values, student_interval
 from labelwise.metrics.ranking import Array, mean_over_categories, ranking, to_tensor
 
 DRAWS_AT_ONCE = 128  # at least, memory allowing: rows of weights of 512 bytes, long enough to stream
@@ -32,13 +33,16 @@ class RankingGains:
     Attributes
     ----------
     gain : (C,) float64, after minus before on the data as they are; NaN for a category without positives or negatives
-    interval : (C, 2) float64, low and high; NaN where the gain is
+    interval : (C, 2) float64, low and high; NaN where the gain is, and where positives or negatives are in fewer than
+        `labelwise.metrics.few.FEWEST` groups: too few to tell
+    p_value : (C,) float64 of no gain, two-sided; NaN where the interval is
     mean_gain, mean_interval : of the mean over the scored categories
     scored : number of categories that have a gain
     """
 
     gain: NDArray[np.float64]
     interval: NDArray[np.float64]
+    p_value: NDArray[np.float64]
     mean_gain: float
     mean_interval: tuple[float, float]
     scored: int
@@ -98,10 +102,10 @@ def ranking_gain_intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> RankingGains:
-    """Percentile intervals of AP or AUC gained, resampling whole groups.
+    """Intervals of AP or AUC gained, resampling whole groups.
 
     A draw takes as many groups as there are, with replacement, the same ones before and after and for every category.
-    The mean over categories skips a category in the draws that leave it without a positive or without a negative.
+    How far the ends are from the gain depends on the number of positives, see :mod:`labelwise.metrics.few`.
 
     Parameters
     ----------
@@ -134,16 +138,44 @@ def ranking_gain_intervals(
     scored = torch.nonzero(~gain.isnan())[:, 0].tolist()
     member, blocks = group_draws(groups, len(table), draws, seed)
     columns = [(scores[:, category], table[:, category]) for scores in sides for category in scored]
-    drawn = np.full((draws, len(gain)), np.nan)
+    support = Support.of(table.numpy(), member)
+    lone: list[Tensor] = []
+    drawn = np.full((len(gain), draws), np.nan)
     done = 0
-    for found in weighted_rankings(columns, member, blocks, metric=metric) if scored else ():
+    kept = _keep_rows(blocks, torch.from_numpy(support.lone), lone)
+    for found in weighted_rankings(columns, member, kept, metric=metric) if scored else ():
         low, high = found.tensor_split(2)
-        drawn[done : done + found.shape[1], scored] = (high - low).T.numpy()
+        drawn[scored, done : done + found.shape[1]] = (high - low).numpy()
         done += found.shape[1]
     mean, _ = mean_over_categories(gain)
-    means, _ = mean_over_categories(drawn.T)
-    low, high = _quantiles(means.numpy()[:, None], level)[0].tolist()
-    return RankingGains(gain.numpy(), _quantiles(drawn, level), mean.item(), (low, high), len(scored))
+    if not scored:
+        nothing = np.full(len(gain), np.nan)
+        return RankingGains(gain.numpy(), np.stack([nothing] * 2, 1), nothing, math.nan, (math.nan, math.nan), 0)
+    support, value = support.take(np.array(scored)), gain.numpy()[scored]
+    wide = support.widened(value, drawn[scored], torch.cat(lone, dim=1).double().numpy()[scored])
+    freedom = (support.groups - 1).astype(np.float64)
+    interval, p_value = np.full((len(gain), 2), np.nan), np.full(len(gain), np.nan)
+    interval[scored] = student_interval(value, _deviation(wide, drawn[scored]), freedom, level)
+    p_value[scored] = p_values(value, _deviation(wide, drawn[scored]), freedom)
+    of_mean = np.array(support.freedom())
+    low, high = student_interval(mean.numpy(), wide.mean(0).std(), of_mean, level).tolist()
+    return RankingGains(gain.numpy(), interval, p_value, mean.item(), (low, high), len(scored))
+
+
+def _keep_rows(blocks: Iterable[Tensor], rows: Tensor, kept: list[Tensor]) -> Iterator[Tensor]:
+    """The blocks; some of their rows are kept."""
+    for block in blocks:
+        kept.append(block[rows])
+        yield block
+
+
+def _deviation(wide: NDArray[np.float64], drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(C,) standard deviations of the widened draws that have a score; 0 where none has."""
+    there = ~np.isnan(drawn)
+    count = np.maximum(there.sum(1), 1)
+    centred = np.where(there, wide - (np.where(there, wide, 0).sum(1) / count)[:, None], 0)
+    found: NDArray[np.float64] = np.sqrt(np.square(centred).sum(1) / count)
+    return found
 
 
 def group_draws(
@@ -273,11 +305,3 @@ def _threads() -> Iterator[Callable[..., Iterable[Any]]]:
             yield pool.map
     finally:
         torch.set_num_threads(threads)
-
-
-def _quantiles(values: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """(C, 2) low and high ends of the columns of (D, C), skipping NaN; NaN for a column of nothing else."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        ends: NDArray[np.float64] = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return ends.T

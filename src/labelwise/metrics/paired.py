@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from labelwise.config import Metric
 from labelwise.metrics.bootstrap import group_draws, weighted_rankings
-from labelwise.metrics.ranking import mean_over_categories, ranking, to_tensor
+from labelwise.metrics.few import Support, student_interval
+from labelwise.metrics.ranking import ranking, to_tensor
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,22 @@ class MeanRanking:
         self._member, weights = group_draws(groups, len(labels), draws, seed)
         self._weights = list(weights)
         self._labels, self._metric = to_tensor(labels), metric
+        support = Support.of(np.asarray(labels), self._member)
+        self._scored = np.flatnonzero(support.groups)
+        self._support = support.take(self._scored)
+        lone = torch.from_numpy(self._support.lone)
+        self._lone = torch.cat([block[lone] for block in self._weights], dim=1).double().numpy()
 
     def __call__(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """(1 + draws,) means over the categories that are defined, of scores (N, C)."""
+        """(1 + draws,) means over the categories that are defined, of scores (N, C); the draws are widened."""
         values = to_tensor(scores)
-        plain = ranking(values.T, self._labels.T).of(self._metric)
-        columns = list(zip(values.T, self._labels.T, strict=True))
-        drawn = weighted_rankings(columns, self._member, self._weights, metric=self._metric)
-        found: NDArray[np.float64] = mean_over_categories(torch.cat([plain[:, None], *drawn], dim=1))[0].numpy()
-        return found
+        plain = ranking(values.T, self._labels.T).of(self._metric).numpy()[self._scored]
+        if not len(plain):
+            return np.full(1 + self._lone.shape[1], np.nan)
+        columns = [(values[:, c], self._labels[:, c]) for c in self._scored]
+        drawn = torch.cat(list(weighted_rankings(columns, self._member, self._weights, metric=self._metric)), dim=1)
+        wide = self._support.widened(plain, drawn.numpy(), self._lone)
+        return np.append(plain.mean(), wide.mean(0))
 
     def gain(
         self,
@@ -74,5 +82,6 @@ class MeanRanking:
         rng = np.random.default_rng(seed)
         chosen = rng.integers(len(difference), size=(len(difference), difference.shape[1] - 1))
         drawn = np.take_along_axis(difference[:, 1:], chosen, axis=0).mean(0)
-        low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        return MeanGain(float(difference[:, 0].mean()), (float(low), float(high)))
+        gain, freedom = difference[:, 0].mean(), np.array(self._support.freedom())
+        low, high = student_interval(gain, drawn.std(), freedom, level).tolist()
+        return MeanGain(float(gain), (low, high))

@@ -119,7 +119,11 @@ def verdict_of(run: Run) -> Verdict:
     ends = ends_of(test)
     tone = tone_of(ends)
     if ends is None:
-        return Verdict(tone, "no interval", f"{name} on test: {_told(test)}, without an interval.")
+        return Verdict(
+            tone,
+            "too few to tell",
+            f"{name} on test: {_told(test)}; test has too few positives or negatives for an interval.",
+        )
     sentence = f"{name} on test: {_told(test)} (95% interval {interval2(ends)})."
     badges = {"gain": "better on test", "loss": "worse on test", "mixed": "no clear gain on test"}
     if ends == (0.0, 0.0):
@@ -159,11 +163,15 @@ def count_line(run: Run) -> str:
 
 def clear_line(run: Run) -> str:
     """Say what test makes of the categories that improved on select; nothing without a test split."""
-    improved = [ends_of(category.test) for category in run.results.categories if category.status == "improved"]
-    known = [tone_of(ends) for ends in improved if ends is not None]
-    line = f"Of the {len(known):,} improved categories that test can judge, {known.count('gain'):,} are clearly better "
-    line += f"there (95% interval above 0), {known.count('loss'):,} clearly worse, {known.count('mixed'):,} cannot be"
-    return f"{line} told from no change." if known else ""
+    improved = [c.test for c in run.results.categories if c.status == "improved" and gain_of(c.test) is not None]
+    known = [test.clear for test in improved if test is not None and ends_of(test) is not None]
+    line = (
+        f"Of the {len(known):,} improved categories that test can judge, {known.count('better'):,} are clearly better "
+    )
+    line += f"there (false discovery rate 5%), {known.count('worse'):,} clearly worse, {known.count(None):,} cannot be"
+    line = f"{line} told from no change." if known else ""
+    few = len(improved) - len(known)
+    return " ".join([line, f"{few:,} have too few positives or negatives in test to tell."][: 1 + (few > 0)]).strip()
 
 
 def said_lines(run: Run) -> list[str]:

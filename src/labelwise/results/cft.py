@@ -85,13 +85,18 @@ class Counts(Record):
 
 
 class CategoryScores(Record):
-    """The objective of one category on one split, and the known labels behind it."""
+    """The objective of one category on one split, and the known labels behind it.
+
+    ``gain_interval`` is null where there are too few positives or negatives to tell. ``clear`` names the categories
+    whose gain or loss is real at a false discovery rate of 5% over all categories.
+    """
 
     before: Number
     after: Number
     positives: Count
     negatives: Count
     gain_interval: Interval | None = None
+    clear: Literal["better", "worse"] | None = None
 
     @property
     def gain(self) -> float | None:
