@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.audit_lists import multi, single
+from helpers.audit_lists import CATEGORIES, CLASSES, multi, single
 from labelwise.audit.corrections import apply_corrections
 from labelwise.audit.finished import Correction, FinishedAudit
+from labelwise.config import load_recipe
+from labelwise.data.readers import load_dataset
+from labelwise.labels.table import GIVEN, INFERRED, UNKNOWN
 
 
 def read(path: Path) -> dict[str, list[str]]:
@@ -182,3 +185,25 @@ def test_a_category_that_is_called_as_the_column_of_ids_is_refused(labelwise, tm
     (audit / "audit.csv").write_text(text)
     done = labelwise("audit", "apply", audit, "--above", "0.9", "--out", tmp_path / "labels.csv")
     assert done.code == 1 and "a category is called 'id'" in done.err[0]
+
+
+def test_a_recipe_reads_what_is_written(labelwise, tmp_path):
+    """Also blanks, names of classes that are numbers, and names of categories with a space."""
+    features, source, labels = np.ones((3, 2), np.float32), tmp_path / "data.npz", tmp_path / "labels.csv"
+    names = np.array(["s1", "s2", "s3"])
+    cells = np.array([[0, 1, np.nan], [1, np.nan, 0], [0, np.nan, 1]], dtype=np.float32)
+    np.savez(source, features=features, label=cells, classes=np.array(CATEGORIES), ids=names, split=np.zeros(3, int))
+    table = write(tmp_path / "c.csv", "id,category,label\ns2,no finding,1\n")
+    words = ["audit", "apply", multi(tmp_path / "many"), "--corrections", table, "--above", "0.9", "--out", labels]
+    assert labelwise(*words).code == 0
+    options = ["data.test_share=0", "data.select_share=0", f"data.labels.file={labels}"]
+    found = load_dataset(load_recipe(None, [f"data.source={source}", *options]).data, partial=True).table
+    assert found is not None
+    np.testing.assert_array_equal(found.values, [[1, 1, np.nan], [1, 1, 0], [0, np.nan, 1]])
+    assert found.source.tolist() == [[INFERRED, GIVEN, UNKNOWN], [GIVEN] * 3, [GIVEN, UNKNOWN, GIVEN]]
+    ids = ["train/b.jpg", "train/a.jpg", "train/x y.jpg", "test/a.jpg", "train/d.jpg"]
+    np.savez(source, features=np.ones((5, 2), np.float32), label=[0, 1, 2, 0, 1], classes=CLASSES, ids=ids)
+    labels.unlink()
+    assert labelwise("audit", "apply", single(tmp_path / "one"), "--above", "0.9", "--out", labels).code == 0
+    data = load_dataset(load_recipe(None, [f"data.source={source}", *options]).data, partial=True)
+    assert [data.classes[k] for k in data.label] == ["dog", "10", "10", "cat", "dog"]
