@@ -1,12 +1,12 @@
 """Load what `labelwise audit export` writes with the tools themselves, and export it again as a reviewer would.
 
-    labelwise audit export AUDIT --to label-studio --out FOLDER/tasks.json
-    labelwise audit export AUDIT --to fiftyone --out FOLDER/labels.json
-    PEER/bin/python benchmarks/peers/check_exchange.py FOLDER ROOT
+    labelwise audit export AUDIT --to label-studio --root ROOT --out FOLDER/tasks.json
+    labelwise audit export AUDIT --to fiftyone --root ROOT --out FOLDER/labels.json
+    PEER/bin/python benchmarks/peers/check_exchange.py ROOT FOLDER...
     labelwise audit apply AUDIT --corrections FOLDER/annotated.json --out one.csv
     labelwise audit apply AUDIT --corrections FOLDER/reviewed.json --out two.csv
 
-PEER is an environment made from `requirements-exchange.txt`; ROOT is the folder that `export` has printed.
+PEER is an environment made from `requirements-exchange.txt`; ROOT is the folder above that of the images.
 
 Label Studio runs as a server on this machine with a database of its own in a temporary folder. The configuration
 becomes a project, whose SDK validates every prediction; the tasks are imported; each image is fetched from the server;
@@ -26,6 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import requests
 
@@ -36,8 +37,9 @@ PATIENCE = 1200.0
 
 
 def main() -> None:
-    folder, root = Path(sys.argv[1]), Path(sys.argv[2]).resolve()
-    print(check_fiftyone(folder, root))
+    root, *folders = (Path(word).resolve() for word in sys.argv[1:])
+    for folder in folders:
+        print(check_fiftyone(folder, root))
     with tempfile.TemporaryDirectory() as data:
         settings = {
             "LABEL_STUDIO_BASE_DATA_DIR": data,
@@ -49,11 +51,12 @@ def main() -> None:
         user = ["--username", "reviewer@example.com", "--password", "reviewer", "--user-token", TOKEN]
         program = str(Path(sys.executable).parent / "label-studio")
         words = [program, "start", "--no-browser", "--port", str(PORT), "--internal-host", "127.0.0.1", *user]
-        with open(folder / "server.log", "wb") as log:
+        with open(folders[0] / "server.log", "wb") as log:
             server = subprocess.Popen(words, env=os.environ | settings, stdout=log, stderr=log)
             try:
                 wait_for(server)
-                print(check_label_studio(folder, root))
+                for folder in folders:
+                    print(check_label_studio(folder, root))
             finally:
                 server.terminate()
                 server.wait()
@@ -91,16 +94,16 @@ def check_label_studio(folder: Path, root: Path) -> str:
             errors = interface.validate_prediction(prediction, return_errors=True)
             assert not errors, errors
     project = ask("POST", "/api/projects", json={"title": "audit", "label_config": setup}).json()["id"]
-    storage = {"project": project, "path": str(root), "use_blob_urls": True}
-    ask("POST", "/api/storages/localfiles", json=storage)
+    place = unquote(tasks[0]["data"]["image"]).partition("?d=")[2].partition("/")[0]
+    ask("POST", "/api/storages/localfiles", json={"project": project, "path": str(root / place)})
     imported = ask("POST", f"/api/projects/{project}/import", json=tasks).json()
     assert (imported["task_count"], imported["prediction_count"]) == (len(tasks), len(tasks)), imported
     stored = ask("GET", f"/api/projects/{project}/export?exportType=JSON&download_all_tasks=true").json()
     assert [task["meta"] for task in stored] == [task["meta"] for task in tasks]
-    for place, task in enumerate(stored):
+    for number, task in enumerate(stored):
         assert ask("GET", task["data"]["image"]).headers["Content-Type"].startswith("image/")
-        result = tasks[place]["predictions"][0]["result"]
-        made = {"result": result, "was_cancelled": place == len(stored) - 1}
+        result = tasks[number]["predictions"][0]["result"]
+        made = {"result": result, "was_cancelled": number == len(stored) - 1}
         ask("POST", f"/api/tasks/{task['id']}/annotations/", json=made)
     exported = ask("GET", f"/api/projects/{project}/export?exportType=JSON&download_all_tasks=true").json()
     (folder / "annotated.json").write_text(json.dumps(exported))
@@ -115,9 +118,9 @@ def check_fiftyone(folder: Path, root: Path) -> str:
     from fiftyone.utils.data import FiftyOneImageClassificationDatasetImporter as Importer
 
     before = json.loads((folder / "labels.json").read_text())
-    importer = Importer(data_path=str(root), labels_path=str((folder / "labels.json").resolve()))
+    importer = Importer(data_path=str(root), labels_path=str(folder / "labels.json"))
     exporter = Exporter(
-        labels_path=str((folder / "reviewed.json").resolve()),
+        labels_path=str(folder / "reviewed.json"),
         export_media=False,
         rel_dir=str(root),
         classes=before["classes"],

@@ -50,15 +50,18 @@ def pairs(corrections: list[Correction]) -> dict[Any, str]:
 def test_tasks_of_one_class(labelwise, tmp_path):
     audit, out = single(tmp_path / "audit"), tmp_path / "tasks.json"
     done = labelwise("audit", "export", audit, "--to", "label-studio", "--out", out)
-    assert done.code == 0 and "3 samples -> " in done.out and "images are named from photos" in done.out
+    assert done.code == 0 and "3 samples -> " in done.out and f"images are named from {Path.cwd()}\n" in done.out
     first, second, third = json.loads(out.read_text())
-    assert first["data"] == {"image": "/data/local-files/?d=train/b.jpg", "note": "given: cat. wrong (0.98)"}
+    assert first["data"] == {"image": "/data/local-files/?d=photos/train/b.jpg", "note": "given: cat. wrong (0.98)"}
     assert first["meta"] == {"id": "train/b.jpg"}
     [prediction] = first["predictions"]
     assert prediction["score"] == 0.98 and prediction["model_version"] == "labelwise-audit"
     [region] = prediction["result"]
     assert region == {"from_name": "label", "to_name": "image", "type": "choices", "value": {"choices": ["dog"]}}
-    assert second["meta"]["id"] == "train/a.jpg" and third["data"]["image"] == "/data/local-files/?d=train/x%20y.jpg"
+    assert (
+        second["meta"]["id"] == "train/a.jpg"
+        and third["data"]["image"] == "/data/local-files/?d=photos/train/x%20y.jpg"
+    )
     setup = ElementTree.fromstring(out.with_suffix(".xml").read_text())
     assert [one.get("value") for one in setup.iter("Choice")] == CLASSES
     [choices] = setup.iter("Choices")
@@ -67,12 +70,12 @@ def test_tasks_of_one_class(labelwise, tmp_path):
 
 def test_tasks_of_several_categories_have_one_task_for_each_sample(tmp_path):
     audit = open_audit(multi(tmp_path / "audit"))
-    asked = questions(audit, first=1)
-    assert [one.id for one in asked] == ["s1"] and len(questions(audit)) == 2, "s3 has correct labels alone"
+    asked = questions(audit, Path(), first=1)
+    assert [one.id for one in asked] == ["s1"] and len(questions(audit, Path())) == 2, "s3 has correct labels alone"
     [one] = asked
     assert set(one.suggested) == {"edema", "no finding", "nodule"} and one.given == ("no finding",)
     assert one.verdict == "edema: missing positive; nodule: suggestion" and one.score == 0.97
-    files = write_export(audit, questions(audit), "label-studio", tmp_path / "t.json")
+    files = write_export(audit, questions(audit, Path()), "label-studio", tmp_path / "t.json")
     choices = next(ElementTree.fromstring(files[1].read_text()).iter("Choices"))
     assert choices.get("choice") == "multiple"
     two = json.loads(files[0].read_text())[1]
@@ -97,7 +100,7 @@ def test_labels_of_fiftyone(labelwise, tmp_path):
 @pytest.mark.parametrize("make", [single, multi])
 def test_accepted_suggestions_come_back_as_they_went(tmp_path, tool, make):
     audit = open_audit(make(tmp_path / "audit"))
-    [path, *_] = write_export(audit, questions(audit), tool, tmp_path / "out.json")
+    [path, *_] = write_export(audit, questions(audit, Path()), tool, tmp_path / "out.json")
     content = json.loads(path.read_text())
     if tool == "label-studio":
         for one in content:
@@ -231,7 +234,7 @@ def test_paths_may_be_named_from_another_folder_and_no_file_is_overwritten(label
     monkeypatch.chdir(tmp_path)
     audit = single(tmp_path / "audit")
     words = ["audit", "export", audit, "--to", "label-studio", "--out", "tasks.json"]
-    assert labelwise(*words, "--root", ".").code == 0
-    assert json.loads(Path("tasks.json").read_text())[0]["data"]["image"] == "/data/local-files/?d=photos/train/b.jpg"
+    assert labelwise(*words, "--root", "photos").code == 0
+    assert json.loads(Path("tasks.json").read_text())[0]["data"]["image"] == "/data/local-files/?d=train/b.jpg"
     other = labelwise(*words)
     assert other.code == 1 and "exists, and nothing is overwritten" in other.err[0]

@@ -16,6 +16,13 @@ from labelwise.runs import write_new
 Tool = Literal["label-studio", "fiftyone"]
 
 
+def default_root(audit: FinishedAudit, tool: Tool) -> Path:
+    """The folder that images are named from: the one they have in common, or above it for Label Studio, which refuses
+    to serve all of its document root."""
+    own = Path(audit.root).absolute()
+    return own.parent if tool == "label-studio" else own
+
+
 def write_export(audit: FinishedAudit, asked: Sequence[Question], tool: Tool, out: Path) -> list[Path]:
     """Write the file that ``tool`` imports; for Label Studio also the labelling configuration beside it, as .xml.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
@@ -31,13 +31,13 @@ class Question:
     score: float | None
 
 
-def questions(audit: FinishedAudit, first: int | None = None, root: Path | None = None) -> list[Question]:
+def questions(audit: FinishedAudit, root: Path, first: int | None = None) -> list[Question]:
     """The samples whose labels the audit does not call correct, the most doubtful first.
 
     Parameters
     ----------
+    root : the folder that images are named from
     first : how many samples at most
-    root : the folder that images are named from; None: the one that they have in common
 
     Raises
     ------
@@ -74,12 +74,10 @@ def _highest(rows: pd.DataFrame) -> float | None:
     return None if pd.isna(score) else float(score)
 
 
-def _inside(audit: FinishedAudit, path: str, root: Path | None) -> str:
+def _inside(audit: FinishedAudit, path: str, root: Path) -> str:
     """The path from the root folder on."""
     if not path:
         raise RunError(f"{audit.folder}: its samples are no image files, which other tools could show")
-    if root is None:
-        return str(PurePosixPath(path).relative_to(audit.root))
     try:
         return Path(path).absolute().relative_to(root.absolute()).as_posix()
     except ValueError:

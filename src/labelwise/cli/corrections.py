@@ -58,20 +58,25 @@ def export(
     ] = None,
     root: Annotated[
         Path | None,
-        typer.Option("--root", help="Folder that images are named from. Default: the one they have in common."),
+        typer.Option(
+            "--root",
+            help="Folder that images are named from. Default: the one they have in common; for Label Studio the folder "
+            "above it.",
+        ),
     ] = None,
 ) -> None:
     """Write the top of the list for Label Studio or FiftyOne, where people review it.
 
     Bring the result back with `labelwise audit apply --corrections`.
     """
-    from labelwise.audit.exchange import write_export
+    from labelwise.audit.exchange import default_root, write_export
     from labelwise.audit.finished import open_audit
     from labelwise.audit.questions import questions
 
     found = open_audit(audit)
-    asked = questions(found, first, root)
+    root = root or default_root(found, to)
+    asked = questions(found, root, first)
     files = write_export(found, asked, to, out)
     console = make_console()
     console.print(f"{len(asked):,} samples -> {' and '.join(map(str, files))}", soft_wrap=True, highlight=False)
-    console.print(f"images are named from {root or found.root}", soft_wrap=True, highlight=False)
+    console.print(f"images are named from {root.absolute()}", soft_wrap=True, highlight=False)
