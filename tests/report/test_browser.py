@@ -49,6 +49,8 @@ def test_page_in_a_browser(browser: "Browser", pages: dict[str, Path], kind: str
         unlabelled = "[...document.querySelectorAll('button, input, select')].filter(e => e.offsetParent && "
         unlabelled += "!(e.textContent.trim() || e.ariaLabel || e.labels?.length)).length"
         assert page.evaluate(unlabelled) == 0
+        page.emulate_media(media="print")  # paper is light, whatever the screen is
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 35, 48)"
     with Image.open(shot) as found:
         picture = found.convert("RGB")
     assert picture.width == width

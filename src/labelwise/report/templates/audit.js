@@ -139,7 +139,7 @@
   const category = (row, tag) => (many ? [el(tag, { class: "left" }, name(names.category[columns.category[row]]))] : []);
 
   function card(row) {
-    return el("li", { class: "card crop" }, ...(pictures ? [image(row)] : []),
+    return el("li", { class: pictures ? "card crop" : "card crop plain" }, ...(pictures ? [image(row)] : []),
       el("div", {}, ...category(row, "h3"), bars(row), el("p", {}, verdict(row), ` ${percent(columns.score[row])} wrong`),
         el("p", { class: "truth" }, `${row + 1}. `, name(columns.id[row])), el("p", { class: "truth decision" })));
   }
