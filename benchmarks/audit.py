@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from labelwise.audit.answers import join_answers
+from labelwise.audit.answers import Answer, Answers
 from labelwise.audit.run import run_audit
 from labelwise.config import AuditConfig
 from labelwise.results import AuditResults
@@ -46,8 +46,6 @@ KINDS = {
     "kernel_ridge_refined": "kernel ridge",
     "nearest_neighbours": "nearest neighbours",
     "logistic": "logistic",
-    "mlp_1": "mlp",
-    "mlp_2": "mlp",
 }
 """Files of the answers of an audit, and their kinds."""
 
@@ -75,8 +73,8 @@ def audited(name: str, seed: int, options: argparse.Namespace) -> tuple[AuditRes
     answers = []
     for file, kind in KINDS.items():
         with np.load(folder / "answers" / f"{file}.npz") as kept:
-            answers.append((file, kind, kept["answers"]))
-    return results, frame, torch.softmax(torch.from_numpy(join_answers(answers).mean()), 1).numpy()
+            answers.append(Answer(file, kind, kept["answers"]))
+    return results, frame, torch.softmax(torch.from_numpy(Answers(tuple(answers)).mean()), 1).numpy()
 
 
 def neighbours_vote(x: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray[np.float64]:

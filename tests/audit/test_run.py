@@ -9,12 +9,13 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 from labelwise.audit.run import run_audit
-from labelwise.config import AuditConfig
-from labelwise.errors import DataError, RunError
+from labelwise.config import AuditConfig, load_recipe
+from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.refinery.chain import refine, train
 from labelwise.results import open_run
 from labelwise.results.audit_table import read_audit_table
 
-QUICK = AuditConfig(folds=2, seeds=1, epochs=3, threads=1)
+QUICK = AuditConfig(folds=2, seeds=1, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +103,40 @@ def test_what_is_wrong_with_probabilities_is_said_in_one_line(tmp_path, changes,
     with pytest.raises(DataError, match=words) as raised:
         run_audit(AuditConfig(), source, tmp_path / "audit", quiet=True)
     assert "\n" not in str(raised.value) and not (tmp_path / "audit").exists()
+
+
+IMAGES = ("data.train_limit=60", "data.test_limit=10", "train.epochs=1", "threads=1", "data.noise.rate=0.2")
+
+
+def test_networks_that_have_not_seen_a_fold_answer_its_images_and_are_kept(tmp_path):
+    config = AuditConfig(folds=2, seeds=1, views=2, thumbnails=5)
+    out = tmp_path / "audit"
+    found = run_audit(config, "digits", out, model="small-narrow", overrides=IMAGES, quiet=True)
+    assert found.answers == ("small-narrow 1, view 1", "small-narrow 1, view 2")
+    assert found.splits.model_dump() == {"fit": 54, "select": 6, "test": 0, "unlabelled": None}
+    weights = out / "seed-0" / "network-fold-2" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    (out / "results.json").unlink()
+    assert (
+        run_audit(config, "digits", out, model="small-narrow", overrides=IMAGES, quiet=True).expected == found.expected
+    )
+    assert weights.stat().st_mtime_ns == before
+    with pytest.raises(RunError, match="another networks"):
+        run_audit(config, "digits", out, model="small-wide", overrides=IMAGES, quiet=True)
+
+
+def test_the_fold_networks_of_a_refine_run_answer_its_data(tmp_path):
+    chain = ["chain.generations=2", "chain.folds=2", "model.name=small-narrow"]
+    refine(load_recipe(None, [*IMAGES, *chain]), tmp_path / "run", quiet=True)
+    found = run_audit(AuditConfig(views=1), tmp_path / "run", tmp_path / "audit", quiet=True)
+    assert found.answers == ("generation-1 seed 0",) and found.labels == 60
+    with pytest.raises(ConfigError, match=r"--model small-wide: .* holds answers already"):
+        run_audit(AuditConfig(), tmp_path / "run", tmp_path / "other", model="small-wide", quiet=True)
+
+
+def test_a_run_without_fold_networks_and_images_without_a_network_say_what_to_do(tmp_path):
+    train(load_recipe(None, [*IMAGES, "model.name=small-narrow"]), tmp_path / "run", quiet=True)
+    with pytest.raises(RunError, match=r"chain.folds=5, or audit .* labelwise audit digits --model small-narrow"):
+        run_audit(AuditConfig(), tmp_path / "run", tmp_path / "audit", quiet=True)
+    with pytest.raises(ConfigError, match="name the network that answers with --model, such as resnet18"):
+        run_audit(AuditConfig(), "digits", tmp_path / "audit", quiet=True)

@@ -21,35 +21,51 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Log-probabilities (A, n, K) float32 of A answers to n samples, each by a model without the sample's label.
+class Answer:
+    """What one network or classifier says of n samples, as log-probabilities (n, K) float32; of one ``view``, if it was
+    asked about several. Answers of one ``kind``, such as several networks and views, count once together."""
 
-    ``kinds`` (A,) says which answers are of one kind, such as several networks and views: a kind counts once.
-    """
-
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
+    name: str
+    kind: str
     log_p: Array
+    view: int | None = None
 
-    def mean(self, without: Sequence[str] = ()) -> Array:
+
+@dataclass(frozen=True)
+class Answers:
+    """All answers to n samples, each by a model without the sample's label."""
+
+    parts: tuple[Answer, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(one.name for one in self.parts)
+
+    def mean(self) -> Array:
         """The mean log-probability (n, K) over kinds, of each the mean over its answers."""
-        kinds = [kind for kind in dict.fromkeys(self.kinds) if kind not in without]
-        own = [self.log_p[[kind == one for one in self.kinds]].mean(0) for kind in kinds]
-        total: Array = np.mean(own, axis=0, dtype=np.float32)
-        return total
+        kinds = dict.fromkeys(one.kind for one in self.parts)
+        return _mean([_mean([one.log_p for one in self.parts if one.kind == kind]) for kind in kinds])
+
+    def by_view(self) -> Array | None:
+        """Probabilities (V, n, K) of each view, by the mean of all that saw it; None where there are not two views."""
+        views = sorted({one.view for one in self.parts if one.view is not None})
+        if len(views) < 2:
+            return None
+        means = [_mean([one.log_p for one in self.parts if one.view == view]) for view in views]
+        p = np.exp(np.stack(means))
+        normed: Array = p / p.sum(2, keepdims=True)
+        return normed
 
     def agreement(self, suggested: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n,) share of the answers for which the class ``suggested`` (n,) is the likeliest."""
-        share = np.zeros(len(suggested))
-        for log_p in self.log_p:
-            share += log_p.argmax(1) == suggested
-        return share / len(self.log_p)
+        likeliest = np.stack([one.log_p.argmax(1) for one in self.parts])
+        share: NDArray[np.float64] = (likeliest == suggested).mean(0)
+        return share
 
 
-def join_answers(parts: Sequence[tuple[str, str, Array]]) -> Answers:
-    """Answers of (name, kind, log-probabilities) each."""
-    names, kinds, values = zip(*parts, strict=True)
-    return Answers(tuple(names), tuple(kinds), np.stack(values))
+def _mean(values: Sequence[Array]) -> Array:
+    total: Array = np.mean(np.stack(values), axis=0, dtype=np.float32)
+    return total
 
 
 def log_probability(p: NDArray[np.floating]) -> Array:

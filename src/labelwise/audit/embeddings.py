@@ -1,26 +1,25 @@
-"""Four classifiers of embeddings, each of which answers every sample without its label.
+"""Three classifiers of embeddings, each of which answers every sample without its label.
 
-A linear one, a smooth one, a local one and a network err in different places, so their mean errs less.
+A linear one, a smooth one and a local one err in different places, so their mean errs less. A network of one hidden
+layer beside them costs ten times as much and finds nothing more (docs/results/audit.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from torch import Tensor, nn
 
-from labelwise.audit.answers import Array, join_answers, kept, log_probability
+from labelwise.audit.answers import Answer, Answers, Array, kept, log_probability
 from labelwise.audit.kernel import UnseenKernelRidge
 from labelwise.audit.wrong_labels import fit_noise_model
 from labelwise.config import AuditConfig
-from labelwise.data.counter_rng import derive_seed, generator
+from labelwise.data.counter_rng import generator
 from labelwise.progress import Progress
 from labelwise.training.closed_form.candidates import location
 
@@ -33,12 +32,6 @@ weight of the class frequencies beside them."""
 
 REFERENCES = 50_000
 """Samples among which neighbours are looked for, at most, so that the time grows no faster than their number."""
-
-WIDTH, DROPOUT, RATE, DECAY, BATCH = 512, 0.3, 4e-3, 0.01, 256
-"""Network: one hidden layer, dropout, highest learning rate of the one-cycle schedule, weight decay, batch size."""
-
-STEPS = 8
-"""Network: steps of training, in units of the root of the number of samples, where no number of epochs is given."""
 
 COMPARED = 1024
 """Samples that are compared with all references at a time."""
@@ -110,55 +103,15 @@ def nearest_neighbours(data: Embedded, seed: int) -> Array:
     return found
 
 
-def network(data: Embedded, config: AuditConfig, number: int, advance: Callable[[], None]) -> Array:
-    """A network of one hidden layer with dropout and mixup, trained once without each fold."""
-    found = np.empty((len(data.x), data.classes), dtype=np.float32)
-    x, y = torch.from_numpy(data.x), torch.from_numpy(data.targets())
-    for fold, (seen, unseen) in enumerate(data.parts()):
-        seed = derive_seed(config.seed, "network", number, fold)
-        batches = max(1, len(seen) // BATCH)
-        epochs = config.epochs or max(1, round(STEPS * len(seen) ** 0.5 / batches))
-        model = _train(x, y, torch.from_numpy(seen), (epochs, batches), seed)
-        with torch.no_grad():
-            logits = torch.cat([model(x[rows]) for rows in torch.from_numpy(unseen).split(BATCH * 16)])
-        found[unseen] = log_probability(torch.softmax(logits, 1).numpy())
-        advance()
-    return found
+def answer_embeddings(data: Embedded, config: AuditConfig, folder: Path, quiet: bool) -> list[Answer]:
+    """The three answers; each is kept in ``folder``.
 
-
-def _train(x: Tensor, y: Tensor, seen: Tensor, length: tuple[int, int], seed: int) -> nn.Module:
-    """AdamW with one cycle of the learning rate (Smith 2018) on mixed pairs (Zhang et al. 2018, beta(1, 1)).
-
-    ``length`` is the number of epochs, and of batches in each.
-    """
-    epochs, batches = length
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = nn.Sequential(
-            nn.Linear(x.shape[1], WIDTH), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(WIDTH, y.shape[1])
-        )
-        optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * batches)
-        for _ in range(epochs):
-            for rows in seen[torch.randperm(len(seen))].tensor_split(batches):
-                share, other = torch.rand(()), rows[torch.randperm(len(rows))]
-                mixed, target = share * x[rows] + (1 - share) * x[other], share * y[rows] + (1 - share) * y[other]
-                loss = -(torch.log_softmax(model(mixed), 1) * target).sum(1).mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-    return model.eval()
-
-
-def answer_embeddings(data: Embedded, config: AuditConfig, folder: Path, quiet: bool) -> list[tuple[str, str, Array]]:
-    """Name, kind and log-probabilities (n, K) of the four kinds of answers; each is kept in ``folder``.
-
-    Kernel ridge regression answers last, on what all of them say of the right class: one round of refinement.
+    Kernel ridge regression answers twice, the second time on what all of them say of the right class: one round of
+    refinement.
     """
     ridge = UnseenKernelRidge(data.x, data.groups, config.seed)
     with Progress("audit", "answers", quiet) as progress:
-        progress.start(3 + config.folds * (1 + config.seeds))
+        progress.start(3 + config.folds)
 
         def advance() -> None:
             progress.advance()
@@ -169,12 +122,9 @@ def answer_embeddings(data: Embedded, config: AuditConfig, folder: Path, quiet: 
         near = kept(folder, "nearest_neighbours", lambda: nearest_neighbours(data, config.seed))
         advance()
         linear = kept(folder, "logistic", lambda: logistic(data, advance))
-        parts = [("nearest neighbours", "nearest neighbours", near), ("logistic", "logistic", linear)]
-        for number in range(1, config.seeds + 1):
-            own = kept(folder, f"mlp_{number}", partial(network, data, config, number, advance))
-            parts.append((f"mlp {number}", "mlp", own))
-        mean = join_answers([("kernel ridge", "kernel ridge", first), *parts]).mean()
+        parts = [Answer("nearest neighbours", "nearest neighbours", near), Answer("logistic", "logistic", linear)]
+        mean = Answers((Answer("kernel ridge", "kernel ridge", first), *parts)).mean()
         right = fit_noise_model(mean, data.label, config.seed).right_class(mean, data.label)
         refined = kept(folder, "kernel_ridge_refined", lambda: ridge.log_probability(right, data.label))
         advance()
-    return [("kernel ridge", "kernel ridge", refined), *parts]
+    return [Answer("kernel ridge", "kernel ridge", refined), *parts]

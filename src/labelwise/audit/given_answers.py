@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelwise.audit.answers import Answers, log_probability
+from labelwise.audit.answers import Answer, Answers, log_probability
 from labelwise.audit.samples import LabelledSamples, refuse_one_class
 from labelwise.data.files import as_strings, encode_labels, read_arrays, read_table, refuse_repeated
 from labelwise.errors import DataError
@@ -69,7 +69,7 @@ def read_answers(source: Path) -> tuple[LabelledSamples, Answers]:
     blank = np.full(len(ids), "", dtype=np.str_)
     split = np.full(len(ids), "fit", dtype="<U6")
     samples = LabelledSamples(source.stem, classes, ids, blank, split, ids if groups is None else groups, label)
-    return samples, Answers(("given answers",), ("given answers",), log_probability(p)[None])
+    return samples, Answers((Answer("given answers", "given answers", log_probability(p)),))
 
 
 Parts = tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.floating], tuple[str, ...], NDArray[np.str_] | None]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from labelwise.audit.answers import Array, kept
+from labelwise.audit.answers import Answer, Array, kept, log_probability
 from labelwise.config import AuditConfig, Recipe
 from labelwise.data.dataset import Dataset, Features
 from labelwise.data.readers import views_of
@@ -133,17 +133,17 @@ def panels_of_run(run: Path, recipe: Recipe, results: RefineResults, dataset: Da
 
 def panel_answers(
     panels: Sequence[Panel] | Iterator[Panel], rows: NDArray[np.int64], config: AuditConfig, folder: Path, quiet: bool
-) -> list[tuple[str, str, Array]]:
-    """Name, kind and probabilities (len(rows), K) of every panel's answer to every view."""
+) -> list[Answer]:
+    """The answers of every panel to every view of the samples ``rows``; each is kept in ``folder``."""
     found = []
     for panel in panels:
         views = fixed_views(1 if isinstance(panel.context.dataset.source, Features) else config.views)
         with Progress(panel.name, "views", quiet) as progress:
             progress.start(len(views))
             for number, view in enumerate(views):
-                name = f"{panel.name}, view {number + 1}"
+                name = panel.name if len(views) == 1 else f"{panel.name}, view {number + 1}"
                 p = kept(folder, re.sub(r"\W+", "_", name), partial(panel.answers, rows, view))
-                found.append((name, panel.kind, p))
+                found.append(Answer(name, panel.kind, log_probability(p), number))
                 progress.advance()
                 progress.show()
     return found

@@ -10,24 +10,33 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from labelwise.audit import expected
-from labelwise.audit.answers import Answers, join_answers, log_probability
+from labelwise.audit.answers import Answer, Answers
 from labelwise.audit.embeddings import Embedded, answer_embeddings, standardised
+from labelwise.audit.neighbours import (
+    count_duplicates,
+    duplicate_table,
+    duplicates_of_embeddings,
+    duplicates_of_images,
+    outlier_scores,
+)
 from labelwise.audit.networks import panel_answers, panels_of_run, train_panels
-from labelwise.audit.samples import audited_rows, draw_folds
+from labelwise.audit.samples import audited_rows, draw_folds, take_audited
 from labelwise.audit.subject import Subject, open_subject
-from labelwise.audit.table import WRONG, judge, single_label_table
+from labelwise.audit.table import judge, single_label_table
 from labelwise.audit.thumbnails import write_thumbnails
+from labelwise.audit.verdicts import verdicts
 from labelwise.audit.wrong_labels import fit_noise_model
 from labelwise.config import AuditConfig, Recipe
-from labelwise.data.dataset import Features
-from labelwise.results.audit import AuditResults
+from labelwise.data.dataset import Dataset, Features
+from labelwise.results.audit import AuditResults, Duplicates
 from labelwise.results.audit_table import write_audit_table
 from labelwise.results.record import Splits
-from labelwise.runs import Run, start_run, write_json
+from labelwise.runs import Run, atomic_write, start_run, write_json
 
-JSON = "audit.json"
+JSON, DUPLICATES = "audit.json", "duplicates.csv"
 
 NOT_ANSWERS = {"thumbnails", "duplicates", "similarity", "threads"}
 """Options that no answer depends on: an audit may be run again with others."""
@@ -82,41 +91,35 @@ def answer(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> 
     if subject.given is not None:
         return subject.given
     assert dataset is not None
-    parts = []
+    rows, parts = audited_rows(dataset), list[Answer]()
+    if subject.recipe is not None and subject.run is not None:
+        panels = panels_of_run(subject.run[0], subject.recipe, subject.run[1], dataset, quiet)
+        return Answers(tuple(panel_answers(panels, rows, config, folder, quiet)))
+    audited = take_audited(dataset)
     if subject.recipe is not None:
-        if subject.run is not None:
-            panels = iter(panels_of_run(subject.run[0], subject.recipe, subject.run[1], dataset, quiet))
-        else:
-            panels = train_panels(config, subject.recipe, dataset, folder, quiet)
-        rows = audited_rows(dataset) if subject.run is not None else np.arange(len(dataset))
-        answers = panel_answers(panels, rows, config, folder, quiet)
-        parts += [(name, kind, log_probability(p)) for name, kind, p in answers]
-    if isinstance(dataset.source, Features) and subject.run is None:
-        data = Embedded(
-            standardised(dataset.source.values),
-            samples.label,
-            samples.num_classes,
-            draw_folds(samples, config.folds, config.seed),
-            samples.groups,
-        )
+        trained = train_panels(config, subject.recipe, audited, folder, quiet)
+        parts += panel_answers(trained, np.arange(len(rows)), config, folder, quiet)
+    if isinstance(audited.source, Features):
+        x, fold = standardised(audited.source.values), draw_folds(samples, config.folds, config.seed)
+        data = Embedded(x, samples.label, samples.num_classes, fold, samples.groups)
         parts += answer_embeddings(data, config, folder, quiet)
-    return join_answers(parts)
+    return Answers(tuple(parts))
 
 
 def _conclude(config: AuditConfig, subject: Subject, answers: Answers, run: Run, started: float) -> AuditResults:
     """Scores, the list and the results, from the answers."""
-    samples = subject.samples
+    samples, dataset = subject.samples, subject.dataset
     mean = answers.mean()
     model = fit_noise_model(mean, samples.label, config.seed)
     right = model.right_class(mean, samples.label)
     judged = judge(right, samples.label)
     doubt = expected.doubt_of(model, mean, samples.label, samples.groups, config.seed)
-    verdicts = ["wrong" if wrong else "correct" for wrong in judged.score >= WRONG]
-    frame, order = single_label_table(samples, judged, answers, verdicts)
+    verdict = verdicts(judged.score, right, answers.by_view(), _outliers(dataset, config.seed))
+    frame, order = single_label_table(samples, judged, answers, verdict)
     write_audit_table(run.folder, frame)
-    if subject.dataset is not None:
+    if dataset is not None:
         shown = pd.unique(frame["id"])[: config.thumbnails]
-        write_thumbnails(subject.dataset, pd.Index(subject.dataset.ids).get_indexer(shown), run.folder)
+        write_thumbnails(dataset, pd.Index(dataset.ids).get_indexer(shown), run.folder)
     results = AuditResults(
         kind="audit",
         name=samples.name,
@@ -127,9 +130,9 @@ def _conclude(config: AuditConfig, subject: Subject, answers: Answers, run: Run,
         noise_rate=expected.noise_rate(judged.score, doubt),
         transition=expected.transition(right, samples.label),
         classes=expected.class_health(samples.classes, samples.label, judged.suggested, judged.score),
-        verdicts=dict(Counter(verdicts)),
+        verdicts=dict(Counter(verdict)),
         expected=expected.expected(judged.score, order, doubt),
-        duplicates=None,
+        duplicates=_duplicates(config, dataset, run.folder),
         warnings=(),
         seed=config.seed,
         seconds=round(time.monotonic() - started, 3),
@@ -137,3 +140,27 @@ def _conclude(config: AuditConfig, subject: Subject, answers: Answers, run: Run,
     write_json(run.folder / JSON, results.to_json())
     run.finish(results)
     return results
+
+
+def _outliers(dataset: Dataset | None, seed: int) -> NDArray[np.float64] | None:
+    """How far each audited embedding is from all others; None of images, which have no embedding."""
+    if dataset is None or not isinstance(dataset.source, Features):
+        return None
+    return outlier_scores(dataset.source.values, seed)[audited_rows(dataset)]
+
+
+def _duplicates(config: AuditConfig, dataset: Dataset | None, folder: Path) -> Duplicates | None:
+    """Near duplicates among all samples, audited or not, in a table of their own."""
+    if dataset is None or not config.duplicates:
+        return None
+    if isinstance(dataset.source, Features):
+        method = f"cosine of embeddings from {config.similarity:g}"
+        pairs = duplicates_of_embeddings(dataset.source.values, config.similarity, config.seed)
+    else:
+        method, source = "perceptual hash", dataset.source
+        pairs = duplicates_of_images((source.read(row) for row in range(len(source))), config.seed)
+    given = [dataset.classes[k] if k >= 0 else "" for k in dataset.label.tolist()]
+    table = duplicate_table(pairs, dataset.ids, dataset.split, given)
+    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    atomic_write(folder / DUPLICATES, text.encode("utf-8", errors="surrogateescape"))
+    return count_duplicates(table, method)

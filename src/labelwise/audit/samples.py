@@ -60,6 +60,8 @@ def audited_rows(dataset: Dataset) -> NDArray[np.int64]:
 def take_audited(dataset: Dataset) -> Dataset:
     """The audited samples alone, in their order, all of them in ``fit``: they are answered over folds of all."""
     rows = audited_rows(dataset)
+    if len(rows) == len(dataset):
+        return replace(dataset, split=np.full(len(rows), "fit", dtype="<U10"), votes=None)
     return replace(
         dataset,
         ids=dataset.ids[rows],

@@ -22,7 +22,8 @@ from labelwise.runs import CONFIG, RUN, fingerprint
 @dataclass(frozen=True)
 class Subject:
     """Samples, and who answers: ``given`` answers, the networks of a finished ``run``, or networks and classifiers that
-    are trained on ``dataset``, which holds the audited samples alone. ``recipe`` is that of the networks, if any."""
+    are trained on the audited samples. ``dataset`` has all samples, also those that are not audited, but for given
+    answers. ``recipe`` is that of the networks, if any."""
 
     samples: LabelledSamples
     source: str
@@ -40,9 +41,9 @@ class Subject:
         """What makes two audits the same one, besides their options."""
         found: dict[str, Any] = {"data": self.samples.fingerprint()}
         if self.given is not None:
-            found["answers"] = fingerprint(self.given.log_p.astype(float).round(4).tolist())
+            found["answers"] = fingerprint([one.log_p.astype(float).round(4).tolist() for one in self.given.parts])
         if self.dataset is not None:
-            found["data"] = self.dataset.fingerprint()
+            found["data"] = take_audited(self.dataset).fingerprint()
         if self.run is not None:
             found["networks"] = fingerprint([row.weights_hash for row in self.run[1].rows])
         elif self.recipe is not None:
@@ -86,13 +87,12 @@ def _of_data(config: AuditConfig, asked: Recipe, model: str | None, overrides: S
     if dataset.table is not None:
         raise DataError(f"{dataset.name}: multi-label data cannot be audited yet")
     samples = labelled_samples(dataset, asked.data.source)
-    audited = take_audited(dataset)
     if dataset.is_features and model is None:
-        return Subject(samples, asked.data.source, dataset=audited)
+        return Subject(samples, asked.data.source, dataset=dataset)
     if model is None and not named:
         raise ConfigError(f"{dataset.name}: images; name the network that answers with --model, such as resnet18")
-    recipe = network_recipe(asked, model, overrides, audited, config)
-    return Subject(samples, asked.data.source, dataset=audited, recipe=recipe)
+    recipe = network_recipe(asked, model, overrides, take_audited(dataset), config)
+    return Subject(samples, asked.data.source, dataset=dataset, recipe=recipe)
 
 
 def _of_run(run: Path, trust_code: bool) -> Subject:

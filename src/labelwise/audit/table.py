@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,7 @@ def judge(right: NDArray[np.float32], label: NDArray[np.int64]) -> Judged:
 
 
 def single_label_table(
-    samples: LabelledSamples, judged: Judged, answers: Answers, verdicts: list[str]
+    samples: LabelledSamples, judged: Judged, answers: Answers, verdicts: Sequence[str]
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """The list, the likeliest wrong label first, and the order (n,) of the samples in it."""
     order = np.argsort(-judged.score, kind="stable")

@@ -28,8 +28,8 @@ with the same mean and variances."""
 
 def verdicts(
     score: NDArray[np.float64],
-    right: NDArray[np.float64],
-    views: NDArray[np.float64] | None = None,
+    right: NDArray[np.floating],
+    views: NDArray[np.floating] | None = None,
     outlier: NDArray[np.float64] | None = None,
 ) -> list[Verdict]:
     """The verdict on each sample; where several hold, the first of outlier, several objects, ambiguous and wrong.

@@ -40,7 +40,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")] = Path("runs/audit"),
     model: Annotated[str | None, typer.Option("--model", help="The network that answers; images need one.")] = None,
     folds: Annotated[int | None, typer.Option("--folds", help="Number of folds. Default: 5.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="Number of networks per fold. Default: 2.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Images: networks per fold. Default: 2.")] = None,
     views: Annotated[int | None, typer.Option("--views", help="Images: views per network. Default: 4.")] = None,
     overrides: SetOption = None,
     trust_code: TrustCodeOption = False,

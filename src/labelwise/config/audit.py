@@ -12,10 +12,10 @@ class AuditConfig(Section):
     """Options of ``labelwise audit`` besides the data and the network."""
 
     folds: int = Field(5, ge=2, description="Number of folds: each sample is answered by models without its fold.")
-    seeds: PositiveInt = Field(2, description="Number of networks per fold.")
+    seeds: PositiveInt = Field(2, description="Images: number of networks per fold.")
     views: PositiveInt = Field(4, description="Images: number of views that each network answers.")
     epochs: PositiveInt | None = Field(
-        None, description="Epochs of each network. Default: more for few samples, fewer for many."
+        None, description="Images: epochs of each network. Default: those of a recipe for such data."
     )
     duplicates: bool = Field(True, description="Look for samples that are nearly the same.")
     similarity: float = Field(
