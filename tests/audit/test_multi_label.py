@@ -16,7 +16,6 @@ from labelwise.audit.multi_label import (
     judge_cells,
 )
 from labelwise.audit.samples import LabelledSamples
-from labelwise.errors import DataError
 
 CLASSES = ("tree", "road", "sea")
 
@@ -114,9 +113,3 @@ def test_categories_of_which_little_is_known_have_no_suggestions(case):
     assert "sea" not in set(frame.category[frame.verdict == "suggestion"])
     assert cell_warnings(CLASSES, values) == ("1 category has fewer than 5 known positive or negative labels: sea",)
     assert cell_warnings(CLASSES, cells.values) == ()
-
-
-def test_labels_of_one_kind_cannot_be_doubted(case):
-    cells, _, _, answers, _ = case
-    with pytest.raises(DataError, match="nothing to doubt"):
-        judge_cells(Cells(cells.x, np.ones((600, 3), np.float32), cells.fold, cells.groups), answers)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelwise.audit.verdicts import BOTH, CONFIDENT, OUTLIER, SECOND, WRONG, agreement, verdicts
+from labelwise.audit.verdicts import BOTH, CONFIDENT, OUTLIER, SECOND, WRONG, verdicts
 
 SURE = np.array([[0.9, 0.1, 0.0]])
 SHARED = np.array([[0.5, 0.45, 0.05]])
@@ -56,10 +56,3 @@ def test_every_sample_is_judged_as_if_alone(seed):
         verdict = "several objects" if len(sure) > 1 else verdict
         alone.append("outlier" if outlier[i] >= OUTLIER else verdict)
     assert verdicts(score, right, views, outlier) == alone
-
-
-def test_agreement_counts_networks_and_views():
-    answers = np.log([[[0.7, 0.3]], [[0.2, 0.8]]])
-    views = np.array([[[0.6, 0.4]], [[0.9, 0.1]]])
-    assert agreement(np.array([0]), answers, views).tolist() == [0.75]
-    assert agreement(np.array([1]), answers).tolist() == [0.5]

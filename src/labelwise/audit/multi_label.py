@@ -21,7 +21,7 @@ from labelwise.audit.expected import REFITS, REFITTED, Doubt
 from labelwise.audit.samples import LabelledSamples
 from labelwise.audit.verdicts import WRONG
 from labelwise.data.counter_rng import generator
-from labelwise.errors import DataError
+from labelwise.labels.table import LabelTable
 from labelwise.results.audit import ClassHealth
 
 FEWEST = 5
@@ -30,7 +30,7 @@ FEWEST = 5
 SUGGESTED = 0.5
 """Probability from which an unknown label is listed as positive."""
 
-ANSWERS: dict[str, Callable[[Cells, int], NDArray[np.float32]]] = {
+CLASSIFIERS: dict[str, Callable[[Cells, int], NDArray[np.float32]]] = {
     "kernel logistic": kernel_logistic,
     "nearest neighbours": nearest_neighbours,
 }
@@ -60,26 +60,22 @@ class JudgedCells:
     logits: Array
 
 
+def given_cells(table: LabelTable) -> Array:
+    """The given labels (n, C) as 1 and 0 (a soft one by rounding), NaN where there is none."""
+    return np.where(table.known, table.values >= 0.5, np.nan).astype(np.float32)
+
+
 def answer_cells(data: Cells, folder: Path, seed: int, advance: Callable[[], None]) -> dict[str, Array]:
     """Out-of-sample logits (n, C) of each classifier; those that ``folder`` holds from an earlier run are read."""
     found = {}
-    for name, classifier in ANSWERS.items():
+    for name, classifier in CLASSIFIERS.items():
         found[name] = kept(folder, name.replace(" ", "_"), lambda ask=classifier: ask(data, seed))  # type: ignore[misc]
         advance()
     return found
 
 
 def judge_cells(data: Cells, answers: dict[str, Array]) -> JudgedCells:
-    """Scores and probabilities from the answers ``name: (n, C)`` to all cells.
-
-    Raises
-    ------
-    DataError
-        If no category has a known positive and a known negative label.
-    """
-    positives, negatives = _counts(data.values)
-    if not ((positives > 0) & (negatives > 0)).any():
-        raise DataError("labels: no category has both a known positive and a known negative label; nothing to doubt")
+    """Scores and probabilities from the answers ``name: (n, C)`` to all cells."""
     logits = with_related(np.mean(list(answers.values()), axis=0, dtype=np.float32), data.values, data.fold)
     noise = fit_cell_noise(logits, data.values)
     positive = noise.positive(logits, data.values)

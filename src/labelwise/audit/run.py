@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,18 @@ from numpy.typing import NDArray
 
 from labelwise.audit import expected
 from labelwise.audit.answers import Answer, Answers
+from labelwise.audit.category_answers import Cells
 from labelwise.audit.embeddings import Embedded, answer_embeddings, standardised
+from labelwise.audit.multi_label import (
+    CLASSIFIERS,
+    answer_cells,
+    cell_health,
+    cell_table,
+    cell_warnings,
+    doubt_of_cells,
+    given_cells,
+    judge_cells,
+)
 from labelwise.audit.neighbours import (
     count_duplicates,
     duplicate_table,
@@ -31,7 +43,8 @@ from labelwise.audit.verdicts import verdicts
 from labelwise.audit.wrong_labels import fit_noise_model
 from labelwise.config import AuditConfig, Recipe
 from labelwise.data.dataset import Dataset, Features
-from labelwise.results.audit import AuditResults, Duplicates
+from labelwise.progress import Progress
+from labelwise.results.audit import AuditResults, ClassHealth, Duplicates
 from labelwise.results.audit_table import write_audit_table
 from labelwise.results.record import Splits
 from labelwise.runs import Run, atomic_write, start_run, write_json
@@ -40,6 +53,20 @@ JSON, DUPLICATES = "audit.json", "duplicates.csv"
 
 NOT_ANSWERS = {"thumbnails", "duplicates", "similarity", "threads"}
 """Options that no answer depends on: an audit may be run again with others."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The list ``frame``; the scores (m,) of all given labels, their ``order`` in it and how far they may be off."""
+
+    frame: pd.DataFrame
+    order: NDArray[np.int64]
+    score: NDArray[np.float64]
+    doubt: expected.Doubt
+    classes: tuple[ClassHealth, ...]
+    answers: tuple[str, ...]
+    transition: tuple[tuple[float | None, ...], ...] | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def run_audit(
@@ -82,7 +109,9 @@ def run_audit(
     options = config.model_dump(mode="json", exclude=NOT_ANSWERS)
     identity = {**subject.identity(), "options": options}
     run = start_run(Path(out), "audit", identity, config, facts={"data": data | {"sizes": subject.sizes}})
-    return _conclude(config, subject, answer(config, subject, run.folder, quiet), run, started)
+    judge_all = _judge_cells if subject.samples.table is not None else _judge_samples
+    found = judge_all(config, subject, run.folder, quiet)
+    return _conclude(config, subject, found, run, started)
 
 
 def answer(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> Answers:
@@ -106,34 +135,63 @@ def answer(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> 
     return Answers(tuple(parts))
 
 
-def _conclude(config: AuditConfig, subject: Subject, answers: Answers, run: Run, started: float) -> AuditResults:
-    """Scores, the list and the results, from the answers."""
-    samples, dataset = subject.samples, subject.dataset
+def _judge_samples(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> Findings:
+    """Scores and the list of single-label data, from the answers."""
+    samples, answers = subject.samples, answer(config, subject, folder, quiet)
     mean = answers.mean()
     model = fit_noise_model(mean, samples.label, config.seed)
     right = model.right_class(mean, samples.label)
     judged = judge(right, samples.label)
-    doubt = expected.doubt_of(model, mean, samples.label, samples.groups, config.seed)
-    verdict = verdicts(judged.score, right, answers.by_view(), _outliers(dataset, config.seed))
+    verdict = verdicts(judged.score, right, answers.by_view(), _outliers(subject.dataset, config.seed))
     frame, order = single_label_table(samples, judged, answers, verdict)
+    return Findings(
+        frame,
+        order,
+        judged.score,
+        expected.doubt_of(model, mean, samples.label, samples.groups, config.seed),
+        expected.class_health(samples.classes, samples.label, judged.suggested, judged.score),
+        answers.names,
+        transition=expected.transition(right, samples.label),
+    )
+
+
+def _judge_cells(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> Findings:
+    """Scores and the list of multi-label data, from the answers of classifiers of embeddings."""
+    samples, dataset = subject.samples, subject.dataset
+    assert dataset is not None and samples.table is not None and isinstance(dataset.source, Features)
+    x = standardised(dataset.source.values[audited_rows(dataset)])
+    data = Cells(x, given_cells(samples.table), draw_folds(samples, config.folds, config.seed), samples.groups)
+    with Progress("audit", "classifiers", quiet) as progress:
+        progress.start(len(CLASSIFIERS))
+        answers = answer_cells(data, folder, config.seed, progress.advance)
+    judged = judge_cells(data, answers)
+    frame, order = cell_table(samples, judged)
+    score, doubt = doubt_of_cells(data, judged, config.seed)
+    health, warnings = cell_health(samples.classes, judged), cell_warnings(samples.classes, data.values)
+    return Findings(frame, order, score, doubt, health, tuple(answers), warnings=warnings)
+
+
+def _conclude(config: AuditConfig, subject: Subject, found: Findings, run: Run, started: float) -> AuditResults:
+    """The files of the run folder; its results last."""
+    dataset, frame = subject.dataset, found.frame
     write_audit_table(run.folder, frame)
     if dataset is not None:
         shown = pd.unique(frame["id"])[: config.thumbnails]
         write_thumbnails(dataset, pd.Index(dataset.ids).get_indexer(shown), run.folder)
     results = AuditResults(
         kind="audit",
-        name=samples.name,
-        task="single-label",
-        labels=len(samples),
+        name=subject.samples.name,
+        task="single-label" if subject.samples.table is None else "multi-label",
+        labels=len(found.score),
         splits=Splits(**subject.sizes),
-        answers=answers.names,
-        noise_rate=expected.noise_rate(judged.score, doubt),
-        transition=expected.transition(right, samples.label),
-        classes=expected.class_health(samples.classes, samples.label, judged.suggested, judged.score),
-        verdicts=dict(Counter(verdict)),
-        expected=expected.expected(judged.score, order, doubt),
+        answers=found.answers,
+        noise_rate=expected.noise_rate(found.score, found.doubt),
+        transition=found.transition,
+        classes=found.classes,
+        verdicts=dict(Counter(frame["verdict"])),
+        expected=expected.expected(found.score, found.order, found.doubt),
         duplicates=_duplicates(config, dataset, run.folder),
-        warnings=(),
+        warnings=found.warnings,
         seed=config.seed,
         seconds=round(time.monotonic() - started, 3),
     )
@@ -159,8 +217,15 @@ def _duplicates(config: AuditConfig, dataset: Dataset | None, folder: Path) -> D
     else:
         method, source = "perceptual hash", dataset.source
         pairs = duplicates_of_images((source.read(row) for row in range(len(source))), config.seed)
-    given = [dataset.classes[k] if k >= 0 else "" for k in dataset.label.tolist()]
-    table = duplicate_table(pairs, dataset.ids, dataset.split, given)
+    table = duplicate_table(pairs, dataset.ids, dataset.split, _words(dataset))
     text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     atomic_write(folder / DUPLICATES, text.encode("utf-8", errors="surrogateescape"))
     return count_duplicates(table, method)
+
+
+def _words(dataset: Dataset) -> list[str]:
+    """The given label of every sample in words, of multi-label data its known positive ones; blank without any."""
+    if dataset.table is None:
+        return [dataset.classes[k] if k >= 0 else "" for k in dataset.label.tolist()]
+    positive = dataset.table.known & (dataset.table.values >= 0.5)
+    return [", ".join(dataset.classes[k] for k in np.flatnonzero(row)) for row in positive]

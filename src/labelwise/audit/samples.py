@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.data.dataset import Dataset, ImageFiles
-from labelwise.data.splits import stratified_order
+from labelwise.data.splits import rarest_positive, stratified_order
 from labelwise.errors import DataError
+from labelwise.labels.table import LabelTable
 from labelwise.runs import fingerprint
 
 
 @dataclass(frozen=True)
 class LabelledSamples:
-    """n samples with one given label each.
+    """n samples with one given label each, or with a table of labels.
 
     Parameters
     ----------
@@ -26,7 +27,8 @@ class LabelledSamples:
     path : (n,) of the image file, blank where there is none
     split : (n,) ``fit``, ``select`` or ``test``
     groups : (n,) samples of one group are never on both sides of a fold
-    label : (n,) int64, 0 to K - 1
+    label : (n,) int64, 0 to K - 1; of multi-label data the rarest positive category, -1 without one
+    table : of multi-label data
     """
 
     name: str
@@ -36,6 +38,7 @@ class LabelledSamples:
     split: NDArray[np.str_]
     groups: NDArray[np.str_]
     label: NDArray[np.int64]
+    table: LabelTable | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,7 +81,7 @@ def take_audited(dataset: Dataset) -> Dataset:
 
 
 def labelled_samples(dataset: Dataset, source: str) -> LabelledSamples:
-    """The audited samples of single-label data.
+    """The audited samples.
 
     Parameters
     ----------
@@ -87,11 +90,18 @@ def labelled_samples(dataset: Dataset, source: str) -> LabelledSamples:
     Raises
     ------
     DataError
-        If there are fewer than two classes among their labels.
+        If there are fewer than two classes among their labels, or no category of which both kinds of labels are known.
     """
     rows = audited_rows(dataset)
-    label = dataset.label[rows]
-    refuse_one_class(dataset.name, dataset.classes, label)
+    label, table = dataset.label[rows], None
+    if dataset.table is None:
+        refuse_one_class(dataset.name, dataset.classes, label)
+    else:
+        table = dataset.table.take(rows)
+        label = rarest_positive(table)
+        positive = table.known & (table.values >= 0.5)
+        if not (positive.any(0) & (table.known & ~positive).any(0)).any():
+            raise DataError(f"{dataset.name}: an audit needs a category with known positive and known negative labels")
     return LabelledSamples(
         dataset.name,
         dataset.classes,
@@ -100,6 +110,7 @@ def labelled_samples(dataset: Dataset, source: str) -> LabelledSamples:
         dataset.split[rows],
         dataset.groups[rows],
         label,
+        table,
     )
 
 

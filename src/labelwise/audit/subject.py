@@ -18,6 +18,8 @@ from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.results import RefineResults, open_run
 from labelwise.runs import CONFIG, RUN, fingerprint
 
+NO_CELLS = "no network answers multi-label images yet; audit their embeddings, of `labelwise features`, without --model"
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -84,8 +86,8 @@ def open_subject(
 def _of_data(config: AuditConfig, asked: Recipe, model: str | None, overrides: Sequence[str], named: bool) -> Subject:
     """``named``: whether the network of the recipe was chosen by the user."""
     dataset = load_dataset(asked.data, partial=True)
-    if dataset.table is not None:
-        raise DataError(f"{dataset.name}: multi-label data cannot be audited yet")
+    if dataset.table is not None and (model is not None or not dataset.is_features):
+        raise DataError(f"{dataset.name}: {NO_CELLS}")
     samples = labelled_samples(dataset, asked.data.source)
     if dataset.is_features and model is None:
         return Subject(samples, asked.data.source, dataset=dataset)
@@ -107,6 +109,6 @@ def _of_run(run: Path, trust_code: bool) -> Subject:
         )
     dataset = load_dataset(recipe.data)
     if dataset.table is not None:
-        raise DataError(f"{dataset.name}: multi-label data cannot be audited yet")
+        raise DataError(f"{dataset.name}: {NO_CELLS}")
     samples = labelled_samples(dataset, recipe.data.source)
     return Subject(samples, recipe.data.source, dataset=dataset, recipe=recipe, run=(run, results))

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from labelwise.audit.answers import Answers
 from labelwise.audit.samples import LabelledSamples
-
-WRONG = 0.5
-"""Score from which a label is called wrong: the right one is then more likely another one."""
+from labelwise.audit.verdicts import WRONG
 
 
 @dataclass(frozen=True)

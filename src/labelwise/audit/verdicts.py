@@ -60,27 +60,3 @@ def verdicts(
         for sample in np.flatnonzero(holds):
             found[sample] = verdict
     return found
-
-
-def agreement(
-    suggested: NDArray[np.int64], answers: NDArray[np.float64], views: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Share of the answers, of networks and views, for which the suggested class is the likeliest.
-
-    Parameters
-    ----------
-    suggested : (n,) class
-    answers : (A, n, K) probabilities, or their logarithms, of every network or other classifier
-    views : (V, n, K) likewise of every view
-
-    Returns
-    -------
-    (n,)
-
-    Examples
-    --------
-    >>> agreement(np.array([1]), np.array([[[0.2, 0.8]], [[0.9, 0.1]]])).tolist()
-    [0.5]
-    """
-    likeliest = np.concatenate([part.argmax(2) for part in (answers, views) if part is not None])
-    return (likeliest == suggested).mean(0)
