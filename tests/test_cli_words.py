@@ -35,3 +35,9 @@ def test_ctrl_c_is_one_line(labelwise, monkeypatch):
     monkeypatch.setattr("labelwise.cli.training.read_recipe", interrupted)
     done = labelwise("refine")
     assert done.code == 130 and done.err == ["stopped; the same command continues where it was"]
+
+
+def test_the_version(labelwise):
+    import labelwise as package
+
+    assert labelwise("--version").out == f"{package.__version__}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pickle
@@ -177,6 +178,16 @@ def test_a_flipped_byte_is_found_wherever_it_is(tmp_path):
             checkpoint.initialise(build(), str(tmp_path))
     (tmp_path / WEIGHTS).write_bytes(whole)
     checkpoint.initialise(build(), str(tmp_path))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "model."])
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", None])
+def test_weights_as_other_trainers_write_them(tmp_path, prefix, key):
+    state = {"conv.weight": torch.ones(2), "model.bias": torch.zeros(1)}
+    wrapped = {f"{prefix}{name}": value for name, value in state.items()}
+    options = argparse.Namespace(lr=0.1)  # as timm's own training writes
+    torch.save(wrapped if key is None else {key: wrapped, "args": options, "epoch": 3}, tmp_path / "w.pth.tar")
+    assert read_weights(tmp_path / "w.pth.tar").keys() == state.keys()
 
 
 def test_a_flipped_byte_of_a_torch_file_is_found(tmp_path):

@@ -13,6 +13,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import typer
 from rich.console import Console
 
+import labelwise
 from labelwise.config import Metric, Recipe, load_recipe
 from labelwise.errors import DataError
 
@@ -41,6 +42,22 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at data before anything is trained.")
 app.add_typer(data_app, name="data")
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(labelwise.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of ``labelwise`` itself."""
+
 
 RecipeArgument = Annotated[
     Path | None, typer.Argument(help="YAML recipe. Without one, every option has its default.", metavar="RECIPE")

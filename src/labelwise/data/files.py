@@ -116,8 +116,9 @@ def parse_parts(values: Any, where: str) -> NDArray[np.str_]:
 def encode_labels(values: Any, classes: Sequence[str] | None, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Labels (N,) as class indices, and the classes.
 
-    Integers are indices, and stay what they are; other text is class names (sorted where ``classes`` is None).
-    -1 and blanks are unlabelled (-1).
+    Where ``classes`` are given, integers are indices into them, and other text is names. Where they are not, all
+    labels are names, sorted (integers by their value): 0 to K - 1 keep their numbers, and codes of articles or species
+    may be as large as they like. -1 and blanks are unlabelled (-1).
 
     Raises
     ------
@@ -132,16 +133,19 @@ def encode_labels(values: Any, classes: Sequence[str] | None, where: str) -> tup
         array = np.array(["" if value is None or value != value else str(value) for value in _decoded(array)])
         if not all(_INTEGER.fullmatch(value) for value in array.tolist() if value):
             return _encode_names(array, classes, where)
-        array = np.array([int(value) if value else -1 for value in array.tolist()], dtype=np.int64)
+        numbers = [int(value) if value else -1 for value in array.tolist()]
+        array = np.array(numbers, dtype=object if max(map(abs, numbers), default=0) > 2**62 else np.int64)
     if array.dtype.kind == "f":
         array = np.where(np.isnan(array), -1, array)
         _refuse(array != np.rint(array), array, where, "is not a whole number")
-    label = array.astype(np.int64)
     if classes is None:
-        classes = tuple(str(index) for index in range(int(label.max(initial=-1)) + 1))
-    outside = (label < -1) | (label >= len(classes))
-    _refuse(outside, label, where, f"is out of range: {len(classes)} classes, 0 to {len(classes) - 1}")
-    return label, tuple(classes)
+        _refuse(array < -1, array, where, "is out of range: below -1, which stands for no label")
+        names, place = np.unique(array, return_inverse=True)
+        first = int(len(names) > 0 and names[0] == -1)
+        return place.astype(np.int64) - first, tuple(str(int(name)) for name in names[first:])
+    outside = (array < -1) | (array >= len(classes))
+    _refuse(outside, array, where, f"is out of range: {len(classes)} classes, 0 to {len(classes) - 1}")
+    return array.astype(np.int64), tuple(classes)
 
 
 def _decoded(array: NDArray[Any]) -> list[Any]:

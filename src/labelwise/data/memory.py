@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labelwise.data.dataset import Features, ImageFiles, ImageSource, PackedImages, PixelArray, Samples
+from labelwise.data.dataset import Dataset, Features, ImageFiles, ImageSource, PackedImages, PixelArray, Samples
 from labelwise.data.decode import is_grey
 from labelwise.errors import DataError
 
@@ -55,6 +55,22 @@ def image_sizes(source: ImageSource | Features, workers: int) -> tuple[NDArray[n
 def find_unreadable(samples: Samples, workers: int) -> list[tuple[int, str]]:
     """Rows whose image cannot be decoded, each with the reason; decodes every image that is not in memory yet."""
     return image_sizes(samples.source, workers)[1]
+
+
+def refuse_unreadable(dataset: Dataset, workers: int) -> None:
+    """Decode what will be scored, so that a broken image is found before networks are trained; training finds its own
+    in the first epoch.
+
+    Raises
+    ------
+    DataError
+        With the first image that cannot be read, and how many there are.
+    """
+    rows = np.concatenate([dataset.rows("select"), dataset.rows("test")])
+    broken = image_sizes(dataset.source.take(rows), workers)[1]
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise DataError(f"{broken[0][1]}{more}; repair it, or set data.unreadable: skip")
 
 
 def to_memory(

@@ -6,6 +6,7 @@ weights as they are: ``timm.create_model(NAME, num_classes=K, checkpoint_path="m
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import shutil
@@ -34,6 +35,8 @@ from labelwise.runs import atomic_write, read_json, write_json
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = "labelwise-checkpoint"
+WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""What DistributedDataParallel, torch.compile and training frameworks put before every key of a network."""
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -122,12 +125,16 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         raise ModelError(f"{file}: cannot be read as weights ({' '.join(str(error).split())[:120]})") from None
     except Exception as error:  # pickle.UnpicklingError and friends
         raise ModelError(f"{file}: refused, it holds more than tensors ({type(error).__name__})") from None
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelError(f"{file}: does not hold a state dict")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    for _ in range(len(WRAPPERS)):
+        for wrapper in WRAPPERS:
+            if state and all(key.startswith(wrapper) for key in state):
+                state = {key.removeprefix(wrapper): value for key, value in state.items()}
+    return state
 
 
 def read_tensors(file: Path) -> Any:
@@ -145,7 +152,8 @@ def read_tensors(file: Path) -> Any:
                 raise BadZipFile(f"{damaged} is damaged")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a pickle that is refused anyway
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # holds options, as timm writes them; runs nothing
+            return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def load_weights(net: nn.Module, state: dict[str, Tensor], source: str, head: Collection[str] = ()) -> None:

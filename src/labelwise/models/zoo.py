@@ -176,6 +176,8 @@ def _timm(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) 
     # A network with fixed input size (most transformers) says so; others follow the data.
     fixed = bool(published.get("fixed_input_size") or getattr(net, "patch_embed", None) is not None)
     size = published["input_size"][1] if fixed else data.size
+    if fixed and (built := getattr(getattr(net, "patch_embed", None), "img_size", None)) is not None:
+        size = int(built[0])  # model.args may have asked for another one
     if not pretrained:
         return net, InputSpec("image", size, data.channels, data.mean, data.std, data.interpolation)
     mean, std = (tuple(published[k])[: data.channels] for k in ("mean", "std"))

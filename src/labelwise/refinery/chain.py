@@ -14,6 +14,7 @@ from typing import Literal
 from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
+from labelwise.data.memory import refuse_unreadable
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier
 from labelwise.refinery import controls
@@ -76,6 +77,8 @@ def refine(
     first = make_context(recipe, data, runtime, out, recipe.seed, quiet)
     first = replace(first, network_cache=network_cache, deadline=deadline)
     check_networks(first, planned_networks(recipe, data, baselines))
+    if runtime.is_main:
+        refuse_unreadable(data, recipe.data.workers)
     facts = run_facts(recipe, data, first.input_spec)
     run = start_run(out, kind, {"data": first.data_fingerprint}, recipe, facts=facts, writes=runtime.is_main)
     if runtime.is_main and not quiet and recipe.labels.unknown == "ignore":

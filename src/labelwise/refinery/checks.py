@@ -6,6 +6,7 @@ Nothing here needs torch: a mistake in a recipe or in the data is told before to
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,11 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
         raise DataError(
             f"{data.name}: nothing is held out to choose with; set data.select_share above 0, or chain.choose to folds"
         )
+    if data.table is None and data.num_classes < 2:
+        raise DataError(f"{data.name}: has one class, {data.classes[0]!r}; a classifier needs at least two")
+    for tracker in recipe.train.trackers:
+        if find_spec(tracker) is None:
+            raise ConfigError(f"train.trackers: {tracker} is not installed; pip install {tracker}, or leave it out")
     _refuse_unlabelled_without_use(recipe, data)
     folds = folds_of(data, recipe.chain.folds, recipe.seed) if recipe.chain.folds > 1 else None
     names: dict[str, NetworkSpec] = {}

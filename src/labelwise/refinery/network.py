@@ -190,21 +190,23 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
                 progress=progress,
             )
     plan.assert_unchanged()
+    card = {
+        "task": "single-label" if dataset.table is None else "multi-label",
+        "generation": network.generation,
+        "labels": plan.labels,
+        "parameters": zoo.parameter_count(model.net),
+        "eval_crop": context.recipe.views.eval_crop,
+        "data": dataset.name,
+        "lineage": lineage_hash,
+    }
+    if result.fitted is not None:
+        card["fitted"] = result.fitted
+    if runtime.is_main:
+        checkpoint.save(folder, model, card)  # before it is scored: an error there loses no weights
     row = _row(context, network, model, plan, result, folder)
     if runtime.is_main:
-        card = {
-            "task": "single-label" if dataset.table is None else "multi-label",
-            "generation": network.generation,
-            "labels": row.labels,
-            "parameters": zoo.parameter_count(model.net),
-            "eval_crop": context.recipe.views.eval_crop,
-            "data": dataset.name,
-            "lineage": lineage_hash,
-            "scores": {} if row.select is None else {"select": row.select.to_dict()},
-        }
-        if result.fitted is not None:
-            card["fitted"] = result.fitted
-        checkpoint.save(folder, model, card)
+        scores = {} if row.select is None else {"select": row.select.to_dict()}
+        checkpoint.save(folder, model, card | {"labels": row.labels, "scores": scores})
     return row
 
 
@@ -265,6 +267,12 @@ def build_model(context: TrainingContext, config: ModelConfig) -> Classifier:
         If there is no such network, or it cannot take such inputs, for example if its pooling leaves nothing of 28 px.
     """
     model = zoo.build(config, context.dataset.classes, context.input_spec)
+    asked, size = context.recipe.views.size, model.spec.size
+    if model.spec.kind == "image" and size and asked not in (None, size):
+        raise ModelError(
+            f"views.size: {model.name} takes {size} px only, not {asked}; leave it out, or set model.args to"
+            f" {{img_size: {asked}}} too"
+        )
     try:
         with evaluating(model):
             model(probe(model, model.spec))

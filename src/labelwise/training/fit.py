@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from labelwise.config import TrainConfig, ViewConfig, parse_lr_steps
 from labelwise.data.counter_rng import derive_seed
@@ -346,7 +346,18 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def make_average(model: nn.Module, decay: float) -> AveragedModel | None:
-    """Exponentially averaged weights, buffers copied; None where ``decay`` is 0."""
+    """Exponentially averaged weights, buffers copied; None where ``decay`` is 0.
+
+    The decay of update n is at most (1 + n) / (10 + n): otherwise the random first weights would stay in the average
+    for 1 / (1 - decay) steps, which may be more than there are.
+    """
     if decay == 0:
         return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=False)
+
+    @torch.no_grad()
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        share = 1 - torch.clamp((1 + count) / (10 + count), max=decay)  # on the device: no step waits for it
+        for old, new in zip(averaged, current, strict=True):
+            old.lerp_(new, share.to(old.dtype))
+
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=False)

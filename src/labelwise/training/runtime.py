@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from labelwise.config import Recipe
 from labelwise.data.loaders import ViewLoader
 from labelwise.data.sampling import Shard, plan_evaluation
+from labelwise.errors import RunError
 from labelwise.models.classifier import Classifier
 
 EVAL_BATCH = 512
@@ -66,7 +68,11 @@ def start_runtime(recipe: Recipe, folder: Path | None = None) -> Runtime:
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     trackers = list(recipe.train.trackers) or None
-    accelerator = Accelerator(mixed_precision=recipe.train.precision, log_with=trackers, project_dir=folder)
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    on_cpu = ranks > 1 and not torch.cuda.is_available()  # where accelerate joins the ranks only if it is told to
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=recipe.train.precision, log_with=trackers, project_dir=folder)
+    if accelerator.num_processes != ranks:
+        raise RunError(f"{ranks} processes were started and {accelerator.num_processes} joined; each would train alone")
     return Runtime(accelerator)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from labelwise.config import ChexpertConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.files import as_strings, read_table
-from labelwise.data.readers.folder import images_under
+from labelwise.data.readers.folder import look_under
 from labelwise.data.readers.table import image_files, parse_label_columns, refuse_bad_ids, to_table
 from labelwise.errors import DataError
 
@@ -158,7 +158,7 @@ def _views(
     rows: list[int] = []
     missing: list[str] = []
     for row, (study, folder) in enumerate(zip(studies.tolist(), folders, strict=True)):
-        views = images_under(folder) if folder.is_dir() else []
+        views = look_under(folder)[0] if folder.is_dir() else []
         if not views:
             missing.append(f"{study}: no images in {folder}")
         ids += [f"{study}/{view.relative_to(folder).as_posix()}" for view in views]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +18,17 @@ from labelwise.data.memory import guess_channels
 from labelwise.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
-SUFFIXES.update(DICOM_SUFFIXES)
+SUFFIXES.update({".jfif", ".avif"}, DICOM_SUFFIXES)
+
+OF_SERVERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "#recycle")
+"""Folders that file servers and archives add, with thumbnails that are no samples."""
 
 
 def read(config: FolderConfig) -> Samples:
     """Image files by class folder; ids are paths relative to the root. No image is decoded.
 
-    Hidden files and files that are no images are passed over; images may lie in folders inside a class folder.
+    Hidden files and files that are no images are passed over, which a line on stderr says; images may lie in folders
+    inside a class folder.
 
     Raises
     ------
@@ -40,16 +48,21 @@ def read(config: FolderConfig) -> Samples:
     paths: list[Path] = []
     label: list[int] = []
     part_of: list[str] = []
+    others = Counter(
+        f"folder {path.name}/" for path in _folders(root) if parts[0][0] != root and path not in dict(parts)
+    )
     for folder, part in parts:
         for cls in _folders(folder):
             if cls.name not in index:
                 raise DataError(f"{cls}: class {cls.name!r} has no folder in {training[0]}")
-            images = images_under(cls)
+            images, more = look_under(cls)
+            others += more
             if not images:
                 raise DataError(f"{cls}: empty class, no image in it (read are {' '.join(sorted(SUFFIXES))})")
             paths += images
             label += [index[cls.name]] * len(images)
             part_of += [part] * len(images)
+    tell_left_out(root, others)
     files = ImageFiles(tuple(paths), 3)
     return Samples(
         name=root.resolve().name,
@@ -74,15 +87,40 @@ def _parts(root: Path) -> list[tuple[Path, str]]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in root.iterdir() if path.is_dir() and not _is_hidden(path.name))
 
 
-def images_under(folder: Path) -> list[Path]:
-    """Images in a class folder and the folders inside it, sorted; nothing hidden."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name in OF_SERVERS
+
+
+def look_under(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Images in a folder and the folders inside it, sorted; and how many files are something else, by kind."""
+    images: list[Path] = []
+    others: Counter[str] = Counter()
+    for base, folders, files in os.walk(folder):
+        others["hidden"] += sum(map(_is_hidden, [*folders, *files]))
+        others["linked folders"] += sum(Path(base, name).is_symlink() for name in folders)
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        for path in (Path(base, name) for name in files if not _is_hidden(name)):
+            if path.suffix.lower() not in SUFFIXES:
+                others[path.suffix.lower() or "without an ending"] += 1
+            elif path.is_file():
+                images.append(path)
+            else:
+                others["links to nothing"] += 1
+    return sorted(images), +others
+
+
+@cache
+def _tell(line: str) -> None:
+    """Once, however often the data are read, and by one process."""
+    if not int(os.environ.get("RANK", "0")):
+        print(line, file=sys.stderr)
+
+
+def tell_left_out(root: Path, others: Counter[str]) -> None:
+    """Say on stderr how many files in a folder are not read."""
+    if others:
+        kinds = ", ".join(kind if kind.endswith("/") else f"{kind} {count:,}" for kind, count in others.most_common())
+        _tell(f"{root}: left out: {others.total():,} ({kinds})")

@@ -1,0 +1,43 @@
+"""What is not chosen is counted, and labels that are numbers are names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from labelwise.data.files import encode_labels
+from labelwise.data.readers.folder import look_under
+from labelwise.errors import DataError
+
+
+def test_what_is_not_read_is_told_in_one_line(tmp_path, read, draw, folder_tree, capsys):
+    root = folder_tree(tmp_path / "photos")
+    some = next((root / "train").iterdir())
+    for name in ("a.jfif", "b.heic", "c.heic", "README", ".hidden.png"):
+        (some / name).touch()
+    (some / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "linked").mkdir()
+    (some / "more").symlink_to(tmp_path / "linked")
+    draw(some / "@eaDir" / "thumb.png")
+    (root / "eval").mkdir()
+    read(root)
+    line = capsys.readouterr().err
+    told = ".heic 2, hidden 2, folder eval/, without an ending 1, links to nothing 1, linked folders 1"
+    assert line.startswith(f"{root}: left out: 8 (") and set(line[line.index("(") + 1 : -2].split(", ")) == set(
+        told.split(", ")
+    )
+    images, others = look_under(some)
+    assert some / "a.jfif" in images and others[".heic"] == 2
+
+
+@pytest.mark.parametrize("numbers", [[1, 2], [1000007, 2000009], [9780000000000, 9790000000000], [1, 10**20]])
+def test_codes_are_names(numbers):
+    label, classes = encode_labels([str(number) for number in [*numbers, -1, numbers[0]]], None, "x.csv")
+    assert label.tolist() == [0, 1, -1, 0] and classes == tuple(map(str, numbers))
+
+
+def test_numbers_keep_their_order_and_their_place():
+    label, classes = encode_labels(np.array([10, 2, 0, 1, *range(3, 10)]), None, "x.npz")
+    assert classes == tuple(map(str, range(11))) and label[:4].tolist() == [10, 2, 0, 1]
+    with pytest.raises(DataError, match="out of range"):
+        encode_labels(["0", "2"], ("a", "b"), "x.csv")
