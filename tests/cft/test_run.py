@@ -155,8 +155,11 @@ def test_predictions_are_what_was_measured_in_the_order_of_the_rows(
         logits = rows["features"][held] @ head["weight"].T + head["bias"]
         np.testing.assert_allclose(found["logits"], logits, rtol=1e-4, atol=1e-5)
         test = found["split"] == "test"
-        after = ranking(np.ascontiguousarray(found["logits"][test].T), np.ascontiguousarray(found["labels"][test].T))
-    assert results["mean"]["test"]["after"] == float(after.ap.nanmean())  # to the bit: nothing was computed twice
+        known = np.ascontiguousarray(found["labels"][test].T)
+        before, after = (ranking(np.ascontiguousarray(found[key][test].T), known) for key in ("before", "logits"))
+    # To the bit: nothing was computed twice.
+    assert results["mean"]["test"]["after"] == float(after.ap.nanmean())
+    assert results["mean"]["test"]["before"] == float(before.ap.nanmean())
 
 
 def test_labels_in_a_mapped_folder_give_the_same(

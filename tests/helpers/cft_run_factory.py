@@ -65,6 +65,7 @@ def make_cft_run(folder: Path, *, categories: list[str], seed: int = 0, rows: in
         "categories": items,
     }
     write_results(folder, CftResults.model_validate(results))
+    _predictions(folder, categories, rows)
     write_json(
         folder / "run.json",
         {
@@ -77,6 +78,19 @@ def make_cft_run(folder: Path, *, categories: list[str], seed: int = 0, rows: in
     )
     (folder / "config.yaml").write_text("objective: ap\nmethod: auto\nthresholds: max-f1\n", encoding="utf-8")
     return folder
+
+
+def _predictions(folder: Path, categories: list[str], rows: int) -> None:
+    """Logits of two heads on test, the new one closer to the labels; a tenth of the labels is unknown."""
+    rng = np.random.default_rng(9)
+    labels = (rng.random((rows, len(categories))) < 0.3).astype(np.float32)
+    noise = rng.normal(size=(2, *labels.shape)).astype(np.float32)
+    before, logits = 2 * labels + 1.6 * noise[0], 2 * labels + noise[1]
+    labels[rng.random(labels.shape) < 0.1] = np.nan
+    split = np.full(rows, "test")
+    np.savez(
+        folder / "predictions.npz", logits=logits, before=before, labels=labels, split=split, categories=categories
+    )
 
 
 def _category(rng: np.random.Generator, name: str, index: int, rows: int) -> dict[str, Any]:

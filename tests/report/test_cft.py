@@ -93,7 +93,7 @@ def test_full_page_in_its_order(run: Path) -> None:
         place = source.find(said, place)
         assert place >= 0, said
     assert source.count("<details") == 16 + 2
-    assert len(page.images) == 4 and all(image.get("aria-label") for image in page.images)
+    assert len(page.images) == 4 + 8 and all(image.get("aria-label") for image in page.images)
     assert len(page.ids) == len(set(page.ids))
     assert 'class="badge gain">improved' in source and 'class="badge mixed">not fitted' in source
 

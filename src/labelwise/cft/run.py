@@ -158,14 +158,15 @@ def _head(
 
 
 def _write_predictions(path: Path, data: FeatureSet, measured: Mapping[SplitName, Measured]) -> None:
-    """Logits of the new head on ``select`` and ``test``, in the order of the rows."""
+    """Logits of the new head and of the one before on ``select`` and ``test``, in the order of the rows."""
     rows = np.flatnonzero(data.split != "fit").astype(np.int64)
-    logits, labels = (np.empty((len(rows), len(data.categories)), np.float32) for _ in range(2))
+    before, logits, labels = (np.empty((len(rows), len(data.categories)), np.float32) for _ in range(3))
     for split, found in measured.items():
         own = data.split[rows] == split
-        logits[own], labels[own] = found.logits[1], found.labels
+        before[own], logits[own], labels[own] = *found.logits, found.labels
     arrays: dict[str, Any] = {
         "logits": logits,
+        "before": before,
         "labels": labels,
         "ids": data.ids[rows],
         "groups": data.groups[rows],

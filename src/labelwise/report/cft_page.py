@@ -8,15 +8,29 @@ from typing import Any
 
 from labelwise.report import cft
 from labelwise.report.cft import STATUS_TITLES, Run, ends_of, gain_of
-from labelwise.report.formats import count, decimal, duration, interval, percent, points, points2, several
+from labelwise.report.curves import read_curves
+from labelwise.report.formats import count, decimal, duration, interval, percent, points, points2, several, shorten
 from labelwise.report.page import Bar, Picture, Tile
-from labelwise.report.plots import DotRow, Point, change_scatter, dot_plot, gain_scatter, reliability_plot
+from labelwise.report.plots import (
+    DotRow,
+    Line,
+    Point,
+    change_scatter,
+    dot_plot,
+    gain_scatter,
+    precision_plot,
+    reliability_plot,
+)
 from labelwise.report.read import Folder
 from labelwise.report.table import Cell, Column, Row, Table
 from labelwise.results import CftResults
 from labelwise.results.cft import Bin, Candidate, Category
 
 LINEAGE = {"Objective": "objective", "Method": "method", "Preset": "preset", "Base head": "base", "Seed": "seed"}
+COLOURS = ("ink", "test")
+"""Of curves before and after."""
+
+MOST_CURVES, LEAST_POSITIVES = 8, 5
 MOST_LINES, MOST_POINTS, MOST_EVIDENCE = 60, 2000, 100
 
 
@@ -39,6 +53,8 @@ def cft_context(results: CftResults, folder: Folder) -> dict[str, Any]:
         "means": cft.mean_table(run),
         "forest": gain_picture(run),
         "scatters": [picture for picture in (known_picture(run), change_picture(run)) if picture is not None],
+        "least_positives": LEAST_POSITIVES,
+        "curves": precision_pictures(run, folder),
         "reliability": reliability_picture(results),
         "calibration": _calibration(results),
         "table": cft.category_table(run, "page"),
@@ -120,6 +136,20 @@ def reliability_picture(results: CftResults) -> Picture | None:
     svg = reliability_plot("reliability", f"Reliability. {said}.", lines)
     caption = "On the dashed line a probability means what it says. Below: how many labels are in each bin."
     return Picture(f"Reliability on {found.split}", svg, caption)
+
+
+def precision_pictures(run: Run, folder: Folder) -> list[Picture]:
+    """Draw precision against recall, before and after, of the categories that gained most and least."""
+    scored = [one for one in run.ranked if run.gain(one) is not None and run.score(one).positives >= LEAST_POSITIVES]
+    chosen = scored if len(scored) <= MOST_CURVES else scored[: MOST_CURVES // 2] + scored[-MOST_CURVES // 2 :]
+    found = []
+    by_name = {one.name: run.score(one) for one in chosen}
+    for place, (name, curves) in enumerate(read_curves(folder.path, run.split, list(by_name)).items()):
+        lines = [Line(label, colour, *curve) for (label, curve), colour in zip(curves.items(), COLOURS, strict=True)]
+        said = cft.change(by_name[name])
+        alt = f"Precision against recall of {name}: {run.metric} {said} percent."
+        found.append(Picture(f"{shorten(name, 24)} {said}", precision_plot(f"precision-{place}", alt, lines)))
+    return found
 
 
 def _headline(run: Run) -> list[Tile]:

@@ -137,6 +137,19 @@ def curve_plot(lines: Sequence[Line], limits: tuple[float, float], kept: Sequenc
 
 
 @drawn
+def precision_plot(lines: Sequence[Line]) -> Figure:
+    """Draw precision against recall of one category: before in grey, after in colour."""
+    figure, axes = svg.canvas(2.7, 2.2, 0.5, 0.45, 0.1, 0.1)
+    for line in lines:
+        axes.plot(line.x, _gaps(line.y), color=COLOURS[line.colour], linewidth=1.7)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.04)
+    svg.set_axis(axes.xaxis, "recall", svg.percent_tick, bins=4)
+    svg.set_axis(axes.yaxis, "", svg.percent_tick, bins=4)
+    return figure
+
+
+@drawn
 def dot_plot(rows: Sequence[DotRow], label: str, heads: Sequence[str] = (), *, width: float = 8.8) -> Figure:
     """Draw a difference (a fraction) with its interval for every row, from the top, in percentage points.
 
