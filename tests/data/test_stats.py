@@ -37,7 +37,7 @@ def test_stats_of_features(tmp_path, load, npz):
     )
     stats = dataset_stats(load(path, select_share=0.25, test_share=0.2))
     assert (stats["kind"], stats["dimension"], stats["images"]) == ("features", 4, None)
-    assert stats["groups"] == {"number": 5, "largest": 2, "single": False}
+    assert stats["groups"] == {"number": 5, "largest": 2, "single": False, "missing": 0}
     assert stats["label_differs"] is None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from labelwise.data.files import without_group
 from labelwise.errors import DataError
 from labelwise.features import file as module
 from labelwise.features.file import FeatureSet, chunks, finish_folder, read_features, write_arrays
@@ -337,3 +338,28 @@ def test_real_features(shared_data):
     assert found.sizes() == {"fit": 1285, "select": 395, "test": 420}
     assert (found.dim, len(found.categories), found.features.dtype) == (1280, 17, np.float16)
     assert found.ids[0] == "agricultural00" and found.head_weight is None
+
+
+def test_every_shard_is_checked(tmp_path: Path) -> None:
+    path = shards(tmp_path / "other", common_at_top=False)
+    np.save(path / "00002" / "categories.npy", np.array(CATEGORIES)[[1, 0, 2]])
+    with pytest.raises(DataError, match=r"00002: categories differs .* for category 0 \('dog', not 'cat'\)"):
+        read_features(path)
+    path = shards(tmp_path / "head", common_at_top=True)
+    np.save(path / "00002" / "head_weight.npy", WEIGHT + np.eye(C, D, 1, dtype=np.float32))
+    with pytest.raises(DataError, match="00002: head_weight differs from that of other shards for category 0"):
+        read_features(path)
+    path = shards(tmp_path / "gap")
+    (path / "00001").rename(path / "aside")
+    with pytest.raises(DataError, match="gap: shard 00001 is missing, 00002 is there"):
+        read_features(path)
+
+
+def test_names_that_are_not_utf8_and_missing_groups(tmp_path: Path) -> None:
+    latin = np.array([b"a", "é".encode("latin-1"), b"c"])
+    with pytest.raises(DataError, match=r"categories: entry 1, b'\\xe9', is not UTF-8"):
+        read_features(save(tmp_path / "latin.npz", ARRAYS | {"categories": latin}))
+    groups = np.array([7.0, np.nan, np.nan, *[3.0] * 3, *[np.nan] * 6])
+    found = read_features(save(tmp_path / "groups.npz", ARRAYS | {"groups": groups}))
+    assert found.groups.tolist()[:6] == ["7.0", "no group: image-1", "no group: image-2", *["3.0"] * 3]
+    assert without_group(found.groups) == 8

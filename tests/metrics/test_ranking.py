@@ -226,3 +226,33 @@ def test_mean_over_categories():
     assert mean.tolist() == pytest.approx([0.75, 0.2, NAN], nan_ok=True) and count.tolist() == [2, 1, 0]
     mean, count = mean_over_categories(torch.tensor([0.1, NAN, 0.3]))
     assert (mean.item(), count.item()) == (pytest.approx(0.2), 2)
+
+
+def test_a_score_may_be_nan_where_the_label_is_unknown():
+    scores, labels = [[0.9, NAN, 0.3, math.inf]], [[1.0, NAN, 0.0, 1.0]]
+    found = ranking(torch.tensor(scores), torch.tensor(labels))
+    assert found.ap.tolist() == [1.0] and found.auc.tolist() == [1.0]
+    masked = ranking(torch.tensor(scores), torch.tensor([1.0, 1, 0, 1]), known=torch.tensor([True, False, True, True]))
+    assert masked.ap.tolist() == [1.0]
+
+
+# Labels and scores that scikit-learn's and torchmetrics' own tests and documentation use, with the values they state.
+STATED = [
+    ([0, 1], [0, 1], 1.0, 1.0),
+    ([0, 1], [1, 0], 0.5, 0.0),
+    ([1, 0], [1, 1], 0.5, 0.5),
+    ([1, 0], [1, 0], 1.0, 1.0),
+    ([1, 0], [0.5, 0.5], 0.5, 0.5),
+    ([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 5 / 6, 0.75),
+    ([1, 0, 0, 1], [0.75, 0.45, 0.05, 0.05], 0.75, 0.625),
+    ([0, 0, 1, 1], [0.05, 0.75, 0.55, 0.65], 7 / 12, 0.5),
+    ([1, 0, 1, 1], [0.35, 0.05, 0.75, 0.05], 11 / 12, 5 / 6),
+]
+
+
+@pytest.mark.parametrize(("labels", "scores", "ap", "auc"), STATED)
+def test_values_that_other_libraries_state(labels, scores, ap, auc):
+    found = ranking(torch.tensor(scores, dtype=torch.float32), torch.tensor(labels, dtype=torch.float32))
+    assert (found.ap.item(), found.auc.item()) == pytest.approx((ap, auc), abs=1e-6)
+    oracle = average_precision_score(labels, scores), roc_auc_score(labels, scores)
+    assert oracle == pytest.approx((ap, auc), abs=1e-6)

@@ -62,7 +62,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         auto: the best of both per category).
     base : ``ignore`` or ``assume-negative``
         How the first head is fitted where ``fit`` is given none: unknown labels are left out, or taken for negative.
-    threshold : None, ``max-f1``, ``precision=X``, ``recall=X`` or ``specificity=X``
+    threshold : None, ``max-f1``, ``precision=X``, ``recall=X`` (``sensitivity=X``) or ``specificity=X``
         Rule of ``predict``, found per category on ``select``. None: a probability of at least 0.5.
     loss : ``bce`` or ``asl``
         Of ``backprop``: binary cross-entropy or the asymmetric loss.

@@ -23,6 +23,7 @@ from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers.inputs import SolverInput, Split, blank_uncertain, hold_out_rows
 from labelwise.config import CftConfig, SplitName
 from labelwise.data.dataset import sample_keys
+from labelwise.data.files import without_group
 from labelwise.errors import ConfigError, DataError
 from labelwise.features.file import MARKER, FeatureSet, read_features
 from labelwise.features.shards import Rows
@@ -104,7 +105,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> CftResults:
         peak_memory_mb=_peak_memory_mb(),
         dim=data.dim,
         features=_source(Path(config.features)),
-        warnings=tuple(tuner.warnings_),
+        warnings=(*_group_warnings(data), *tuner.warnings_),
         expected_gain=tuner.expected_gain_,
         **found,
     )
@@ -155,6 +156,11 @@ def _head(
         inputs = SolverInput(fit.to(device), select.to(device), *nothing, config.seed, config.objective, budget)
         weight, bias = fit_first_head(inputs, config.base)
     return weight.cpu().numpy(), bias.cpu().numpy()
+
+
+def _group_warnings(data: FeatureSet) -> list[str]:
+    count = without_group(data.groups)
+    return [f"groups: {count} of {len(data)} rows have none; each is a group of its own"] if count else []
 
 
 def _write_predictions(path: Path, data: FeatureSet, measured: Mapping[SplitName, Measured]) -> None:

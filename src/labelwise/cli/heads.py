@@ -88,7 +88,7 @@ def cft(
     ] = None,
     threshold: Annotated[
         str | None,
-        typer.Option(help="Rule for each category: max-f1, precision=X, recall=X or specificity=X."),
+        typer.Option(help="Rule for each category: max-f1, precision=X, recall=X (or sensitivity=X) or specificity=X."),
     ] = None,
     uncertain: Annotated[UncertainName, typer.Option(help="What uncertain fit labels count as.")] = "unknown",
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Set any other option: key=value.")] = None,

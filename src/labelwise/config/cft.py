@@ -33,8 +33,8 @@ class CftConfig(Section):
     uncertain: UncertainPolicy = Field("unknown", description="What uncertain fit labels count as.")
     threshold: str | None = Field(
         None,
-        description="Rule for each category's threshold, found on select: max-f1, precision=X, recall=X or "
-        "specificity=X.",
+        description="Rule for each category's threshold, found on select: max-f1, precision=X, recall=X "
+        "(or sensitivity=X, the same) or specificity=X.",
     )
     calibrate: bool = Field(True, description="Fit scale and bias of new heads on select.")
     select_share: float = Field(

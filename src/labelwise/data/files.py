@@ -83,12 +83,36 @@ def refuse_repeated(values: Iterable[Hashable], where: str) -> None:
             raise DataError(f"{where} {value!r} is listed {'twice' if times == 2 else f'{times} times'}")
 
 
-def as_strings(values: Any) -> NDArray[np.str_]:
-    """Ids, groups or names of any type as text (N,); bytes are taken as UTF-8."""
+def as_strings(values: Any, where: str = "") -> NDArray[np.str_]:
+    """Ids, groups or names of any type as text (N,); bytes are taken as UTF-8.
+
+    Raises
+    ------
+    DataError
+        For bytes that are not UTF-8, with the row; the message begins with ``where``.
+    """
     array = np.asarray(values)
     if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8")
+        try:
+            return np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            row = array.tolist().index(error.object)
+            raise DataError(f"{where}entry {row}, {error.object!r}, is not UTF-8; save names as text") from None
     return np.array([str(value) for value in array.tolist()], dtype=np.str_)
+
+
+_NO_VALUE = ("", "nan", "NaN", "None", "<NA>", "NaT")
+_NO_GROUP = "no group: "
+
+
+def own_groups(groups: NDArray[np.str_], ids: NDArray[np.str_]) -> NDArray[np.str_]:
+    """The groups (N,); where a cell is blank, NaN or None, the sample is a group of its own, named by its id."""
+    return np.where(np.isin(groups, _NO_VALUE), np.char.add(_NO_GROUP, ids), groups)
+
+
+def without_group(groups: NDArray[np.str_]) -> int:
+    """How many samples `own_groups` made a group of their own."""
+    return int(np.char.startswith(groups, _NO_GROUP).sum())
 
 
 def parse_parts(values: Any, where: str) -> NDArray[np.str_]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, KnownConfig, NoiseConfig
 from labelwise.data.dataset import SPLITS, UNLABELLED, Dataset, Samples, sample_keys
-from labelwise.data.files import refuse_repeated
+from labelwise.data.files import own_groups, refuse_repeated
 from labelwise.data.memory import find_unreadable
 from labelwise.data.relabel import replace_labels
 from labelwise.errors import DataError
@@ -53,7 +53,7 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     if not partial and samples.table is None:
         split = _set_unlabelled_apart(samples, split)
     rows, unreadable = _readable(samples, config)
-    groups = samples.ids if samples.groups is None else samples.groups
+    groups = samples.ids if samples.groups is None else own_groups(samples.groups, samples.ids)
     _refuse_parted_groups(samples.name, groups[rows], np.where(split[rows] == UNLABELLED, "fit", split[rows]))
     training = rows[split[rows] == "fit"]
     if len(training) == 0:

@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from labelwise.data.dataset import SPLITS, Dataset, Features, ImageSource
+from labelwise.data.files import without_group
 from labelwise.data.memory import image_sizes
 from labelwise.labels.missingness import label_warnings
 from labelwise.labels.table import CategoryCounts, LabelTable
@@ -57,6 +58,7 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
             "number": len(group_sizes),
             "largest": int(group_sizes.max(initial=0)),
             "single": len(group_sizes) == len(dataset),
+            "missing": without_group(dataset.groups),
         },
         "label_differs": _label_differs(dataset),
         "warnings": [] if dataset.table is None else label_warnings(dataset.table, dataset.split),
@@ -178,6 +180,8 @@ def _facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(
             ("groups", f"{stats['groups']['number']:,}, the largest of {stats['groups']['largest']:,} samples")
         )
+    if missing := stats["groups"]["missing"]:
+        facts.append(("samples without a group", f"{missing:,}, each a group of its own"))
     if stats["label_differs"] is not None:
         shares = (f"{split} {entry['share']:.1%}" for split, entry in stats["label_differs"].items())
         facts.append(("given label is not the true one", ", ".join(shares)))

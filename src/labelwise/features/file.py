@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import SplitName, check_choice
 from labelwise.data.dataset import SPLITS
-from labelwise.data.files import as_strings, read_arrays
+from labelwise.data.files import as_strings, own_groups, read_arrays
 from labelwise.errors import DataError
 from labelwise.features.shards import CHUNK_BYTES, LARGEST, FeatureArray, ShardedArray, chunks, first_entry, row_bytes
 from labelwise.runs import atomic_write, write_json
@@ -194,7 +194,11 @@ def _read_folder(folder: Path) -> dict[str, Any]:
     top = _read_npy(folder)
     if not shards or "features" in top:
         return top
+    if missing := sorted(set(range(int(shards[-1].name))) - {int(shard.name) for shard in shards}):
+        raise DataError(f"{folder}: shard {missing[0]:05d} is missing, {shards[-1].name} is there")
     parts = [_read_folder(shard) for shard in shards]
+    for shard, part in zip(shards, parts, strict=True):
+        _refuse_other_head(shard, part, parts[0] | top)
     common = {key: value for key, value in parts[0].items() if key not in PER_ROW}
     for key in PER_ROW:
         have = [key in part for part in parts]
@@ -208,6 +212,19 @@ def _read_folder(folder: Path) -> dict[str, Any]:
             raise DataError(f"{folder}: {key!r} of the shards does not fit together: {shapes}")
         common[key] = ShardedArray.of(arrays) if key == "features" else np.concatenate(arrays)
     return {**common, **top}
+
+
+def _refuse_other_head(shard: Path, part: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Raise DataError if a shard's categories, their order, or its head are not those of the first shard or the top."""
+    for key in ("categories", "head_weight", "head_bias"):
+        if key not in part:
+            continue
+        if key not in expected or part[key].shape != expected[key].shape:
+            raise DataError(f"{shard}: {key} of shape {part[key].shape}, which other shards do not have")
+        if (differ := part[key] != expected[key]).any():
+            place = int(np.argwhere(differ)[0][0])
+            said = f" ({str(part[key][place])!r}, not {str(expected[key][place])!r})" if key == "categories" else ""
+            raise DataError(f"{shard}: {key} differs from that of other shards for category {place}{said}")
 
 
 def _read_npy(folder: Path) -> dict[str, Any]:
@@ -238,8 +255,11 @@ def _from_arrays(name: str, arrays: dict[str, Any]) -> FeatureSet:
     floats = ("labels", "head_weight", "head_bias", "label_weight")
     fields: dict[str, Any] = {key: np.asarray(arrays[key], dtype=np.float32) for key in floats if key in arrays}
     fields["split"] = np.full(len(features), "fit")
-    fields |= {key: as_strings(arrays[key]) for key in ("split", "ids", "groups") if key in arrays}
-    categories = tuple(as_strings(arrays["categories"]).tolist())
+    fields |= {key: as_strings(arrays[key], f"{key}: ") for key in ("split", "ids", "groups") if key in arrays}
+    if "groups" in fields:
+        ids = fields.get("ids", np.arange(len(features)).astype(np.str_))
+        fields["groups"] = own_groups(fields["groups"], ids)
+    categories = tuple(as_strings(arrays["categories"], "categories: ").tolist())
     return FeatureSet(name=name, features=features, categories=categories, **fields)
 
 

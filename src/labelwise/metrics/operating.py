@@ -50,7 +50,7 @@ class ThresholdRule:
 
 
 def parse_rule(text: str) -> ThresholdRule:
-    """``max-f1``, ``precision=0.9``, ``recall=0.95`` or ``specificity=0.9``.
+    """``max-f1``, ``precision=0.9``, ``recall=0.95`` (or ``sensitivity``, the same) or ``specificity=0.9``.
 
     Raises
     ------
@@ -58,13 +58,16 @@ def parse_rule(text: str) -> ThresholdRule:
     """
     if text == "max-f1":
         return ThresholdRule()
-    kinds: dict[str, RuleKind] = {"precision": "precision", "recall": "recall", "specificity": "specificity"}
+    kinds: dict[str, RuleKind] = {
+        **{"precision": "precision", "recall": "recall"},
+        **{"sensitivity": "sensitivity", "specificity": "specificity"},
+    }
     kind, _, number = text.partition("=")
     try:
         return ThresholdRule(kinds[kind], float(number))
     except (KeyError, ValueError, ConfigError):
         raise ConfigError(
-            f"--threshold {text}: use max-f1, precision=X, recall=X or specificity=X with X in (0, 1]"
+            f"--threshold {text}: use max-f1, precision=X, recall=X, sensitivity=X or specificity=X with X in (0, 1]"
         ) from None
 
 

@@ -61,7 +61,8 @@ def ranking(scores: Array, labels: Array, *, known: Array | None = None) -> Rank
 
     Parameters
     ----------
-    scores : (..., N) floating; any real number or infinity. Half precisions are ranked as float32, float64 as float64
+    scores : (..., N) floating; any real number or infinity, NaN only where the label is unknown. Half
+        precisions are ranked as float32, float64 as float64
     labels : broadcastable to scores; 1 positive, 0 negative, NaN unknown; or bool. Rows that share labels, such as the
         candidates of scores (C, P, N) with labels (C, 1, N), cost least when the labels are passed unexpanded
     known : bool, broadcastable to scores, optional; labels outside count as unknown whatever their value
@@ -69,7 +70,7 @@ def ranking(scores: Array, labels: Array, *, known: Array | None = None) -> Rank
     Raises
     ------
     DataError
-        for NaN scores, soft labels, or shapes that do not fit
+        for NaN scores of known labels, soft labels, or shapes that do not fit
 
     Examples
     --------
@@ -84,9 +85,11 @@ def ranking(scores: Array, labels: Array, *, known: Array | None = None) -> Rank
     values = to_tensor(scores)
     if not values.is_floating_point():
         raise DataError(f"scores must be floating-point numbers, not {values.dtype}")
-    if values.numel() and bool(values.amax().isnan()):
-        raise DataError("scores contain NaN: nothing can be ranked; check the features and the head")
     state = _states(values, to_tensor(labels), None if known is None else to_tensor(known))
+    if values.numel() and bool(values.amax().isnan()):
+        if bool((values.isnan() & (state != UNKNOWN)).any()):
+            raise DataError("scores contain NaN: nothing can be ranked; check the features and the head")
+        values = values.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)  # of unknown labels alone
     own, shared = ([d for d in range(values.ndim - 1) if (state.shape[d] != 1) is split] for split in (True, False))
     groups, rows = (math.prod(values.shape[d] for d in dims) for dims in (own, shared))  # a group's rows share labels
     count = values.shape[-1]
@@ -118,7 +121,7 @@ def average_precision(scores: Array, labels: Array, *, known: Array | None = Non
     Raises
     ------
     DataError
-        For NaN scores, soft labels, or shapes that do not fit.
+        For NaN scores of known labels, soft labels, or shapes that do not fit.
 
     Examples
     --------
@@ -147,7 +150,7 @@ def roc_auc(scores: Array, labels: Array, *, known: Array | None = None) -> Tens
     Raises
     ------
     DataError
-        For NaN scores, soft labels, or shapes that do not fit.
+        For NaN scores of known labels, soft labels, or shapes that do not fit.
 
     Examples
     --------
