@@ -139,3 +139,14 @@ def test_peers_follow_the_same_schedule(made_images: Path) -> None:
     names = [row.name for row in distill_rows.contenders(peers=True, more=True)]
     assert len(set(names)) == len(names)
     assert {row.engine for row in distill_rows.contenders(peers=False)} == {"labelwise"}
+
+
+def test_wrong_labels_of_multi_label_data_are_scored(made_features: Path) -> None:
+    import audit_multi_label
+
+    options = argparse.Namespace(data=made_features, peer_python=None)
+    run = audit_multi_label.run_one(options, known=0.5, seed=0)
+    assert set(run["rows"]) == {"labelwise", "base model's own", "mean answer's own"}
+    assert run["rows"]["labelwise"]["both"] > 2 * run["rate"]["true"]
+    assert sum(count for count, *_ in run["calibration"]["scores"]) == pytest.approx(450, abs=60)
+    assert "| 50% | labelwise |" in audit_multi_label.table([run])
