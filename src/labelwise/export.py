@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
 from labelwise.models import checkpoint
 from labelwise.models.backbone import ModelSource, is_timm, open_model
-from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
+from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec, logits_of
 from labelwise.models.foreign import refuse_foreign_args
-from labelwise.models.head import logits_of, probe, split_head
+from labelwise.models.head import probe, split_head
 from labelwise.results import CftResults, FeaturesResults, RefineResults, read_results
 from labelwise.runs import RESULTS, write_json
 

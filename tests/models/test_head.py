@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -14,7 +15,7 @@ from torch.nn import functional
 from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
 from labelwise.models import zoo
-from labelwise.models.classifier import InputSpec
+from labelwise.models.classifier import InputSpec, as_classifier
 from labelwise.models.head import split_head
 
 B, K = 2, 5
@@ -317,3 +318,26 @@ def test_merging_keeps_precision_and_device():
     merged = split.merge(torch.zeros(4, 6), torch.ones(4))
     assert merged.head.weight.dtype == torch.bfloat16
     assert merged(torch.rand(1, 3, 8, 8, dtype=torch.bfloat16)).tolist() == [[1.0] * 4]
+
+
+class Answers(nn.Module):
+    """A network that answers with an object, as transformers' classifiers do."""
+
+    def __init__(self, spatial: bool = False) -> None:
+        super().__init__()
+        self.net, self.spatial = nn.Conv2d(3, 5, 8), spatial
+
+    def forward(self, x: torch.Tensor) -> SimpleNamespace:
+        found = self.net(x)
+        return SimpleNamespace(logits=found if self.spatial else found.flatten(1))
+
+
+def test_a_classifier_takes_the_logits_out_of_an_object() -> None:
+    net, x = Answers(), torch.rand(4, 3, 8, 8)
+    classifier = as_classifier(net, tuple("abcde"), (0.0,) * 3, (1.0,) * 3)
+    torch.testing.assert_close(classifier(x), net(x).logits)
+    wrong = as_classifier(Answers(spatial=True), tuple("abcde"), (0.0,) * 3, (1.0,) * 3)
+    with pytest.raises(
+        ModelError, match=r"Answers: gives logits of shape \(4, 5, 1, 1\), expected \(samples, classes\)"
+    ):
+        wrong(x)

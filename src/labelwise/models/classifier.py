@@ -56,6 +56,20 @@ def check_input(name: str, network: InputSpec, data: InputSpec) -> None:
         raise ModelError(f"{name} takes {network.channels} channel, the data have {data.channels}")
 
 
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a network returns: a tensor, or an object with ``logits`` (transformers).
+
+    Raises
+    ------
+    ModelError
+        If it is neither.
+    """
+    found = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(found, Tensor):
+        raise ModelError(f"the network returns {type(output).__name__}, expected a tensor or an object with .logits")
+    return found
+
+
 class Classifier(nn.Module):
     """``net`` behind its normalisation: takes views in [0, 1] (or raw embeddings), gives logits (B, K).
 
@@ -96,7 +110,12 @@ class Classifier(nn.Module):
         if self._channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         if self.boost is None or (self.training and not self.boost.training):
-            return self.net(x)
+            found = logits_of(self.net(x))
+            if found.ndim != 2:
+                raise ModelError(
+                    f"{self.name}: gives logits of shape {tuple(found.shape)}, expected (samples, classes)"
+                )
+            return found
         return self.boost(self.net, x)
 
     @property

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.errors import ModelError
-from labelwise.models.classifier import InputSpec
+from labelwise.models.classifier import InputSpec, logits_of
 
 PROBE_SIZE = 64
 """Side of the probe for a network that takes any image size."""
@@ -95,20 +95,6 @@ class SplitModel:
         for path in self.paths:
             merged.set_submodule(path, new)
         return merged
-
-
-def logits_of(output: Any) -> Tensor:
-    """The logits in what a network returns: a tensor, or an object with ``logits`` (transformers).
-
-    Raises
-    ------
-    ModelError
-        If it is neither.
-    """
-    found = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if not isinstance(found, Tensor):
-        raise ModelError(f"the network returns {type(output).__name__}, expected a tensor or an object with .logits")
-    return found
 
 
 @torch.no_grad()

@@ -21,7 +21,6 @@ from labelwise.errors import DataError, ModelError
 from labelwise.losses import tempered
 from labelwise.models.checkpoint import weights_hash
 from labelwise.models.classifier import Classifier, as_classifier, class_order
-from labelwise.models.head import logits_of
 from labelwise.training.task import Labeller
 
 RANGE_TOLERANCE = 0.02
@@ -67,7 +66,7 @@ class FrozenNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K), float32."""
-        return logits_of(self.model(x)).float()
+        return self.model(x).float()
 
 
 class RefineryLabels:
