@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labelwise.audit.run import run_audit
     from labelwise.cft.finetuner import CategoryWiseFineTuner
     from labelwise.config import Recipe, load_recipe
     from labelwise.inference.evaluate import evaluate
@@ -40,6 +41,7 @@ __all__ = [
     "predict",
     "refine",
     "roc_auc",
+    "run_audit",
     "train",
 ]
 
@@ -55,6 +57,7 @@ _MODULES = {
     "predict": "labelwise.inference.predict",
     "refine": "labelwise.refinery.chain",
     "roc_auc": "labelwise.metrics.ranking",
+    "run_audit": "labelwise.audit.run",
     "train": "labelwise.refinery.chain",
 }
 """The module that each public name is imported from; type checkers read the imports above."""
