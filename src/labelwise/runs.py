@@ -319,6 +319,15 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _cpu() -> str:
+    """The type of the CPU, whose instructions decide on the order of sums."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
 def environment() -> dict[str, Any]:
     """What the numbers of a run may depend on besides its recipe."""
     import torch
@@ -326,7 +335,8 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": version("timm"),  # not imported for its number: that takes seconds
+        **{name: version(name) for name in ("timm", "torchvision", "numpy", "scikit-learn", "pillow")},  # not imported
+        "cpu": _cpu(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
