@@ -76,6 +76,7 @@ def calibration(judged: JudgedCells, right: Array) -> dict[str, Any]:
     known = ~np.isnan(judged.values)
     score, wrong = judged.score[known], (judged.values != right)[known]
     bins = [(score >= low) & (score < low + 0.2 + (low == 0.8)) for low in (0.0, 0.2, 0.4, 0.6, 0.8)]
+    bins = [inside for inside in bins if inside.any()]
     suggested = ~known & (judged.positive >= SUGGESTED)
     found: dict[str, Any] = {"scores": [(int(b.sum()), float(score[b].mean()), float(wrong[b].mean())) for b in bins]}
     if suggested.any():
