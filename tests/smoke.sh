@@ -38,6 +38,25 @@ labelwise evaluate "$out/digits/seed-0/generation-2" --data digits --json > "$ou
 labelwise report "$out/digits" "$out/plain" --out "$out/both.html"
 test -s "$out/digits/report.html" -a -s "$out/digits/results.json" -a -s "$out/both.html"
 
+labelwise audit recipes/digits/noise40.yaml --set audit.epochs=4 --folds 3 --seeds 1 --views 2 --out "$out/audit" --quiet
+labelwise audit apply "$out/audit" --above 0.95 --out "$out/corrected.csv"
+labelwise data stats digits --set "data.labels={file: $out/corrected.csv, column: label}"
+python - "$out/photos" <<'PYTHON'
+import sys
+from pathlib import Path
+from PIL import Image
+from sklearn.datasets import load_digits
+digits = load_digits()
+for i in range(120):
+    place = Path(sys.argv[1]) / "train" / f"digit-{digits.target[i]}" / f"{i}.png"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray((digits.images[i] * 15).astype("uint8")).save(place)
+PYTHON
+labelwise audit "$out/photos" --model small-narrow --set audit.epochs=2 --set views.size=8 --folds 2 --seeds 1 --views 1 \
+  --out "$out/photo-audit" --quiet
+labelwise audit export "$out/photo-audit" --to label-studio --out "$out/tasks.json"
+test -s "$out/audit/audit.csv" -a -s "$out/audit/audit.parquet" -a -s "$out/audit/audit.json" -a -s "$out/audit/report.html"
+
 if [ -d "$data" ]; then
   labelwise data stats "$data/tiny_imagenet32_100.npz" --set data.classes=5
   labelwise refine recipes/cifar/cifar10n_features.yaml --out "$out/features" \
