@@ -6,11 +6,12 @@ What the options are stands where they are used: :mod:`labelwise.config` for rec
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -34,8 +35,22 @@ class Section(BaseModel):
             raise ValueError(f"expected a number, got {_shown(value)}")
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_as_names(cls, value: Any, info: ValidationInfo) -> Any:
+        """Columns, categories and files may be called 1 and 2; a list of texts may be a single one."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if annotation == _TEXTS:
+            value = (value,) if isinstance(value, str | int) else value
+            return tuple(map(_as_name, value)) if isinstance(value, list | tuple) else value
+        return _as_name(value) if annotation in _TEXT else value
+
 
 S = TypeVar("S", bound="Section")
+
+_TEXT = (str, str | None)
+_TEXTS = tuple[str, ...]
+_MOST_VALUES = 100_000
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
@@ -53,7 +68,13 @@ def read_mapping(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+        words = " ".join(str(error).replace(' in "<unicode string>"', "").split())
+        hint = (
+            "; text that begins with such a sign stands in quotes"
+            if isinstance(error, yaml.scanner.ScannerError | yaml.parser.ParserError)
+            else ""
+        )
+        raise ConfigError(f"{file}: not valid YAML: {words}{hint}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -77,7 +98,7 @@ def resolve(
     """
     values = _copied(values)
     for override in overrides:
-        _apply_override(values, override)
+        _apply_override(values, override, root)
     expanded = _expand({key: value for key, value in values.items() if key not in verbatim}, prefix)
     try:
         return root.model_validate(expanded | {key: values[key] for key in verbatim if key in values})
@@ -105,37 +126,71 @@ class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Before ``<<`` merges other mappings in, whose keys may stand here, too."""
         node = super().compose_mapping_node(anchor)
-        keys = [key.value for key, _ in node.value]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} is given twice", node.start_mark)
+        seen = set[str]()
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise _problem(f"the key {key.value!r} is given twice", node.start_mark)
+            if key.value in _NEVER_EMPTY and value.value == "" and value.style not in ("'", '"'):
+                raise _problem(
+                    f"{key.value} has no value; write text such as ' ', '#' or '|' in quotes", key.start_mark
+                )
+            seen.add(key.value)
         return node
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merge what ``<<`` names, which may be merged from others in turn."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_VALUES:
+            raise _problem(f"more than {_MOST_VALUES:,} keys are merged by <<", node.start_mark)
 
-_BOOLEAN = "tag:yaml.org,2002:bool"
+
+def _problem(words: str, mark: yaml.Mark) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, words, mark)
+
+
+_NEVER_EMPTY = ("label_separator",)  # YAML takes a bare space or # for nothing, and | for the start of a text
+_TAG = "tag:yaml.org,2002:"
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in (f"{_TAG}bool", f"{_TAG}int", f"{_TAG}timestamp")
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+# 007 and 12:30 are names; where a number is wanted, pydantic reads it from the text.
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^-?(0|[1-9][0-9]*)$"), list("-0123456789"))
 
 
-def _copied(value: Any, around: tuple[int, ...] = ()) -> Any:
+def _as_name(value: Any) -> Any:
+    """A whole number as the text that was written."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _copied(value: Any) -> Any:
     """A copy in which no two places share a mapping, as those of a YAML alias do: an override changes one alone.
 
     Raises
     ------
     ValueError
-        If a value holds itself; ``around`` are the ids of the values that it lies in.
+        If a value holds itself, or if aliases of aliases make it larger than memory should hold.
     """
+    return _copy(value, (), itertools.count())
+
+
+def _copy(value: Any, around: tuple[int, ...], copied: Iterator[int]) -> Any:
+    """A copy of a value that lies in those with the ids ``around``; ``copied`` counts."""
+    if next(copied) > _MOST_VALUES:
+        raise ValueError(f"its aliases (*name) stand for more than {_MOST_VALUES:,} values")
     if not isinstance(value, dict | list):
         return value
     if id(value) in around:
         raise ValueError("an alias (*name) lies inside the value that it names; write the value out")
     around = (*around, id(value))
     if isinstance(value, list):
-        return [_copied(item, around) for item in value]
-    return {key: _copied(item, around) for key, item in value.items()}
+        return [_copy(item, around, copied) for item in value]
+    return {key: _copy(item, around, copied) for key, item in value.items()}
 
 
 def _expand(value: Any, key: str) -> Any:
@@ -152,13 +207,13 @@ def _expand(value: Any, key: str) -> Any:
     return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], value)
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, Any], override: str, root: type[Section]) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"--set {override}: write it as section.key=value")
     try:
-        value = _copied(yaml.load(text, _Loader))
-    except (yaml.YAMLError, ValueError, RecursionError):  # such as a date that is none, or a list in itself
+        value = text.strip() or text if _is_plain_text(text, root, key) else _copied(yaml.load(text, _Loader))
+    except (yaml.YAMLError, ValueError, RecursionError):  # such as a list in itself
         raise ConfigError(f"--set {override}: the value is not valid YAML") from None
     *parents, last = key.split(".")
     node = values
@@ -170,6 +225,21 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             child = node[parent] = {}
         node = child
     node[last] = value
+
+
+def _is_plain_text(text: str, root: type[Section], key: str) -> bool:
+    """Whether an override's value is text as it stands: its option takes text, and it is not quoted, null or a list."""
+    *parents, last = key.split(".")
+    sections: list[type[BaseModel]] = [root]
+    for parent in parents:
+        fields = [section.model_fields[parent] for section in sections if parent in section.model_fields]
+        sections = [member for field in fields for member in _members(field.annotation).values()]
+    takes = [section.model_fields[last].annotation for section in sections if last in section.model_fields]
+    word = text.strip()
+    if not takes or any(annotation not in (*_TEXT, _TEXTS) for annotation in takes):
+        return False
+    quoted = len(word) > 1 and word[0] in "'\"" and word[0] == word[-1]
+    return text != "" and not quoted and word not in ("null", "~") and not (_TEXTS in takes and word[:1] == "[")
 
 
 def _describe(error: ValidationError, root: type[Section], prefix: str) -> str:
