@@ -125,6 +125,11 @@ def test_a_new_head_in_a_checkpoint(tmp_path, name, names):
     assert done.categories == names and done.folder == tmp_path / "cft" / "export"
     new, card = checkpoint.load(done.folder)
     assert new.classes == names and card["eval_crop"] == 0.9
+    run = read_results_as(tmp_path / "cft", CftResults)
+    assert card["thresholds"] == {one.name: one.threshold.value for one in run.categories[:-1] if one.threshold}
+    assert len(card["thresholds"]) == len(names) - 1  # the last category has none
+    export(done.folder, tmp_path / "again")
+    assert checkpoint.load(tmp_path / "again")[1]["thresholds"] == card["thresholds"]
     features = []
     head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
     x = images()

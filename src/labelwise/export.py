@@ -84,11 +84,14 @@ def export(
         refuse_foreign_args(source.args, str(run / RESULTS))
     opened = open_model(network, {} if source is None else source.args, _input(source))
     _refuse_other_weights(opened.classifier, source, network.model)
+    found = {entry.name: entry.threshold for entry in results.categories}
+    thresholds = {name: at.value for name, at in found.items() if at is not None and at.value is not None}
     card = {
         "task": "multi-label",
         "eval_crop": opened.eval_crop if source is None else source.eval_crop,
         "labels": "category-wise fine-tuning",
         "lineage": [str(run), network.model],
+        **({"thresholds": thresholds} if thresholds else {}),
     }
     return _merge(folder, _as_seen(opened.classifier, source), head, categories, card)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from labelwise.config import DataConfig, ModelConfig, Recipe
 from labelwise.data.readers import load_dataset
@@ -132,6 +132,42 @@ def test_a_category_that_select_cannot_tune_keeps_a_half(data: Path, tmp_path: P
     assert found["tuned"]["categories"] == 2
     dog = found["categories"][1]
     assert dog["tuned"] == {"threshold": 0.5, **{key: dog[key] for key in ("precision", "recall", "f1")}}
+
+
+def test_the_checkpoint_decides_with_its_own_thresholds(data: Path, tmp_path: Path) -> None:
+    """Also where the data list the categories in another order; a category without a threshold is decided at 0.5."""
+    z, table = logits_of(save(tmp_path / "plain"), data, "test")
+    at = {name: float(np.sort(z[:, c])[k : k + 2].mean()) for name, c, k in (("cat", 0, 20), ("fish", 2, 40))}
+    folder = save(tmp_path / "net", card=CARD | {"thresholds": at})
+    decided = z >= [at["cat"], 0.0, at["fish"]]
+    assert (decided != (z >= 0)).any(axis=0).tolist() == [True, False, True]
+    with np.load(data) as file:
+        turned = write(tmp_path / "turned.npz", file["labels"][:, ::-1], NAMES[::-1])
+    for path in (data, turned):
+        scores = evaluate(folder, recipe(path), split="test")
+        entries = {entry["name"]: entry for entry in scores.to_json()["categories"]}
+        assert scores.to_json()["own_thresholds"] == 2
+        for c, name in enumerate(NAMES):
+            known = table.known[:, c]
+            truth, own = table.values[known, c], decided[known, c]
+            for key, oracle in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+                assert entries[name][key] == pytest.approx(oracle(truth, own, zero_division=0))
+        shown = scores_table(scores)
+        assert "the checkpoint's own threshold on (2 of 3 categories; 0.5 elsewhere)" in shown.after
+        assert "at own thresholds: CP" in shown.title
+    found = predict(folder, data)
+    np.testing.assert_array_equal(found.positive[SPLIT == "test"], decided)
+    write_predictions(found, tmp_path / "p.json", 1)
+    named = [record["positive"] for record in json.loads((tmp_path / "p.json").read_text())]
+    assert named == [[name for name, yes in zip(NAMES, row, strict=True) if yes] for row in found.positive]
+
+
+@pytest.mark.parametrize("wrong", [{"cow": 0.0}, {"cat": "high"}, {"cat": float("nan")}, {"cat": True}, [0.5]])
+def test_thresholds_that_cannot_be_used(wrong: Any, data: Path, tmp_path: Path) -> None:
+    folder = save(tmp_path / "net", card=CARD | {"thresholds": wrong})
+    for use in (lambda: predict(folder, data), lambda: evaluate(folder, recipe(data), split="test")):
+        with pytest.raises(ModelError, match=r"net: .*threshold"):
+            use()
 
 
 def test_outputs_follow_the_order_of_the_data(data: Path, tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def evaluate(
 ) -> None:
     """Score a checkpoint: top-1, top-5, NLL, calibration, and a row per class.
 
-    Multi-label data: mAP, AUC, and precision, recall and F1 at 0.5 and at thresholds tuned on select. Only known
-    labels count.
+    Multi-label data: mAP, AUC, and precision, recall and F1 at the checkpoint's own thresholds (0.5 without) and at
+    thresholds tuned on select. Only known labels count.
     """
     from labelwise.results import check_scores_file
     from labelwise.runs import write_json
@@ -77,7 +77,7 @@ def predict(
 ) -> None:
     """Name the most probable classes of every image.
 
-    A multi-label checkpoint also names every category with a probability of at least 0.5.
+    A multi-label checkpoint also names every category at or above its threshold: the checkpoint's own, or 0.5.
     """
     from labelwise.inference.predict import check_predictions_file, write_predictions
     from labelwise.inference.predict import predict as run

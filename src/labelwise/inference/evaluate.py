@@ -16,7 +16,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers import load_dataset, studies_of
 from labelwise.data.readers.chexpert import COMPETITION
 from labelwise.errors import DataError, ModelError
-from labelwise.inference.loader import MULTI_LABEL, SINGLE_LABEL, make_ready
+from labelwise.inference.loader import MULTI_LABEL, SINGLE_LABEL, decision_thresholds, make_ready
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.classification import scores as scores_of
 from labelwise.metrics.multilabel import decision_scores, hard_labels, multilabel_scores, probabilities
@@ -27,9 +27,6 @@ from labelwise.models.classifier import Classifier, class_order
 from labelwise.results.evaluate import EvaluateResults, MultiLabelEvaluation, SingleLabelEvaluation
 from labelwise.training.runtime import predict_logits
 
-DECIDED = 0.5
-"""Probability at or above which a category counts as positive, where no threshold is tuned."""
-
 _RESULTS: TypeAdapter[SingleLabelEvaluation | MultiLabelEvaluation] = TypeAdapter(EvaluateResults)
 
 
@@ -38,9 +35,10 @@ def evaluate(
 ) -> SingleLabelEvaluation | MultiLabelEvaluation:
     """Score a checkpoint on one split of a data set.
 
-    Multi-label data are scored by :func:`labelwise.metrics.multilabel.multilabel_scores` at 0.5, and under ``tuned`` by
-    thresholds that give every category its best F1 on ``select``. ``tuned`` is None if ``select`` is empty, or is the
-    split to score. CheXpert has ``studies`` too: the highest logit of a study's views against its labels, and the mean
+    Multi-label data are scored by :func:`labelwise.metrics.multilabel.multilabel_scores` at the thresholds that the
+    checkpoint has of its own, ``own_thresholds`` of them, and at 0.5 elsewhere. Under ``tuned`` they are scored at
+    thresholds that give every category its best F1 on ``select``; None if ``select`` is empty, or is the split to
+    score. CheXpert has ``studies`` too: the highest logit of a study's views against its labels, and the mean
     AUC of the five categories of its competition.
 
     Parameters
@@ -76,13 +74,15 @@ def evaluate(
         logits = predict_logits(network, loader, rows, runtime)
         scores = scores_of(logits, torch.from_numpy(dataset.label[rows]), dataset.classes)
         return _RESULTS.validate_python(found | {"task": SINGLE_LABEL} | scores)
+    decided = probabilities(decision_thresholds(card, dataset.classes, path))
     scores = _multi_label(
-        dataset, dataset.table, split, lambda chosen: predict_logits(network, loader, chosen, runtime)
+        dataset, dataset.table, split, decided, lambda chosen: predict_logits(network, loader, chosen, runtime)
     )
+    scores["own_thresholds"] = len(card.get("thresholds", {}))
     studies = studies_of(recipe.data, dataset.ids[rows])
     if studies is not None:
         logits = predict_logits(network, loader, rows, runtime)
-        scores["studies"] = _by_study(logits, dataset.table.take(rows), studies)
+        scores["studies"] = _by_study(logits, dataset.table.take(rows), studies, decided)
     return _RESULTS.validate_python(found | {"task": MULTI_LABEL} | scores)
 
 
@@ -97,28 +97,34 @@ def _check_task(card: dict[str, Any], dataset: Dataset, path: Path) -> None:
 
 
 def _multi_label(
-    dataset: Dataset, table: LabelTable, split: SplitName, logits_of: Callable[[NDArray[np.int64]], torch.Tensor]
+    dataset: Dataset,
+    table: LabelTable,
+    split: SplitName,
+    decided: NDArray[np.float64],
+    logits_of: Callable[[NDArray[np.int64]], torch.Tensor],
 ) -> dict[str, Any]:
-    """Scores at 0.5 and at thresholds that were found on other samples than they are scored on."""
+    """Scores at the probabilities ``decided`` (C,) and at thresholds found on other samples than they are scored on."""
     rows, select = dataset.rows(split), dataset.rows("select")
     labels, logits = table.take(rows), logits_of(rows)
-    found = multilabel_scores(logits, labels, thresholds=DECIDED)
+    found = multilabel_scores(logits, labels, thresholds=decided)
     if split == "select" or not len(select):
         return found | {"tuned": None}
     rule = ThresholdRule("max-f1")
     best = threshold_for(probabilities(logits_of(select)), hard_labels(table.take(select)), rule).threshold
     own = ~np.isnan(best)
-    tuned = decision_scores(logits, hard_labels(labels), np.where(own, best, DECIDED).clip(0, 1))
+    tuned = decision_scores(logits, hard_labels(labels), np.where(own, best, decided).clip(0, 1))
     for c, entry in enumerate(found["categories"]):
         values = {"threshold": tuned.threshold, "precision": tuned.precision, "recall": tuned.recall, "f1": tuned.f1}
         entry["tuned"] = {name: float(value[c]) for name, value in values.items()}
     return found | {"tuned": {"rule": str(rule), "split": "select", "categories": int(own.sum()), **tuned.overall}}
 
 
-def _by_study(logits: torch.Tensor, table: LabelTable, study: NDArray[np.str_]) -> dict[str, Any]:
+def _by_study(
+    logits: torch.Tensor, table: LabelTable, study: NDArray[np.str_], decided: NDArray[np.float64]
+) -> dict[str, Any]:
     names, highest = study_scores(logits.numpy(), study)
     labels = LabelTable.from_wire(study_labels(table.given(), study)[1], table.categories)
-    found = multilabel_scores(torch.from_numpy(highest), labels, thresholds=DECIDED)
+    found = multilabel_scores(torch.from_numpy(highest), labels, thresholds=decided)
     auc = {entry["name"]: entry["auc"] for entry in found["categories"]}
     five = [auc[name] for name in COMPETITION if name in auc and not np.isnan(auc[name])]
     mean = float(np.mean(five)) if len(five) == len(COMPETITION) else float("nan")

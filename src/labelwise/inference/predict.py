@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 from labelwise.config import DataConfig, UnreadablePolicy, check_choice
 from labelwise.data.readers.unlabelled import read_unlabelled
 from labelwise.errors import ConfigError
-from labelwise.inference.loader import MULTI_LABEL, make_ready
+from labelwise.inference.loader import MULTI_LABEL, decision_thresholds, make_ready
 from labelwise.models import checkpoint
 from labelwise.runs import atomic_write, check_out_file, finite
 from labelwise.training.runtime import predict_logits
-
-DECIDED = 0.5
-"""Probability at or above which a category of a multi-label checkpoint is named."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,7 @@ class Predictions:
     logits : (N, K) float32
     multi_label : whether each category is a question of its own, with a sigmoid, rather than one softmax over all
     unreadable : images that were skipped
+    thresholds : (K,) logits at or above which a category is named; None for 0, a probability of 0.5
     """
 
     ids: tuple[str, ...]
@@ -43,12 +41,18 @@ class Predictions:
     logits: NDArray[np.float32]
     multi_label: bool
     unreadable: tuple[str, ...] = ()
+    thresholds: NDArray[np.float64] | None = None
 
     @property
     def probability(self) -> NDArray[np.float64]:
         """(N, K) probabilities; the rows sum to one unless ``multi_label``."""
         logits = torch.from_numpy(self.logits)
         return (logits.double().sigmoid() if self.multi_label else logits.softmax(1).double()).numpy()
+
+    @property
+    def positive(self) -> NDArray[np.bool_]:
+        """(N, K): whether the logit is at or above the category's threshold. It means nothing of one softmax."""
+        return self.logits >= (0.0 if self.thresholds is None else self.thresholds)
 
     def top(self, count: int) -> NDArray[np.int64]:
         """(N, count) numbers of the most probable classes, best first; all classes where there are fewer.
@@ -78,7 +82,7 @@ def predict(
 
     Returns
     -------
-    ids, logits and probabilities of every image
+    ids, logits and probabilities of every image, and the thresholds of a checkpoint that has its own
 
     Raises
     ------
@@ -87,7 +91,8 @@ def predict(
     """
     check_choice("unreadable", unreadable, UnreadablePolicy)
     network, card = checkpoint.load(Path(model), trust_code)
-    channels = network.spec.channels
+    multi_label, channels = card.get("task") == MULTI_LABEL, network.spec.channels
+    thresholds = decision_thresholds(card, network.classes, Path(model)) if multi_label else None
     dataset = read_unlabelled(Path(images), network.classes, channels, skip_unreadable=unreadable == "skip")
     runtime, loader = make_ready(network, card, dataset, DataConfig())
     logits = predict_logits(network.to(runtime.device), loader, np.arange(len(dataset)), runtime)
@@ -95,8 +100,9 @@ def predict(
         ids=tuple(str(name) for name in dataset.ids),
         classes=network.classes,
         logits=logits.float().numpy(),
-        multi_label=card.get("task") == MULTI_LABEL,
+        multi_label=multi_label,
         unreadable=tuple(dataset.unreadable),
+        thresholds=thresholds,
     )
 
 
@@ -118,8 +124,8 @@ def check_predictions_file(out: Path) -> None:
 def write_predictions(predictions: Predictions, out: Path, top: int) -> None:
     """Write the ``top`` most probable classes of every image to a .csv or .json file.
 
-    Of a multi-label checkpoint, ``positive`` also names every category with a probability of at least 0.5; in a CSV
-    file they are separated by ``|``.
+    Of a multi-label checkpoint, ``positive`` also names every category at or above its threshold; in a CSV file they
+    are separated by ``|``.
     """
     probability, best, classes = predictions.probability, predictions.top(top), predictions.classes
     records: list[dict[str, Any]] = [
@@ -127,7 +133,7 @@ def write_predictions(predictions: Predictions, out: Path, top: int) -> None:
         for name, row, numbers in zip(predictions.ids, probability, best, strict=True)
     ]
     if predictions.multi_label:
-        for record, decided in zip(records, probability >= DECIDED, strict=True):
+        for record, decided in zip(records, predictions.positive, strict=True):
             record["positive"] = [classes[k] for k in np.flatnonzero(decided)]
     atomic_write(out, _as_json(records) if out.suffix == ".json" else _as_csv(records))
 

@@ -48,8 +48,15 @@ def _category_table(scores: MultiLabelEvaluation) -> Table:
         known = f"{entry.positives:,}/{entry.negatives:,}"
         rows.append(Row([entry.name, known, *values, entry.sensitivity_at_specificity]))
     best = "; tuned: at the threshold with the best F1 on select" if scores.tuned is not None else ""
-    after = f"in %; P, R, F1: positive from a probability of 0.5 on{best}"
+    after = f"in %; P, R, F1: {_decided(scores)}{best}"
     return Table(columns, rows, title="\n".join(_overall_lines(scores)), after=after)
+
+
+def _decided(scores: MultiLabelEvaluation) -> str:
+    if not scores.own_thresholds:
+        return "positive from a probability of 0.5 on"
+    number = f"{scores.own_thresholds:,} of {len(scores.categories):,} categories"
+    return f"positive from the checkpoint's own threshold on ({number}; 0.5 elsewhere)"
 
 
 def _overall_lines(scores: MultiLabelEvaluation) -> list[str]:
@@ -63,7 +70,8 @@ def _overall_lines(scores: MultiLabelEvaluation) -> list[str]:
         f"NLL {decimal(scores.nll, 4)}, ECE {_percent(scores.ece)}; {scores.samples:,} samples,"
         f" {known.positive:,} positive and {known.negative:,} negative labels known, {left_out}",
     ]
-    for name, found in (("at 0.5", scores.decisions), ("tuned on select", scores.tuned)):
+    decided_at = "at own thresholds" if scores.own_thresholds else "at 0.5"
+    for name, found in ((decided_at, scores.decisions), ("tuned on select", scores.tuned)):
         if found is not None:
             values = (found.cp, found.cr, found.cf1, found.op, found.overall_recall, found.of1)
             pairs = zip(("CP", "CR", "CF1", "OP", "OR", "OF1"), values, strict=True)

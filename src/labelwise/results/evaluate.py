@@ -92,7 +92,7 @@ class TunedCategory(Record):
 
 
 class EvaluatedCategory(TunedCategory):
-    """A category at probability 0.5; ``tuned`` where thresholds were found on select."""
+    """A category at probability 0.5 or the checkpoint's own; ``tuned`` where thresholds were found on select."""
 
     name: str
     positives: Count
@@ -128,7 +128,11 @@ class Studies(Record):
 
 
 class MultiLabelEvaluation(Evaluation):
-    """Scores of :func:`labelwise.metrics.multilabel.multilabel_scores`."""
+    """Scores of :func:`labelwise.metrics.multilabel.multilabel_scores`.
+
+    ``own_thresholds`` is the number of categories that ``decisions`` decides at the checkpoint's own thresholds; the
+    others at a probability of 0.5.
+    """
 
     task: Literal["multi-label"]
     samples: Count
@@ -144,6 +148,7 @@ class MultiLabelEvaluation(Evaluation):
     sensitivity_at_specificity: RateAt
     specificity_at_sensitivity: RateAt
     decisions: Decisions
+    own_thresholds: Count = 0
     groups: tuple[CategoryGroup, ...]
     categories: tuple[EvaluatedCategory, ...]
     tuned: TunedDecisions | None
