@@ -89,6 +89,23 @@ def test_every_label_value(root):
     assert kinds(samples, "Consolidation")["uncertain"] == 3
 
 
+@pytest.mark.parametrize("other", [None, "test.csv"])
+def test_without_valid_csv_it_is_chexpert_nevertheless(root, other):
+    (root / "valid.csv").unlink()
+    if other:
+        csv(root / other, [line.replace("valid/", "test/") for line in VALID])
+    samples = read_samples(DataConfig(source=str(root)))
+    assert samples.classes == OBSERVATIONS and set(samples.part.tolist()) == {"train"} | ({"test"} if other else set())
+
+
+def test_batches_of_the_full_size_are_no_classes(tmp_path):
+    csv(tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)" / "train.csv", TRAIN, draw=False)
+    image(tmp_path / "CheXpert-v1.0 batch 2 (train 1)" / "patient00001" / "study1" / "view1_frontal.jpg")
+    with pytest.raises(DataError, match=r"train\.csv is a table of chexpert.*patients of its batches belong") as caught:
+        read_samples(DataConfig(source=str(tmp_path)))
+    assert "\n" not in str(caught.value)
+
+
 def test_stats_and_the_competition(root):
     options = {"source": str(root), "format": "chexpert", "categories": COMPETITION, "select_share": 0.3}
     dataset = load_dataset(data_config(options), partial=True)

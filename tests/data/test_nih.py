@@ -67,6 +67,18 @@ def test_the_published_layouts(tmp_path, table):
     assert [int(samples.source.read(i)[0, 0, 0]) for i in range(5)] == [0, 10, 20, 30, 40]
 
 
+def test_the_sample_and_a_table_one_folder_below(tmp_path):
+    make(tmp_path, lists=0).joinpath(NEW).rename(tmp_path / "sample_labels.csv")
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "images").rename(tmp_path / "sample" / "images")
+    samples = read_samples(DataConfig(source=str(tmp_path)))
+    assert samples.classes == FINDINGS and samples.ids.tolist() == IMAGES and samples.source.channels == 1
+    (tmp_path / "sample_labels.csv").rename(tmp_path / "sample" / "sample_labels.csv")
+    with pytest.raises(DataError, match=r"sample_labels\.csv is a table of nih.*give .*sample as data\.source"):
+        read_samples(DataConfig(source=str(tmp_path)))
+    assert read_samples(data_config({"source": str(tmp_path), "format": "folder"})).classes == ("sample",)
+
+
 def test_without_lists_there_are_no_parts(tmp_path):
     root = make(tmp_path, lists=0)
     assert set(read(root).part.tolist()) == {""}
@@ -115,7 +127,7 @@ def test_bad_tables(tmp_path, rows, header, message):
 
 
 def test_missing_files(tmp_path):
-    with pytest.raises(DataError, match=rf"neither {NEW} nor {OLD} is there"):
+    with pytest.raises(DataError, match=rf"found none of {NEW}, {OLD}, sample_labels"):
         read(tmp_path)
     root = make(tmp_path)
     (root / "images" / IMAGES[3]).unlink()

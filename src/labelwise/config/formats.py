@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,13 @@ _PUBLISHED: dict[Format, tuple[str, ...]] = {
     "nih": ("Data_Entry_2017*.csv",),
 }
 
+# Columns that tell a published table, whatever its name is.
+_COLUMNS: tuple[tuple[Format, frozenset[str]], ...] = (
+    ("chexpert", frozenset({"Frontal/Lateral"})),
+    ("chexpert", frozenset({"Enlarged Cardiomediastinum", "Pleural Other"})),
+    ("nih", frozenset({"Image Index", "Finding Labels"})),
+)
+
 
 def find_format(source: str) -> Format | None:
     """The format of a source.
@@ -55,11 +63,13 @@ def find_format(source: str) -> Format | None:
     for name, patterns in _PUBLISHED.items():
         if any(any(path.glob(pattern)) for pattern in patterns):
             return name
-    return "chexpert" if _is_chexpert(path) else "folder"
+    return next((found for _, found in published_tables(path, "*.csv")), "folder")
 
 
-def _is_chexpert(path: Path) -> bool:
-    if not ((path / "valid.csv").is_file() and (path / "train.csv").is_file()):
-        return False
-    with (path / "train.csv").open(encoding="utf-8", errors="replace") as file:
-        return "Frontal/Lateral" in file.readline()
+def published_tables(folder: Path, pattern: str) -> Iterator[tuple[Path, Format]]:
+    """CSV files in a folder, sorted, whose columns are those of CheXpert or NIH, each with its format."""
+    for file in sorted(folder.glob(pattern)):
+        if file.is_file():
+            with file.open(encoding="utf-8-sig", errors="replace") as lines:
+                columns = {name.strip().strip('"') for name in lines.readline(10_000).split(",")}
+            yield from ((file, name) for name, needed in _COLUMNS if needed <= columns)

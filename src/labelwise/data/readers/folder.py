@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.config import FolderConfig
+from labelwise.config.formats import published_tables
 from labelwise.data.dataset import ImageFiles, Samples
 from labelwise.data.decode import DICOM_SUFFIXES
 from labelwise.data.files import PARTS
@@ -34,11 +35,13 @@ def read(config: FolderConfig) -> Samples:
     ------
     DataError
         If the folder is missing or has no class folders, if a class folder has no image, or if a class of another
-        part has no folder in the training part.
+        part has no folder in the training part; for CheXpert or NIH one folder too high.
     """
     root = Path(config.source)
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
+    if config.format == "auto":
+        _refuse_published(root)
     parts = _parts(root)
     training = [folder for folder, part in parts if part in ("train", "fit", "")]
     classes = sorted({cls.name for folder in training for cls in _folders(folder)})
@@ -72,6 +75,16 @@ def read(config: FolderConfig) -> Samples:
         part=np.array(part_of),
         source=ImageFiles(files.paths, guess_channels(files) if config.channels == "auto" else config.channels),
     )
+
+
+def _refuse_published(root: Path) -> None:
+    """Folders of patients would be taken for classes."""
+    for table, name in published_tables(root, "*/*.csv"):
+        hint = "; patients of its batches belong into train/ and valid/ beside the CSVs" if name == "chexpert" else ""
+        raise DataError(
+            f"{table} is a table of {name}, so the folders in {root} are no classes; give {table.parent} as"
+            f" data.source{hint} (or data.format=folder)"
+        )
 
 
 def _parts(root: Path) -> list[tuple[Path, str]]:

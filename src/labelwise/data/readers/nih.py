@@ -2,6 +2,7 @@
 
 A folder holds ``Data_Entry_2017_v2020.csv`` or ``Data_Entry_2017.csv``, the PNGs in ``images`` or in
 ``images_001/images`` to ``images_012/images``, and the official split in ``train_val_list.txt`` and ``test_list.txt``.
+The sample of 5,606 images has ``sample_labels.csv`` and ``sample/images``.
 Source: Wang et al. 2017, https://nihcc.app.box.com/v/ChestXray-NIHCC.
 """
 
@@ -25,7 +26,7 @@ FINDINGS = (
     *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
 )
 
-_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")  # where both are there, the corrected one
+_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv", "sample_labels.csv")  # the corrected one first
 _LISTS = {"train": "train_val_list.txt", "test": "test_list.txt"}
 _IMAGE, _FINDINGS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
 _NONE = "No Finding"
@@ -70,7 +71,7 @@ def read(config: NihConfig) -> Samples:
 def _table(folder: Path) -> Path:
     file = next((folder / name for name in _TABLES if (folder / name).is_file()), None)
     if file is None:
-        raise DataError(f"{folder}: neither {_TABLES[0]} nor {_TABLES[1]} is there")
+        raise DataError(f"{folder}: found none of {', '.join(_TABLES)}")
     return file
 
 
@@ -111,6 +112,6 @@ def _parts(folder: Path, ids: NDArray[np.str_]) -> NDArray[np.str_]:
 
 
 def _paths(root: Path, ids: NDArray[np.str_]) -> list[Path]:
-    folders = [root / "images", *sorted(root.glob("images_*/images"))]
+    folders = [root / "images", *sorted(root.glob("images_*/images")), root / "sample" / "images"]
     place = {path.name: path for path in chain.from_iterable(f.iterdir() for f in reversed(folders) if f.is_dir())}
     return [place.get(name, folders[0] / name) for name in ids.tolist()]
