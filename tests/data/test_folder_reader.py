@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 from labelwise.data.dataset import ImageFiles, PixelArray
@@ -87,3 +90,19 @@ def test_a_truncated_image_fails_or_is_skipped_and_listed(tmp_path, read, load, 
     assert len(dataset.unreadable) == 1
     assert dataset.unreadable[0].startswith("train/dog/2.png: ")
     assert [row for row, _ in find_unreadable(read(root), 2)] == [6]
+
+
+def test_composed_and_decomposed_names_are_one_class(tmp_path, read, draw):
+    for part, name in (("train", "caf\u00e9"), ("val", "cafe\u0301"), ("train", "dog"), ("val", "dog")):
+        draw(tmp_path / part / name / "0.png")
+    samples = read(tmp_path)
+    assert samples.classes == ("caf\u00e9", "dog") and sorted(samples.label.tolist()) == [0, 0, 1, 1]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file system takes UTF-8 alone")
+def test_a_name_that_is_not_utf8_is_told(tmp_path, read, draw):
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    draw(tmp_path / "dog" / "0.png").rename(tmp_path / os.fsdecode(b"caf\xe9") / "0.png")
+    draw(tmp_path / "dog" / "0.png")
+    with pytest.raises(DataError, match=r"the name b'caf\\xe9/0\.png' is not UTF-8; rename it"):
+        read(tmp_path)

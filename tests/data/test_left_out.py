@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from labelwise.config import DataConfig
 from labelwise.data.files import encode_labels
 from labelwise.data.readers.folder import look_under
+from labelwise.data.splits import prepare
+from labelwise.data.stats import dataset_stats
 from labelwise.errors import DataError
 
 
@@ -20,12 +23,14 @@ def test_what_is_not_read_is_told_in_one_line(tmp_path, read, draw, folder_tree,
     (some / "more").symlink_to(tmp_path / "linked")
     draw(some / "@eaDir" / "thumb.png")
     (root / "eval").mkdir()
-    read(root)
+    samples = read(root)
     line = capsys.readouterr().err
     told = ".heic 2, hidden 2, folder eval/, without an ending 1, links to nothing 1, linked folders 1"
     assert line.startswith(f"{root}: left out: 8 (") and set(line[line.index("(") + 1 : -2].split(", ")) == set(
         told.split(", ")
     )
+    assert samples.left_out["hidden"] == 2 and sum(samples.left_out.values()) == 8
+    assert dataset_stats(prepare(samples, DataConfig()))["left_out"] == samples.left_out
     images, others = look_under(some)
     assert some / "a.jfif" in images and others[".heic"] == 2
 

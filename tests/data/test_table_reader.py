@@ -89,7 +89,7 @@ def test_bad_manifest(tmp_path, columns, options, message, read, manifest):
 def test_damaged_tables(tmp_path, read):
     for name in ("a.csv", "a.parquet"):
         (tmp_path / name).write_bytes(b'"\xff\xfe\n1,2\n1,2,3\n')
-        with pytest.raises(DataError, match=f"{name}: cannot be read"):
+        with pytest.raises(DataError, match=f"{name}: (cannot be read|not UTF-8)"):
             read(tmp_path / name)
     (tmp_path / "a.csv").write_text("path,label\n")
     with pytest.raises(DataError, match="no rows"):
@@ -106,3 +106,39 @@ def test_a_listed_image_that_is_missing_can_be_skipped(tmp_path, load, manifest)
     dataset = load(path, unreadable="skip", select_share=0, test_share=0.2)
     assert len(dataset) == 5
     assert "3.png: no such image" in dataset.unreadable[0]
+
+
+def test_columns_that_are_not_used_are_told_in_one_line(tmp_path, read, manifest, capsys):
+    path = manifest(tmp_path, split=None, Split=["train"] * 4 + ["test"] * 2, age=range(6))
+    read(path)
+    assert capsys.readouterr().err == f"{path}: columns not used: Split, age; data.split_column=Split reads the split\n"
+    assert read(path, split_column="Split", group_column="age").part.tolist() == ["train"] * 4 + ["test"] * 2
+    assert capsys.readouterr().err == ""
+
+
+def test_names_that_look_alike_are_one_class(tmp_path, read, manifest):
+    labels = ["caf\u00e9", "cafe\u0301", "dog ", "dog", " dog", "caf\u00e9 "]
+    samples = read(manifest(tmp_path, label=labels))
+    assert samples.classes == ("caf\u00e9", "dog") and samples.label.tolist() == [0, 0, 1, 1, 1, 0]
+
+
+def test_one_path_written_in_two_ways_is_listed_twice(tmp_path, read, manifest):
+    with pytest.raises(DataError, match=r"'img/0\.png' is listed twice"):
+        read(manifest(tmp_path, path=["img/0.png", "./img/0.png", *(f"img/{i}.png" for i in range(2, 6))]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path;label\na.png;cat\n", "separated by ';'; save it with commas"),
+        (b"path\tlabel\na.png\tcat\n", r"separated by '\\t'; save it with commas"),
+        ("path,label\na.png,cat\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        ("path,label\na.png,caf\u00e9\n".encode("latin-1"), "not UTF-8 .*; save it as UTF-8"),
+        (b"path,label\na.png,cat,\nb.png,dog,\n", "a comma at their end; remove the comma, or name the column"),
+    ],
+)
+def test_a_csv_that_is_none_is_told_by_its_cause(tmp_path, read, content, message):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(tmp_path / "t.csv")
+    assert str(caught.value).startswith(str(tmp_path / "t.csv")) and "\n" not in str(caught.value)

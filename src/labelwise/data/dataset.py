@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -150,7 +150,8 @@ class Samples:
 
     ``part`` says what the data itself calls a sample: ``train``, ``val`` (the set's own validation or test), a
     labelwise split (``fit``/``select``/``test``), or ``""`` where the data has no split.
-    ``true_label`` is for scoring only. ``unreadable`` names what was skipped.
+    ``true_label`` is for scoring only. ``unreadable`` names what was skipped; ``left_out``
+    counts files that are no images, by kind.
     """
 
     name: str
@@ -162,6 +163,7 @@ class Samples:
     groups: NDArray[np.str_] | None = None
     true_label: NDArray[np.int64] | None = None
     unreadable: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
     table: LabelTable | None = None
 
     def __len__(self) -> int:
@@ -179,6 +181,7 @@ class Samples:
             groups=None if self.groups is None else self.groups[rows],
             true_label=None if self.true_label is None else self.true_label[rows],
             unreadable=self.unreadable,
+            left_out=self.left_out,
             table=None if self.table is None else self.table.take(rows),
         )
 
@@ -208,6 +211,7 @@ class Dataset:
     source: ImageSource | Features
     true_label: NDArray[np.int64] | None = None
     unreadable: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
     table: LabelTable | None = None
     true_table: LabelTable | None = None
     votes: NDArray[np.float32] | None = None

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
+import sys
+import unicodedata
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +36,13 @@ PARTS = {
 }
 _NUMBERED_PARTS = ("fit", "select", "test")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
+
+
+@cache
+def tell(line: str) -> None:
+    """Print a line on stderr: once, however often the data are read, and by one process."""
+    if not int(os.environ.get("RANK", "0")):
+        print(line, file=sys.stderr)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -61,19 +73,42 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file is missing, damaged or of another kind.
+        If the file is missing, damaged or of another kind: not UTF-8, other separators than commas, or rows with more
+        values than the header has names.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
         if path.suffix.lower() == ".csv":
             # As text and without NA values: a class may be called "NA" or "007"; utf-8-sig also reads Excel's UTF-8.
-            return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            return _refuse_shifted(path, pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
         if path.suffix.lower() == ".parquet":
             return pd.read_parquet(path)
+    except UnicodeDecodeError as error:
+        with path.open("rb") as file:
+            wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        raise DataError(f"{path}: {'UTF-16' if wide else f'not UTF-8 ({error})'}; save it as UTF-8") from None
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
         raise DataError(f"{path}: cannot be read as {path.suffix} ({' '.join(str(error).split())})") from None
     raise DataError(f"{path}: not a .csv or .parquet file")
+
+
+def _refuse_shifted(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """Refuse what pandas reads otherwise than it is meant."""
+    header = str(frame.columns[0])
+    if len(frame.columns) == 1 and (sign := next((sign for sign in ";\t|" if sign in header), None)):
+        raise DataError(f"{path}: its columns are separated by {sign!r}; save it with commas")
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise DataError(
+            f"{path}: its rows have more values than its header has names, such as by a comma at their end;"
+            " remove the comma, or name the column"
+        )
+    return frame
+
+
+def same_name(name: str) -> str:
+    """A class or category as it is called: names that look alike (blanks at the ends, composed accents) are one."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def refuse_repeated(values: Iterable[Hashable], where: str) -> None:
@@ -154,7 +189,9 @@ def encode_labels(values: Any, classes: Sequence[str] | None, where: str) -> tup
         kind = " (multi-label data; refine works on single-label data)" if array.ndim == 2 else ""
         raise DataError(f"{where}: one label per sample is needed, shape is {array.shape}{kind}")
     if array.dtype.kind not in "iufb":
-        array = np.array(["" if value is None or value != value else str(value) for value in _decoded(array)])
+        array = np.array(
+            ["" if value is None or value != value else same_name(str(value)) for value in _decoded(array)]
+        )
         if not all(_INTEGER.fullmatch(value) for value in array.tolist() if value):
             return _encode_names(array, classes, where)
         numbers = [int(value) if value else -1 for value in array.tolist()]
@@ -182,7 +219,7 @@ def _encode_names(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     if classes is None:
         classes = tuple(sorted(set(names.tolist()) - {""}))
-    index = {"": -1, **{name: i for i, name in reversed(list(enumerate(classes)))}}
+    index = {"": -1, **{same_name(name): i for i, name in reversed(list(enumerate(classes)))}}
     unknown = np.array([name not in index for name in names.tolist()], dtype=bool)
     _refuse(unknown, names, where, f"is not a class: {', '.join(classes[:10])}{', ...' if len(classes) > 10 else ''}")
     return np.array([index[name] for name in names.tolist()], dtype=np.int64), tuple(classes)

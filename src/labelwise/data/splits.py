@@ -94,6 +94,7 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
         source=samples.source.take(kept),
         true_label=None if true_label is None else true_label[kept],
         unreadable=(*samples.unreadable, *unreadable),
+        left_out=samples.left_out,
         table=table,
         true_table=None if table is true_table else true_table,
     )

@@ -32,7 +32,8 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
     test}, or None for multi-label data; their ``categories``, a list of {name, trainable: whether fit has a known
     positive and a known negative, fit, select, test: {positive, negative, unknown, uncertain}}, else None;
     ``unlabelled`` samples of single-label data; ``images`` {height, width: [min, max], most_frequent: [height, width],
-    sizes: how many differ, channels} or None; ``dimension`` of features or None; ``unreadable``, messages; ``groups``
+    sizes: how many differ, channels} or None; ``dimension`` of features or None; ``unreadable``, messages;
+    ``left_out`` {kind: files that are no images}; ``groups``
     {number, largest, single: whether every sample is its own}; ``label_differs`` {split: {samples, share}} between
     given and true labels, or None; ``warnings``, sentences about partly known labels (`data.missingness`)
     """
@@ -54,6 +55,7 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
         "images": images,
         "dimension": dimension,
         "unreadable": [*dataset.unreadable, *broken],
+        "left_out": dict(dataset.left_out),
         "groups": {
             "number": len(group_sizes),
             "largest": int(group_sizes.max(initial=0)),

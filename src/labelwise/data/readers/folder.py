@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from labelwise.config import FolderConfig
 from labelwise.config.formats import published_tables
 from labelwise.data.dataset import ImageFiles, Samples
 from labelwise.data.decode import DICOM_SUFFIXES
-from labelwise.data.files import PARTS
+from labelwise.data.files import PARTS, same_name, tell
 from labelwise.data.memory import guess_channels
 from labelwise.errors import DataError
 
@@ -44,7 +43,7 @@ def read(config: FolderConfig) -> Samples:
         _refuse_published(root)
     parts = _parts(root)
     training = [folder for folder, part in parts if part in ("train", "fit", "")]
-    classes = sorted({cls.name for folder in training for cls in _folders(folder)})
+    classes = sorted({same_name(cls.name) for folder in training for cls in _folders(folder)})
     if not classes:
         raise DataError(f"{training[0]}: no class folders; expected {root.name}/train/CLASS/image or CLASS/image")
     index = {name: i for i, name in enumerate(classes)}
@@ -56,25 +55,36 @@ def read(config: FolderConfig) -> Samples:
     )
     for folder, part in parts:
         for cls in _folders(folder):
-            if cls.name not in index:
+            name = same_name(cls.name)
+            if name not in index:
                 raise DataError(f"{cls}: class {cls.name!r} has no folder in {training[0]}")
             images, more = look_under(cls)
             others += more
             if not images:
                 raise DataError(f"{cls}: empty class, no image in it (read are {' '.join(sorted(SUFFIXES))})")
             paths += images
-            label += [index[cls.name]] * len(images)
+            label += [index[name]] * len(images)
             part_of += [part] * len(images)
     tell_left_out(root, others)
+    ids = [path.relative_to(root).as_posix() for path in paths]
+    refuse_other_text(ids, root)
     files = ImageFiles(tuple(paths), 3)
     return Samples(
         name=root.resolve().name,
         classes=tuple(classes),
-        ids=np.array([path.relative_to(root).as_posix() for path in paths]),
+        ids=np.array(ids),
         label=np.array(label, dtype=np.int64),
         part=np.array(part_of),
         source=ImageFiles(files.paths, guess_channels(files) if config.channels == "auto" else config.channels),
+        left_out=dict(others),
     )
+
+
+def refuse_other_text(names: Iterable[str], folder: Path) -> None:
+    """Raise DataError for the first name of a file that is not UTF-8; Python writes its bytes as surrogates."""
+    for name in names:
+        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(f"{folder}: the name {os.fsencode(name)!r} is not UTF-8; rename it")
 
 
 def _refuse_published(root: Path) -> None:
@@ -125,15 +135,8 @@ def look_under(folder: Path) -> tuple[list[Path], Counter[str]]:
     return sorted(images), +others
 
 
-@cache
-def _tell(line: str) -> None:
-    """Once, however often the data are read, and by one process."""
-    if not int(os.environ.get("RANK", "0")):
-        print(line, file=sys.stderr)
-
-
 def tell_left_out(root: Path, others: Counter[str]) -> None:
     """Say on stderr how many files in a folder are not read."""
     if others:
         kinds = ", ".join(kind if kind.endswith("/") else f"{kind} {count:,}" for kind, count in others.most_common())
-        _tell(f"{root}: left out: {others.total():,} ({kinds})")
+        tell(f"{root}: left out: {others.total():,} ({kinds})")

@@ -12,6 +12,7 @@ a list          ``data.label_column`` lists the positive categories: text with `
 from __future__ import annotations
 
 import math
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, TableConfig
 from labelwise.data.dataset import ImageFiles, Samples
-from labelwise.data.files import as_strings, encode_labels, parse_parts, read_table, refuse_repeated
+from labelwise.data.files import as_strings, encode_labels, parse_parts, read_table, refuse_repeated, same_name, tell
 from labelwise.data.memory import guess_channels
 from labelwise.errors import ConfigError, DataError
 from labelwise.labels.table import UNKNOWN, LabelTable
@@ -63,6 +64,7 @@ def read(config: TableConfig) -> Samples:
         column = _column(path, frame, "split_column", config.split_column)
         part = parse_parts(column, f"{path}: {config.split_column}")
     ids, source, groups = read_paths(path, frame, config)
+    _tell_unused(path, frame, config, () if table is None else table.categories)
     return Samples(path.stem, classes, ids, label, part, source, groups, table=table)
 
 
@@ -149,7 +151,7 @@ def refuse_bad_ids(path: Path, ids: NDArray[np.str_], column: str) -> None:
     """Raise DataError for a blank or repeated path among ``ids`` (N,) of a table's ``column``."""
     if (blank := np.flatnonzero(ids == "")).size:
         raise DataError(f"{path}: row {blank[0]} has no path in {column!r}")
-    refuse_repeated(ids.tolist(), f"{path}: {column}")
+    refuse_repeated(map(posixpath.normpath, ids.tolist()), f"{path}: {column}")  # ./a.png is a.png
 
 
 def image_files(path: Path, paths: Sequence[Path], config: DataConfig) -> ImageFiles:
@@ -169,6 +171,17 @@ def image_files(path: Path, paths: Sequence[Path], config: DataConfig) -> ImageF
             )
     files = ImageFiles(tuple(paths), 3)
     return ImageFiles(files.paths, guess_channels(files) if config.channels == "auto" else config.channels)
+
+
+def _tell_unused(path: Path, frame: pd.DataFrame, config: TableConfig, categories: Sequence[str]) -> None:
+    label = categories if config.label_columns else (config.label_column,)
+    used = {config.image_column, config.split_column, config.group_column, *label}
+    unused = [str(name) for name in frame.columns if name not in used]
+    if unused:
+        near = [name for name in unused if name.strip().lower() == _DEFAULT_SPLIT]
+        hint = f"; data.split_column={near[0]} reads the split" if near and config.split_column not in frame else ""
+        more = f" and {len(unused) - 10} more" if len(unused) > 10 else ""
+        tell(f"{path}: columns not used: {', '.join(unused[:10])}{more}{hint}")
 
 
 def _label_table(path: Path, frame: pd.DataFrame, config: TableConfig) -> LabelTable | None:
@@ -231,10 +244,10 @@ def _names(cell: Any, separator: str | None, where: str) -> list[str] | None:
         names = [name if isinstance(name, str) else "" for name in cell]
         if "" in names:
             raise DataError(f"{where}: {str(cell[names.index('')])!r} is not the name of a category")
-        return list(dict.fromkeys(names))
+        return list(dict.fromkeys(map(same_name, names)))
     if cell is None or cell is pd.NA or cell != cell:
         return None
-    return list(dict.fromkeys(name for part in str(cell).split(separator) if (name := part.strip())))
+    return list(dict.fromkeys(name for part in str(cell).split(separator) if (name := same_name(part))))
 
 
 def _existing(path: Path, frame: pd.DataFrame, option: str, name: str) -> pd.Series[Any]:

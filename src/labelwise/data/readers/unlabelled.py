@@ -25,7 +25,7 @@ from labelwise.data.dataset import (
 from labelwise.data.files import read_arrays, read_table, refuse_repeated
 from labelwise.data.memory import image_sizes, to_memory
 from labelwise.data.readers import npz, table
-from labelwise.data.readers.folder import look_under, tell_left_out
+from labelwise.data.readers.folder import look_under, refuse_other_text, tell_left_out
 from labelwise.errors import DataError
 from labelwise.labels.table import UNKNOWN, LabelTable
 
@@ -171,6 +171,7 @@ def _read_images(path: Path, channels: int) -> Unlabelled:
     if path.is_dir():
         paths, others = look_under(path)
         tell_left_out(path, others)
+        refuse_other_text(map(str, paths), path)
     if not paths:
         raise DataError(f"{path}: no images in it")
     root = path if path.is_dir() else path.parent
