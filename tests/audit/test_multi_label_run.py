@@ -56,6 +56,26 @@ def test_cells_of_a_feature_file_are_ranked(tmp_path):
     assert found.duplicates is not None and found.duplicates.labels_differ == found.duplicates.across_splits == 1
 
 
+def test_reviewed_cells_are_not_doubted_again(tmp_path, labelwise):
+    """Of the two likeliest wrong labels the first is confirmed, the second turned; then the data are audited again."""
+    _, labels = feature_file(tmp_path / "cells.npz", partly_known)
+    run_audit(QUICK, tmp_path / "cells.npz", tmp_path / "one", quiet=True)
+    head, table = read_audit_table(tmp_path / "one")[:2], tmp_path / "labels.csv"
+    decided = [head["given"][0], head["suggested"][1]]
+    head[["id", "category"]].assign(label=decided).to_csv(tmp_path / "c.csv", index=False)
+    words = ["audit", "apply", tmp_path / "one", "--corrections", tmp_path / "c.csv", "--out", table]
+    assert labelwise(*words).code == 0
+    corrected = [f"data.labels.file={table}"]
+    found = run_audit(QUICK, tmp_path / "cells.npz", tmp_path / "two", overrides=corrected, quiet=True)
+    known = int((~np.isnan(labels)).sum())
+    assert (found.labels, found.reviewed) == (known, 2)
+    last = read_audit_table(tmp_path / "two")[known - 2 : known].set_index(["id", "category"])
+    last = last.loc[list(zip(head["id"], head["category"], strict=True))]
+    assert last["given"].tolist() == last["suggested"].tolist() == decided
+    assert (last["score"] == 0).all() and set(last["verdict"]) == {"correct"}
+    assert sum(one.wrong for one in found.classes) == pytest.approx(found.expected[-1].wrong)
+
+
 def test_labels_of_one_kind_are_refused_before_anything_is_written(tmp_path):
     feature_file(tmp_path / "cells.npz", lambda right, rng: np.where(rng.random(right.shape) < 0.5, 1.0, np.nan))
     with pytest.raises(DataError, match="known positive and known negative"):

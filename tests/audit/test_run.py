@@ -47,6 +47,28 @@ def test_wrong_labels_of_embeddings_come_first(digits, tmp_path):
     )
 
 
+def test_reviewed_labels_are_not_doubted_again(digits, tmp_path, labelwise):
+    """The two likeliest wrong labels are confirmed, the third is corrected; then the data are audited again."""
+    path, _ = digits
+    first = run_audit(QUICK, path, tmp_path / "one", quiet=True)
+    before = read_audit_table(tmp_path / "one")
+    head, labels = before[:3], tmp_path / "labels.csv"
+    decided = [*head["given"][:2], head["suggested"][2]]
+    head[["id"]].assign(label=decided).to_csv(tmp_path / "c.csv", index=False)
+    words = ["audit", "apply", tmp_path / "one", "--corrections", tmp_path / "c.csv", "--out", labels]
+    assert labelwise(*words).code == 0
+    again = run_audit(QUICK, path, tmp_path / "two", overrides=[f"data.labels.file={labels}"], quiet=True)
+    frame = read_audit_table(tmp_path / "two")
+    last = frame[-3:].set_index("id").loc[head["id"]]
+    assert last["given"].tolist() == last["suggested"].tolist() == decided
+    assert (last["score"] == 0).all() and set(last["verdict"]) == {"correct"}
+    assert (again.labels, again.reviewed, first.reviewed) == (300, 3, 0)
+    assert again.expected[-1].wrong == pytest.approx(frame["score"].sum())
+    assert labelwise("audit", "apply", tmp_path / "two", "--above", "0", "--out", tmp_path / "all.csv").code == 0
+    table = pd.read_csv(tmp_path / "all.csv").set_index("id").loc[head["id"]]
+    assert table["label"].tolist() == decided and set(table["provenance"]) == {"given"}
+
+
 def test_a_stopped_audit_goes_on_and_another_is_refused(digits, tmp_path):
     path, _ = digits
     out = tmp_path / "audit"

@@ -56,3 +56,9 @@ def test_every_sample_is_judged_as_if_alone(seed):
         verdict = "several objects" if len(sure) > 1 else verdict
         alone.append("outlier" if outlier[i] >= OUTLIER else verdict)
     assert verdicts(score, right, views, outlier) == alone
+
+
+def test_what_a_person_has_looked_at_is_correct():
+    far, views = np.array([OUTLIER, OUTLIER]), SURE.repeat(2, 0)[None]
+    found = verdicts(np.array([0.9, 0.9]), SURE.repeat(2, 0), views, far, reviewed=np.array([True, False]))
+    assert found == ["correct", "outlier"]

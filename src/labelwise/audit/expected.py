@@ -32,7 +32,12 @@ class Doubt:
 
 
 def doubt_of(
-    model: NoiseModel, log_p: NDArray[np.float32], label: NDArray[np.int64], groups: NDArray[np.str_], seed: int
+    model: NoiseModel,
+    log_p: NDArray[np.float32],
+    label: NDArray[np.int64],
+    groups: NDArray[np.str_],
+    seed: int,
+    reviewed: NDArray[np.bool_] | None = None,
 ) -> Doubt:
     """How far scores may be off: by what no answer can tell, and by which groups of samples were drawn.
 
@@ -40,10 +45,13 @@ def doubt_of(
     ----------
     model : fitted to ``log_p`` (n, K) and ``label`` (n,)
     groups : (n,) samples of a group are drawn together
+    reviewed : (n,) labels that a person has looked at: nothing is unsure of them
     """
     rows = np.arange(len(label))
     ends = ((0, 2 * UNSHOWN), (1, 0))
     low, high = (1 - model.right_class(log_p, label, *end)[rows, label].astype(np.float64) for end in ends)
+    if reviewed is not None:
+        low[reviewed] = high[reviewed] = 0
     rng = generator(seed, "refits")
     names, group = np.unique(groups, return_inverse=True)
     members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])

@@ -50,6 +50,7 @@ class JudgedCells:
     agreement : (n, C) share of the answers that say what ``positive`` says
     noise : of the known labels
     logits : (n, C) that ``positive`` was made of
+    reviewed : (n, C) labels that a person has looked at: their score is 0, and they are listed last
     """
 
     values: Array
@@ -58,6 +59,7 @@ class JudgedCells:
     agreement: NDArray[np.float64]
     noise: CellNoise
     logits: Array
+    reviewed: NDArray[np.bool_]
 
 
 def given_cells(table: LabelTable) -> Array:
@@ -74,14 +76,15 @@ def answer_cells(data: Cells, folder: Path, seed: int, advance: Callable[[], Non
     return found
 
 
-def judge_cells(data: Cells, answers: dict[str, Array]) -> JudgedCells:
+def judge_cells(data: Cells, answers: dict[str, Array], reviewed: NDArray[np.bool_] | None = None) -> JudgedCells:
     """Scores and probabilities from the answers ``name: (n, C)`` to all cells."""
+    certain = np.isfinite(data.values) & (False if reviewed is None else reviewed)
     logits = with_related(np.mean(list(answers.values()), axis=0, dtype=np.float32), data.values, data.fold)
     noise = fit_cell_noise(logits, data.values)
-    positive = noise.positive(logits, data.values)
+    positive = np.where(certain, data.values, noise.positive(logits, data.values))
     says = positive >= 0.5
     agreement = np.mean([(one > 0) == says for one in answers.values()], axis=0)
-    return JudgedCells(data.values, positive, _score(data.values, positive), agreement, noise, logits)
+    return JudgedCells(data.values, positive, _score(data.values, positive), agreement, noise, logits, certain)
 
 
 def doubt_of_cells(data: Cells, judged: JudgedCells, seed: int) -> tuple[NDArray[np.float64], Doubt]:
@@ -96,6 +99,7 @@ def doubt_of_cells(data: Cells, judged: JudgedCells, seed: int) -> tuple[NDArray
         rows = np.concatenate([members[one] for one in rng.integers(0, len(names), count)])
         logits, values = judged.logits[rows], data.values[rows]
         again = fit_cell_noise(logits, values).positive(logits, values)
+        again = np.where(judged.reviewed[rows], values, again)
         rates.append(np.nanmean(_score(values, again)))
     score = judged.score[known]
     return score, Doubt(score, score, float(np.std(rates, ddof=1)) * (count / len(names)) ** 0.5)
@@ -104,7 +108,7 @@ def doubt_of_cells(data: Cells, judged: JudgedCells, seed: int) -> tuple[NDArray
 def cell_table(samples: LabelledSamples, judged: JudgedCells) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """The list, the likeliest wrong label first and suggestions last; and the order (m,) of the known cells in it."""
     known = ~np.isnan(judged.values)
-    order = np.argsort(-judged.score[known], kind="stable")
+    order = np.lexsort((-judged.score[known], judged.reviewed[known]))
     enough = np.minimum(*_counts(judged.values)) >= FEWEST
     listed = np.argwhere(~known & (judged.positive >= SUGGESTED) & enough)
     listed = listed[np.argsort(-judged.positive[tuple(listed.T)], kind="stable")]

@@ -37,7 +37,7 @@ from labelwise.audit.neighbours import (
 from labelwise.audit.networks import panel_answers, panels_of_run, train_panels
 from labelwise.audit.samples import audited_rows, draw_folds, take_audited
 from labelwise.audit.subject import Subject, open_subject
-from labelwise.audit.table import judge, single_label_table
+from labelwise.audit.table import judge, settle, single_label_table
 from labelwise.audit.thumbnails import write_thumbnails
 from labelwise.audit.verdicts import verdicts
 from labelwise.audit.wrong_labels import fit_noise_model
@@ -141,14 +141,16 @@ def _judge_samples(config: AuditConfig, subject: Subject, folder: Path, quiet: b
     mean = answers.mean()
     model = fit_noise_model(mean, samples.label, config.seed)
     right = model.right_class(mean, samples.label)
+    settle(right, samples.label, samples.reviewed)
     judged = judge(right, samples.label)
-    verdict = verdicts(judged.score, right, answers.by_view(), _outliers(subject.dataset, config.seed))
+    outliers = _outliers(subject.dataset, config.seed)
+    verdict = verdicts(judged.score, right, answers.by_view(), outliers, samples.reviewed)
     frame, order = single_label_table(samples, judged, answers, verdict)
     return Findings(
         frame,
         order,
         judged.score,
-        expected.doubt_of(model, mean, samples.label, samples.groups, config.seed),
+        expected.doubt_of(model, mean, samples.label, samples.groups, config.seed, samples.reviewed),
         expected.class_health(samples.classes, samples.label, judged.suggested, judged.score),
         answers.names,
         transition=expected.transition(right, samples.label),
@@ -164,7 +166,7 @@ def _judge_cells(config: AuditConfig, subject: Subject, folder: Path, quiet: boo
     with Progress("audit", "classifiers", quiet) as progress:
         progress.start(len(CLASSIFIERS))
         answers = answer_cells(data, folder, config.seed, progress.advance)
-    judged = judge_cells(data, answers)
+    judged = judge_cells(data, answers, samples.reviewed)
     frame, order = cell_table(samples, judged)
     score, doubt = doubt_of_cells(data, judged, config.seed)
     health, warnings = cell_health(samples.classes, judged), cell_warnings(samples.classes, data.values)
@@ -183,6 +185,7 @@ def _conclude(config: AuditConfig, subject: Subject, found: Findings, run: Run, 
         name=subject.samples.name,
         task="single-label" if subject.samples.table is None else "multi-label",
         labels=len(found.score),
+        reviewed=0 if subject.samples.reviewed is None else int(subject.samples.reviewed.sum()),
         splits=Splits(**subject.sizes),
         answers=found.answers,
         noise_rate=expected.noise_rate(found.score, found.doubt),

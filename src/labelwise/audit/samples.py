@@ -29,6 +29,7 @@ class LabelledSamples:
     groups : (n,) samples of one group are never on both sides of a fold
     label : (n,) int64, 0 to K - 1; of multi-label data the rarest positive category, -1 without one
     table : of multi-label data
+    reviewed : labels that a person has looked at, (n,), or (n, C) of multi-label data; None where nobody has
     """
 
     name: str
@@ -39,6 +40,7 @@ class LabelledSamples:
     groups: NDArray[np.str_]
     label: NDArray[np.int64]
     table: LabelTable | None = None
+    reviewed: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -111,6 +113,7 @@ def labelled_samples(dataset: Dataset, source: str) -> LabelledSamples:
         dataset.groups[rows],
         label,
         table,
+        None if dataset.reviewed is None else dataset.reviewed[rows],
     )
 
 

@@ -23,6 +23,13 @@ class Judged:
     p_suggested: NDArray[np.float64]
 
 
+def settle(right: NDArray[np.float32], label: NDArray[np.int64], reviewed: NDArray[np.bool_] | None) -> None:
+    """Make the ``reviewed`` labels (n,) certain in the probabilities ``right`` (n, K): no answer can doubt them."""
+    if reviewed is not None:
+        right[reviewed] = 0
+        right[reviewed, label[reviewed]] = 1
+
+
 def judge(right: NDArray[np.float32], label: NDArray[np.int64]) -> Judged:
     """Scores and suggestions from the probabilities ``right`` (n, K) of each class to be the right one.
 
@@ -39,8 +46,9 @@ def judge(right: NDArray[np.float32], label: NDArray[np.int64]) -> Judged:
 def single_label_table(
     samples: LabelledSamples, judged: Judged, answers: Answers, verdicts: Sequence[str]
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-    """The list, the likeliest wrong label first, and the order (n,) of the samples in it."""
-    order = np.argsort(-judged.score, kind="stable")
+    """The list, the likeliest wrong label first and reviewed ones last, and the order (n,) of the samples in it."""
+    reviewed = np.zeros(len(samples), dtype=bool) if samples.reviewed is None else samples.reviewed
+    order = np.lexsort((-judged.score, reviewed))
     names = np.array(samples.classes, dtype=object)
     frame = pd.DataFrame(
         {

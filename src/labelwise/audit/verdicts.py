@@ -31,6 +31,7 @@ def verdicts(
     right: NDArray[np.floating],
     views: NDArray[np.floating] | None = None,
     outlier: NDArray[np.float64] | None = None,
+    reviewed: NDArray[np.bool_] | None = None,
 ) -> list[Verdict]:
     """The verdict on each sample; where several hold, the first of outlier, several objects, ambiguous and wrong.
 
@@ -40,6 +41,7 @@ def verdicts(
     right : (n, K) probability of each class to be the right one, from the answers and the given label
     views : (V, n, K) probabilities, one answer for each view of an image; None without views
     outlier : (n,) from `labelwise.audit.neighbours.outlier_scores`; None where nobody looked
+    reviewed : (n,) labels that a person has looked at, which are correct whatever else holds
 
     Examples
     --------
@@ -55,6 +57,8 @@ def verdicts(
         rules.append(("several objects", (views >= CONFIDENT).any(0).sum(1) >= 2))
     if outlier is not None:
         rules.append(("outlier", outlier >= OUTLIER))
+    if reviewed is not None:
+        rules.append(("correct", reviewed))
     found: list[Verdict] = ["correct"] * len(score)
     for verdict, holds in rules:
         for sample in np.flatnonzero(holds):

@@ -62,12 +62,13 @@ class Duplicates(Record):
 
 class AuditResults(Record):
     """An audit. Row k of ``transition`` says how samples whose right class is k were labelled; None of multi-label
-    data. ``answers`` names what answered out of sample. ``reviewed`` counts labels that a reviewer has confirmed."""
+    data. ``answers`` names what answered out of sample. ``reviewed`` of the ``labels`` were looked at by a person."""
 
     kind: Literal["audit"]
     name: str
     task: Task
     labels: Count
+    reviewed: Count = 0
     splits: Splits
     answers: tuple[str, ...]
     noise_rate: NoiseRate
