@@ -15,7 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from labelwise import cli
-from labelwise.config import load_recipe
+from labelwise.config import DataConfig, load_recipe
+from labelwise.data.readers import load_dataset
 
 TINY = ("--set", "train.epochs=1", "--set", "chain.generations=1", "--set", "train.batch_size=8", "--quiet")
 COMMANDS = (
@@ -112,6 +113,33 @@ def test_evaluate_json(labelwise: Command, digits: Path) -> None:
     assert {"top1", "top5", "nll", "ece", "per_class"} <= set(scores) and len(scores["per_class"]) == 10
     row = json.loads((digits / "results.json").read_text())["rows"][1]
     assert scores["top1"] == row["test"]["top1"] and scores["nll"] == pytest.approx(row["test"]["nll"], abs=1e-6)
+
+
+def test_a_test_set_of_one_s_own_is_scored_whole(labelwise: Command, digits: Path, tmp_path: Path) -> None:
+    model = digits / "seed-0" / "generation-2"
+    data = load_dataset(DataConfig(source="digits"))
+    rows = np.flatnonzero(data.label < 7)[:30]
+    pixels = [data.source.read(int(row)) for row in rows]  # type: ignore[union-attr]
+    expected = {}
+    for place in ("flat", "own/test"):
+        for row, image in zip(rows, pixels, strict=True):
+            file = tmp_path / place / data.classes[data.label[row]] / f"{row}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[:, :, 0]).save(file)
+        done = labelwise("evaluate", model, "--data", tmp_path / place.split("/")[0], "--split", "all", "--json")
+        assert done.code == 0, done
+        expected[place] = json.loads(done.out)
+        assert sum(entry["n"] for entry in expected[place]["per_class"]) == 30
+        assert len(expected[place]["per_class"]) == 10
+    assert labelwise("predict", model, tmp_path / "flat", "--out", tmp_path / "p.csv").code == 0
+    answers = list(csv.DictReader((tmp_path / "p.csv").open()))
+    right = np.mean([row["class_1"] == row["id"].split("/")[0] for row in answers])
+    assert expected["flat"]["top1"] == expected["own/test"]["top1"] == pytest.approx(right)
+    done = labelwise("evaluate", model, "--data", tmp_path / "flat")
+    assert done.code == 0 and "scored are 6 of 30 samples, those of test" in " ".join(done.err), done
+    assert_one_line(
+        labelwise("evaluate", model, "--data", tmp_path / "own"), "own", "has test, but no training samples"
+    )
 
 
 def test_data_stats_json(labelwise: Command, photos: Path) -> None:

@@ -54,7 +54,7 @@ def test_classes_may_be_called_train_and_test(tmp_path, read, draw):
     assert read(tmp_path).classes == ("bus", "test", "train")
 
 
-def test_bad_folders(tmp_path, read, draw, folder_tree):
+def test_bad_folders(tmp_path, read, load, draw, folder_tree):
     with pytest.raises(DataError, match="no such folder"):
         read(tmp_path / "none", format="folder")
     (tmp_path / "empty").mkdir()
@@ -69,7 +69,8 @@ def test_bad_folders(tmp_path, read, draw, folder_tree):
     with pytest.raises(DataError, match=r"class 'bird' has no folder in .*train"):
         read(root)
     with pytest.raises(DataError, match="has val, but no train"):
-        read(folder_tree(tmp_path / "c", ("val",)))
+        load(folder_tree(tmp_path / "c", ("val",)))
+    assert load(tmp_path / "c", partial=True).sizes() == {"fit": 0, "select": 0, "test": 8}
 
 
 def test_a_truncated_image_fails_or_is_skipped_and_listed(tmp_path, read, load, folder_tree):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
+import numpy as np
 import pytest
 
+from labelwise.data.files import read_arrays
 from labelwise.errors import DataError
 
 
@@ -35,3 +40,13 @@ def test_published_data_sets_are_known_by_their_files(tmp_path, read, file, cont
         (tmp_path / "valid.csv").write_text(content)
     with pytest.raises(DataError, match=message):
         read(tmp_path)
+
+
+def test_an_npz_whose_header_promises_more_than_memory_is_told(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2**38, 1024)})
+    with zipfile.ZipFile(tmp_path / "big.npz", "w") as archive:
+        archive.writestr("embeddings.npy", header.getvalue() + bytes(64))
+    with pytest.raises(DataError, match=r"big\.npz: larger than memory, or its header is damaged") as caught:
+        read_arrays(tmp_path / "big.npz")
+    assert "\n" not in str(caught.value)

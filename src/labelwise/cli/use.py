@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -23,7 +23,7 @@ from labelwise.cli.common import (
     existing,
     make_console,
 )
-from labelwise.config import SplitName, UnreadablePolicy, data_recipe
+from labelwise.config import UnreadablePolicy, data_recipe
 from labelwise.errors import RunError
 
 
@@ -31,7 +31,9 @@ from labelwise.errors import RunError
 def evaluate(
     model: ModelArgument,
     data: DataOption,
-    split: Annotated[SplitName, typer.Option(help="Part of the data that is scored.")] = "test",
+    split: Annotated[
+        Literal["fit", "select", "test", "all"], typer.Option(help="Part of the data that is scored, or all of it.")
+    ] = "test",
     overrides: SetOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file that the scores are also written to.")] = None,
     trust_code: TrustCodeOption = False,

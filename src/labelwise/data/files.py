@@ -62,6 +62,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {key: loaded[key] for key in loaded.files}
     except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, SyntaxError) as error:
         raise DataError(f"{path}: damaged or not an .npz file ({error})") from None
+    except MemoryError as error:
+        raise DataError(f"{path}: larger than memory, or its header is damaged ({error})") from None
     except ValueError as error:
         reason = "holds pickled objects, which are not loaded" if "allow_pickle" in str(error) else f"damaged ({error})"
         raise DataError(f"{path}: {reason}") from None

@@ -56,8 +56,9 @@ def prepare(samples: Samples, config: DataConfig, *, partial: bool = False) -> D
     groups = samples.ids if samples.groups is None else own_groups(samples.groups, samples.ids)
     _refuse_parted_groups(samples.name, groups[rows], np.where(split[rows] == UNLABELLED, "fit", split[rows]))
     training = rows[split[rows] == "fit"]
-    if len(training) == 0:
-        raise DataError(f"{samples.name}: no training samples")
+    if len(training) == 0 and not partial:
+        present = ", ".join(sorted(set(samples.part.tolist()) - {""})) or "no labels"
+        raise DataError(f"{samples.name}: has {present}, but no training samples (evaluate takes it by --split all)")
     parts = _split(samples, groups, [rows[split[rows] == name] for name in SPLITS], config)
     labelled = _limit(parts[0], _strata(samples), groups, config.labelled, config.split_seed, "labelled")
     unlabelled = np.concatenate([np.setdiff1d(parts[0], labelled), rows[split[rows] == UNLABELLED]])
@@ -128,11 +129,11 @@ def _split(samples: Samples, groups: NDArray[np.str_], parts: list[Rows], config
     """Rows of fit, select and test, from those that the data itself has. What is missing is held out of fit."""
     fit, select, test = parts
     seed, strata = config.split_seed, _strata(samples)
-    if len(test) == 0:
+    if len(test) == 0 and len(fit):
         test, fit = _hold_out(fit, strata, groups, config.test_share, seed, "test")
     fit = _limit(fit, strata, groups, config.train_limit, seed, "train")
     test = _limit(test, strata, groups, config.test_limit, seed, "test")
-    if len(select) == 0:
+    if len(select) == 0 and len(fit):
         select, fit = _hold_out(fit, strata, groups, config.select_share, seed, "select")
     return [fit, _limit(select, strata, groups, config.select_limit, seed, "select"), test]
 

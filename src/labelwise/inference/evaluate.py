@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from pydantic import TypeAdapter
 
 from labelwise.config import Recipe, SplitName, check_choice, data_recipe
 from labelwise.data.dataset import Dataset
+from labelwise.data.files import tell
 from labelwise.data.readers import load_dataset, studies_of
 from labelwise.data.readers.chexpert import COMPETITION
 from labelwise.errors import DataError, ModelError
@@ -27,13 +29,17 @@ from labelwise.models.classifier import Classifier, class_order
 from labelwise.results.evaluate import EvaluateResults, MultiLabelEvaluation, SingleLabelEvaluation
 from labelwise.training.runtime import predict_logits
 
+Scored = SplitName | Literal["all"]
+
 _RESULTS: TypeAdapter[SingleLabelEvaluation | MultiLabelEvaluation] = TypeAdapter(EvaluateResults)
 
 
 def evaluate(
-    model: str | Path, data: str | Path | Recipe, *, split: SplitName = "test", trust_code: bool = False
+    model: str | Path, data: str | Path | Recipe, *, split: Scored = "test", trust_code: bool = False
 ) -> SingleLabelEvaluation | MultiLabelEvaluation:
-    """Score a checkpoint on one split of a data set.
+    """Score a checkpoint on one split of a data set, or on all of it.
+
+    The data may have fewer classes than the checkpoint.
 
     Multi-label data are scored by :func:`labelwise.metrics.multilabel.multilabel_scores` at the thresholds that the
     checkpoint has of its own, ``own_thresholds`` of them, and at 0.5 elsewhere. Under ``tuned`` they are scored at
@@ -45,7 +51,7 @@ def evaluate(
     ----------
     model : checkpoint folder, such as RUN/seed-0/generation-2
     data : a data source such as ``digits`` or a path; a recipe file (.yaml), or a recipe, whose data section is used
-    split : ``fit``, ``select`` or ``test``
+    split : ``fit``, ``select`` or ``test``; or ``all``: every labelled sample, such as those of a test set of one's own
     trust_code : whether code that the checkpoint names as its network may be run
 
     Returns
@@ -59,14 +65,17 @@ def evaluate(
     """
     recipe = data if isinstance(data, Recipe) else data_recipe(data)
     path = Path(model)
-    check_choice("split", split, SplitName)
+    if split != "all":
+        check_choice("split", split, SplitName)
     network, card = checkpoint.load(path, trust_code)
-    dataset = load_dataset(recipe.data.model_copy(update={"unlabelled": None}))
-    rows = dataset.rows(split)
-    if not len(rows):
-        raise DataError(f"{dataset.name}: the {split} split is empty")
+    dataset = load_dataset(recipe.data.model_copy(update={"unlabelled": None}), partial=split == "all")
+    dataset = _with_classes_of(network, dataset)
+    rows = _scored_rows(dataset, split)
     _check_task(card, dataset, path)
     network = _in_order_of(network, dataset.classes, str(path))
+    if split != "all" and len(rows) < len(dataset):
+        n = f"{len(rows):,} of {len(dataset):,}"
+        tell(f"{dataset.name}: scored are {n} samples, those of {split}; --split all scores every one")
     runtime, loader = make_ready(network, card, dataset, recipe.data)
     network = network.to(runtime.device)
     found = {"kind": "evaluate", "model": str(path), "data": dataset.name, "split": split}
@@ -76,7 +85,7 @@ def evaluate(
         return _RESULTS.validate_python(found | {"task": SINGLE_LABEL} | scores)
     decided = probabilities(decision_thresholds(card, dataset.classes, path))
     scores = _multi_label(
-        dataset, dataset.table, split, decided, lambda chosen: predict_logits(network, loader, chosen, runtime)
+        dataset, dataset.table, split, rows, decided, lambda chosen: predict_logits(network, loader, chosen, runtime)
     )
     scores["own_thresholds"] = len(card.get("thresholds", {}))
     studies = studies_of(recipe.data, dataset.ids[rows])
@@ -84,6 +93,28 @@ def evaluate(
         logits = predict_logits(network, loader, rows, runtime)
         scores["studies"] = _by_study(logits, dataset.table.take(rows), studies, decided)
     return _RESULTS.validate_python(found | {"task": MULTI_LABEL} | scores)
+
+
+def _scored_rows(dataset: Dataset, split: Scored) -> NDArray[np.int64]:
+    if split == "all":
+        rows = np.arange(len(dataset)) if dataset.table is not None else np.flatnonzero(dataset.label >= 0)
+        if not len(rows):
+            raise DataError(f"{dataset.name}: no sample has a label")
+        return rows.astype(np.int64)
+    rows = dataset.rows(split)
+    if not len(rows):
+        raise DataError(f"{dataset.name}: the {split} split is empty")
+    return rows
+
+
+def _with_classes_of(network: Classifier, dataset: Dataset) -> Dataset:
+    """Data of one class a sample that lack some classes of the network, over all its classes."""
+    if dataset.table is not None or not set(dataset.classes) < set(network.classes):
+        return dataset
+    place = np.array([*(network.classes.index(name) for name in dataset.classes), -1])  # -1 (no label) takes the last
+    return dataclasses.replace(
+        dataset, classes=network.classes, label=place[dataset.label], true_label=None, votes=None
+    )
 
 
 def _check_task(card: dict[str, Any], dataset: Dataset, path: Path) -> None:
@@ -99,15 +130,16 @@ def _check_task(card: dict[str, Any], dataset: Dataset, path: Path) -> None:
 def _multi_label(
     dataset: Dataset,
     table: LabelTable,
-    split: SplitName,
+    split: Scored,
+    rows: NDArray[np.int64],
     decided: NDArray[np.float64],
     logits_of: Callable[[NDArray[np.int64]], torch.Tensor],
 ) -> dict[str, Any]:
     """Scores at the probabilities ``decided`` (C,) and at thresholds found on other samples than they are scored on."""
-    rows, select = dataset.rows(split), dataset.rows("select")
+    select = dataset.rows("select")
     labels, logits = table.take(rows), logits_of(rows)
     found = multilabel_scores(logits, labels, thresholds=decided)
-    if split == "select" or not len(select):
+    if split in ("select", "all") or not len(select):
         return found | {"tuned": None}
     rule = ThresholdRule("max-f1")
     best = threshold_for(probabilities(logits_of(select)), hard_labels(table.take(select)), rule).threshold

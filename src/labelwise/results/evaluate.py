@@ -16,7 +16,7 @@ class Evaluation(Record):
     kind: Literal["evaluate"]
     model: str
     data: str
-    split: Split
+    split: Split | Literal["all"]
 
 
 class SingleLabelEvaluation(Evaluation):

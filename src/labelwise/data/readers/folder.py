@@ -42,7 +42,7 @@ def read(config: FolderConfig) -> Samples:
     if config.format == "auto":
         _refuse_published(root)
     parts = _parts(root)
-    training = [folder for folder, part in parts if part in ("train", "fit", "")]
+    training = [folder for folder, part in parts if part in ("train", "fit", "")] or [folder for folder, _ in parts]
     classes = sorted({same_name(cls.name) for folder in training for cls in _folders(folder)})
     if not classes:
         raise DataError(f"{training[0]}: no class folders; expected {root.name}/train/CLASS/image or CLASS/image")
@@ -105,6 +105,8 @@ def _parts(root: Path) -> list[tuple[Path, str]]:
     if any(part in ("train", "fit") and _folders(folder) for folder, part in parts):
         return parts
     if parts and len(parts) == len(folders):
+        if all(_folders(folder) for folder in folders):
+            return parts  # a test set of one's own
         raise DataError(f"{root}: has {', '.join(folder.name for folder, _ in parts)}, but no train/CLASS/ with images")
     return [(root, "")]
 
