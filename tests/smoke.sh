@@ -76,7 +76,8 @@ np.savez(sys.argv[1], features=x, labels=y, categories=list("abcd"), split=split
 PYTHON
 labelwise cft "$out/toy.npz" --base assume-negative --threshold max-f1 --out "$out/cft" --set draws=200
 labelwise cft "$out/toy.npz" --base ignore --objective auc --preset fast --out "$out/cft-auc" --set draws=200 --quiet
-labelwise ensemble "$out/cft" "$out/cft-auc" --out "$out/both-heads"
+labelwise cft "$out/toy.npz" --base ignore --preset fast --out "$out/cft-fast" --set draws=200 --quiet
+labelwise ensemble "$out/cft" "$out/cft-fast" --out "$out/both-heads"
 labelwise report "$out/cft" --markdown > "$out/cft.md"
 test -s "$out/cft/report.html" -a -s "$out/cft/head.safetensors" -a -s "$out/cft.md"
 if [ -d "$data" ]; then

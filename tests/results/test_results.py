@@ -58,9 +58,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     partial = recipe(f"data.source={out / 'data.npz'}")
     refine(partial, out / "partial", quiet=True)
     pipeline.train_and_fine_tune(partial, out / "cft", quiet=True)
-    options: dict[str, Any] = {"objective": "auc", "threshold": "max-f1", "preset": "fast", "draws": 100}
-    run_cft(CftConfig(features=str(out / "cft" / "data"), **options), out / "auc", quiet=True)
-    run_ensemble([out / "cft", out / "auc"], out / "ensemble", EnsembleConfig())
+    options: dict[str, Any] = {"features": str(out / "cft" / "data"), "preset": "fast", "draws": 100}
+    run_cft(CftConfig(objective="auc", threshold="max-f1", **options), out / "auc", quiet=True)
+    run_cft(CftConfig(objective="ap", **options), out / "fast", quiet=True)
+    run_ensemble([out / "cft", out / "fast"], out / "ensemble", EnsembleConfig())
     kinds = {name: out / name for name in ("refine", "train", "partial", "cft", "auc", "ensemble")}
     return kinds | {"features": out / "cft" / "data"}
 
