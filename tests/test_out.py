@@ -44,6 +44,7 @@ COMMANDS = {
     "export": ("export", "{network}", "--out", "{out}"),
     "evaluate": ("evaluate", "{network}", "--data", "{data}", "--out", "{out}"),
     "evaluate, a file": ("evaluate", "{network}", "--data", "{data}", "--out", "{file}"),
+    "evaluate, a page": ("evaluate", "{network}", "--data", "{data}", "--page", "{file}"),
     "predict": ("predict", "{network}", "{data}", "--out", "{file}"),
     "report": ("report", "{a}", "{b}", "--out", "{file}"),
 }
@@ -83,7 +84,8 @@ def test_a_member_of_an_ensemble_stays_a_run(
 def test_own_files_are_replaced(runs: dict[str, Path], labelwise: Callable[..., Any], tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", images=np.zeros((3, 8, 8), np.uint8))
     for _ in range(2):
-        scores = labelwise("evaluate", runs["network"], "--data", runs["data"], "--out", tmp_path / "scores.json")
+        files = ("--out", tmp_path / "scores.json", "--page", tmp_path / "scores.html")
+        scores = labelwise("evaluate", runs["network"], "--data", runs["data"], *files)
         assert scores.code == 0, scores.err
         for name in ("named.csv", "named.json"):
             assert labelwise("predict", runs["network"], tmp_path / "images.npz", "--out", tmp_path / name).code == 0

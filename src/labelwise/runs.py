@@ -140,14 +140,15 @@ def refuse_other_content(out: Path, kind: str) -> None:
     _run_in(out, kind)
 
 
-def check_out_file(path: Path, kind: str, ours: Callable[[str], bool]) -> None:
+def check_out_file(path: Path, kind: str, ours: Callable[[str], bool], option: str = "--out") -> None:
     """Refuse to write a file where a folder is, or a file that is of another kind.
 
     Parameters
     ----------
-    path : the file of a command's ``--out``
+    path : the file that an option of a command names
     kind : what is written there, for the message
     ours : whether the text of a file is of that kind; may raise ValueError
+    option : the option, for the message
 
     Raises
     ------
@@ -155,7 +156,7 @@ def check_out_file(path: Path, kind: str, ours: Callable[[str], bool]) -> None:
         In one line.
     """
     if path.is_dir():
-        raise RunError(f"--out {path}: is a folder, expected a file")
+        raise RunError(f"{option} {path}: is a folder, expected a file")
     if not path.exists():
         return
     try:
@@ -163,7 +164,7 @@ def check_out_file(path: Path, kind: str, ours: Callable[[str], bool]) -> None:
     except (OSError, ValueError):
         same = False
     if not same:
-        raise RunError(f"--out {path}: exists and does not hold {kind}; give another --out")
+        raise RunError(f"{option} {path}: exists and does not hold {kind}; give another {option}")
 
 
 def _run_in(out: Path, kind: str) -> dict[str, Any] | None:

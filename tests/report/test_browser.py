@@ -8,15 +8,17 @@ from PIL import Image
 
 from helpers.audit_factory import make_audit
 from helpers.cft_run_factory import UCM, make_cft_run
+from helpers.evaluation_factory import multi_label_scores, single_label_scores
 from helpers.experiment_factory import make_experiment
 from helpers.run_factory import make_run
+from labelwise.report.evaluate_page import write_evaluation
 from labelwise.report.write import compare_runs, write_report
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CLASSES = ["aeroplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-KINDS = ("refine", "cft", "experiment", "compare", "audit", "audit-cells")
+KINDS = ("refine", "cft", "experiment", "compare", "audit", "audit-cells", "evaluate", "evaluate-categories")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +35,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "compare": compare_runs([run, other], folder / "both.html"),
         "audit": write_report(make_audit(folder / "audit", rows=200)),
         "audit-cells": write_report(make_audit(folder / "audit-cells", rows=200, many=True)),
+        "evaluate": write_evaluation(single_label_scores(CLASSES), folder / "evaluate.html"),
+        "evaluate-categories": write_evaluation(multi_label_scores(UCM), folder / "evaluate-categories.html"),
     }
 
 
@@ -56,7 +60,7 @@ def test_page_in_a_browser(browser: "Browser", pages: dict[str, Path], kind: str
     assert picture.width == width
     ground = sum(picture.getpixel((2, 2))) / 3
     assert ground < 60 if look == "dark" else ground > 220
-    for top in range(0, 2000, 400):
+    for top in range(0, min(2000, picture.height - 399), 400):
         colours = picture.crop((0, top, width, top + 400)).quantize(32).convert("RGB").getcolors(maxcolors=64)
         assert colours is not None and len(colours) > 8
         assert max(count for count, _ in colours) < 0.97 * width * 400

@@ -36,6 +36,9 @@ def evaluate(
     ] = "test",
     overrides: SetOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="JSON file that the scores are also written to.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="HTML file that shows the scores in a browser, without a network.")
+    ] = None,
     trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,19 +52,30 @@ def evaluate(
 
     if out is not None:
         check_scores_file(out)
+    if page is not None:
+        from labelwise.report.page import check_page_file
+
+        check_page_file(page, "--page")
     recipe = data_recipe(data, overrides or [])
     from labelwise.inference.evaluate import evaluate as run
 
     scores = run(model, recipe, split=split, trust_code=trust_code)
     if out is not None:
         write_json(out, scores.to_json())
+    if page is not None:
+        from labelwise.report.evaluate_page import write_evaluation
+
+        write_evaluation(scores, page)
     if as_json:
         sys.stdout.write(json.dumps(scores.to_json(), indent=1) + "\n")
     else:
         from labelwise.report.scores import scores_table
         from labelwise.report.table import terminal
 
-        make_console().print(terminal(scores_table(scores)))
+        console = make_console()
+        console.print(terminal(scores_table(scores)))
+        if page is not None:
+            console.print(f"page: {page}", soft_wrap=True, highlight=False)
 
 
 @app.command(epilog="Example: labelwise predict runs/digits/seed-0/generation-5 photos/ --out predictions.csv")

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labelwise.errors import RunError
 from labelwise.report.formats import Ends, count, percent
-from labelwise.runs import atomic_write
+from labelwise.runs import atomic_write, check_out_file
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,19 @@ class Bar:
 def tone_of(ends: Ends) -> str:
     """Return the tone of a verdict on a difference with this interval."""
     return "open" if ends is None else "gain" if ends[0] > 0 else "loss" if ends[1] < 0 else "mixed"
+
+
+def check_page_file(path: Path, option: str = "--out") -> None:
+    """Refuse to write a page to anything but a new file or an earlier page, before anything is computed.
+
+    Raises
+    ------
+    RunError
+        In one line.
+    """
+    if path.suffix != ".html":
+        raise RunError(f"{option} {path}: the page is a file, whose name ends in .html")
+    check_out_file(path, "a page", lambda text: text.lstrip().lower().startswith("<!doctype html"), option)
 
 
 def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:

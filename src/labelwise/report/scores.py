@@ -48,11 +48,12 @@ def _category_table(scores: MultiLabelEvaluation) -> Table:
         known = f"{entry.positives:,}/{entry.negatives:,}"
         rows.append(Row([entry.name, known, *values, entry.sensitivity_at_specificity]))
     best = "; tuned: at the threshold with the best F1 on select" if scores.tuned is not None else ""
-    after = f"in %; P, R, F1: {_decided(scores)}{best}"
+    after = f"in %; P, R, F1: {decided(scores)}{best}"
     return Table(columns, rows, title="\n".join(_overall_lines(scores)), after=after)
 
 
-def _decided(scores: MultiLabelEvaluation) -> str:
+def decided(scores: MultiLabelEvaluation) -> str:
+    """Return from which threshold on a label is decided positive."""
     if not scores.own_thresholds:
         return "positive from a probability of 0.5 on"
     number = f"{scores.own_thresholds:,} of {len(scores.categories):,} categories"

@@ -13,12 +13,12 @@ from labelwise.report.audit_page import audit_context
 from labelwise.report.cft_page import cft_context
 from labelwise.report.compare import compare_context
 from labelwise.report.experiment_page import PICTURE, TABLE, experiment_markdown, write_experiment
-from labelwise.report.page import write_page
+from labelwise.report.page import check_page_file, write_page
 from labelwise.report.read import read_folder
 from labelwise.report.refine_page import refine_context
 from labelwise.report.table import Table, terminal
 from labelwise.results import AuditResults, CftResults, ExperimentResults, RefineResults, read_results
-from labelwise.runs import REPORT, RESULTS, check_out_file
+from labelwise.runs import REPORT, RESULTS
 
 Reported = RefineResults | CftResults | ExperimentResults | AuditResults
 
@@ -63,9 +63,7 @@ def compare_runs(runs: Sequence[Path], out: Path) -> Path:
     """
     if not runs:
         raise RunError("a comparison needs at least one run folder")
-    if out.suffix != ".html":
-        raise RunError(f"--out {out}: the page is a file, whose name ends in .html")
-    check_out_file(out, "a page", lambda text: text.lstrip().lower().startswith("<!doctype html"))
+    check_page_file(out)
     found = []
     for run in runs:
         results = _read(run)
