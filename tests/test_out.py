@@ -25,7 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     demo.write_digit_attributes(out / "data.npz", 0.3, seed=3)
     pipeline.train_and_fine_tune(load_recipe(None, [*TINY, f"data.source={out / 'data.npz'}"]), out / "a", quiet=True)
     features = out / "a" / "data"
-    run_cft(CftConfig(features=str(features), objective="auc", preset="fast", draws=100), out / "b", quiet=True)
+    run_cft(CftConfig(features=str(features), objective="ap", preset="fast", draws=100), out / "b", quiet=True)
     (out / "notes").mkdir()
     (out / "notes" / "notes.txt").write_text("mine")
     (out / "table.yaml").write_text("rows: {plain: []}\nrecipe: {data: {source: digits}}\n")
