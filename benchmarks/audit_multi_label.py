@@ -26,7 +26,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
-from labelwise.audit.category_answers import Cells
+from labelwise.audit.category_answers import EmbeddedCells
 from labelwise.audit.multi_label import SUGGESTED, JudgedCells, answer_cells, doubt_of_cells, judge_cells
 from labelwise.runs import environment, write_json
 
@@ -36,7 +36,7 @@ WORKER = Path(__file__).parent / "peers" / "audit_multi_label_cleanlab.py"
 Array = NDArray[np.floating]
 
 
-def problem(data: Path, known: float, seed: int) -> tuple[Cells, Array]:
+def problem(data: Path, known: float, seed: int) -> tuple[EmbeddedCells, Array]:
     """Embeddings with noisy, partly known labels, and the right labels."""
     stored = np.load(data / "ucm_features_lite0.npz")
     right, rng = stored["labels"].astype(np.float32), np.random.default_rng(seed)
@@ -44,10 +44,10 @@ def problem(data: Path, known: float, seed: int) -> tuple[Cells, Array]:
     values = np.where(right == 1, drawn >= 0.05, drawn < 0.02).astype(np.float32)
     values[rng.random(right.shape) >= known] = np.nan
     fold = rng.permutation(len(right)) % FOLDS
-    return Cells(stored["features"].astype(np.float32), values, fold, np.arange(len(right)).astype(str)), right
+    return EmbeddedCells(values, fold, np.arange(len(right)).astype(str), stored["features"].astype(np.float32)), right
 
 
-def base_model(cells: Cells) -> Array:
+def base_model(cells: EmbeddedCells) -> Array:
     """Out-of-sample probabilities (n, C) of logistic regression on standardised features."""
     x = (cells.x - cells.x.mean(0)) / (cells.x.std(0) + 1e-6)
     found = np.empty(cells.values.shape)

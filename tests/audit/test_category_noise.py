@@ -8,7 +8,7 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from labelwise.audit.category_answers import Cells, kernel_logistic, nearest_neighbours
+from labelwise.audit.category_answers import EmbeddedCells, kernel_logistic, nearest_neighbours
 from labelwise.audit.category_noise import CellNoise, fit_cell_noise, with_related
 
 
@@ -87,7 +87,7 @@ def clusters(n=400, d=6, known=1.0, seed=0):
     right = np.stack([cluster, x[:, 1] > 0], axis=1)
     values = right.astype(np.float32)
     values[rng.random(values.shape) >= known] = np.nan
-    return Cells(x, values, np.arange(n) % 5, np.arange(n).astype(str)), right
+    return EmbeddedCells(values, np.arange(n) % 5, np.arange(n).astype(str), x), right
 
 
 @pytest.mark.parametrize("classifier", [kernel_logistic, nearest_neighbours])
@@ -106,14 +106,14 @@ def test_no_sample_has_seen_its_own_labels(classifier):
     data, _ = clusters(n=300)
     rng = np.random.default_rng(5)
     values = (rng.random((300, 2)) < 0.5).astype(np.float32)
-    found = classifier(Cells(data.x, values, data.fold, data.groups), 0)
+    found = classifier(EmbeddedCells(values, data.fold, data.groups, data.x), 0)
     assert ((found > 0) == (values > 0.5)).mean() < 0.6
 
 
 def test_neighbours_of_the_own_group_do_not_answer():
     x = np.repeat(np.random.default_rng(0).standard_normal((40, 5)), 2, axis=0).astype(np.float32)
     values = np.repeat(np.random.default_rng(1).random((40, 1)) < 0.5, 2, axis=0).astype(np.float32)
-    data = Cells(x, values, np.repeat(np.arange(40) % 5, 2), np.repeat(np.arange(40), 2).astype(str))
+    data = EmbeddedCells(values, np.repeat(np.arange(40) % 5, 2), np.repeat(np.arange(40), 2).astype(str), x)
     assert ((nearest_neighbours(data, 0) > 0) == (values > 0.5)).mean() < 0.75
 
 
@@ -121,7 +121,7 @@ def test_kernel_logistic_is_at_least_as_likely_as_a_linear_one():
     data, right = clusters(n=500)
     noise = np.random.default_rng(2).random(right.shape) < 0.1
     given = (right ^ noise).astype(np.float32)
-    found = kernel_logistic(Cells(data.x, given, data.fold, data.groups), 0)
+    found = kernel_logistic(EmbeddedCells(given, data.fold, data.groups, data.x), 0)
     loss = np.logaddexp(0, np.where(given > 0.5, -found, found)).mean()
     linear = np.zeros_like(found)
     for fold in range(5):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from labelwise.audit.category_answers import Cells
+from labelwise.audit.category_answers import EmbeddedCells
 from labelwise.audit.multi_label import (
     answer_cells,
     cell_health,
@@ -29,7 +29,7 @@ def case(tmp_path_factory):
     given = (right ^ (rng.random((600, 3)) < 1 / 12)).astype(np.float32)
     given[rng.random((600, 3)) < 1 / 3] = np.nan
     ids = np.array([f"i{k}" for k in range(600)])
-    cells = Cells(x, given, np.arange(600) % 5, ids)
+    cells = EmbeddedCells(given, np.arange(600) % 5, ids, x)
     blank = np.full(600, "")
     samples = LabelledSamples("made", CLASSES, ids, blank, np.full(600, "fit"), ids, np.zeros(600, np.int64))
     folder = tmp_path_factory.mktemp("audit")
@@ -108,7 +108,7 @@ def test_categories_of_which_little_is_known_have_no_suggestions(case):
     cells, _, samples, answers, _ = case
     values = cells.values.copy()
     values[4:, 2] = np.nan
-    few = Cells(cells.x, values, cells.fold, cells.groups)
+    few = EmbeddedCells(values, cells.fold, cells.groups, cells.x)
     frame, _ = cell_table(samples, judge_cells(few, answers))
     assert "sea" not in set(frame.category[frame.verdict == "suggestion"])
     assert cell_warnings(CLASSES, values) == ("1 category has fewer than 5 known positive or negative labels: sea",)

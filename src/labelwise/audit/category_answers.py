@@ -46,19 +46,24 @@ class Cells:
 
     Parameters
     ----------
-    x : (n, D) embeddings
     values : (n, C) 1 positive, 0 negative, NaN unknown
     fold : (n,) from 0; no group is parted
     groups : (n,)
     """
 
-    x: Array
     values: Array
     fold: NDArray[np.int64]
     groups: NDArray[np.str_]
 
 
-def kernel_logistic(data: Cells, seed: int) -> Array:
+@dataclass(frozen=True)
+class EmbeddedCells(Cells):
+    """The same with embeddings ``x`` (n, D) of the samples."""
+
+    x: Array
+
+
+def kernel_logistic(data: EmbeddedCells, seed: int) -> Array:
     """Logits (n, C) of logistic regression on Nyström features of a Gaussian kernel, each by the other folds."""
     kernel, coordinates = _kernel(data.x, seed)
     x = torch.from_numpy(data.x)
@@ -95,7 +100,7 @@ def _kernel(x: Array, seed: int) -> tuple[Nystroem, Coordinates]:
     return kernel, principal_coordinates(sample, RANK, seed=derive_seed(seed, "coordinates"))
 
 
-def nearest_neighbours(data: Cells, seed: int) -> Array:
+def nearest_neighbours(data: EmbeddedCells, seed: int) -> Array:
     """Logits (n, C) of the known labels of the most similar samples of other groups, by the cosine."""
     x = data.x - data.x.mean(0)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 from torch import Tensor
 
 SPREAD = 20.0
@@ -51,7 +52,7 @@ class CellNoise:
         of_positive = np.log1p(-self.missed) - np.log(self.added)
         of_negative = np.log(self.missed) - np.log1p(-self.added)
         z += np.where(np.isnan(values), 0, np.where(values >= 0.5, of_positive, of_negative))
-        found: NDArray[np.float64] = 1 / (1 + np.exp(-z))
+        found: NDArray[np.float64] = expit(z)
         return found
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelwise.audit.answers import kept
-from labelwise.audit.category_answers import Cells, kernel_logistic, nearest_neighbours
+from labelwise.audit.category_answers import Cells, EmbeddedCells, kernel_logistic, nearest_neighbours
 from labelwise.audit.category_noise import CellNoise, fit_cell_noise, with_related
 from labelwise.audit.expected import REFITS, REFITTED, Doubt
 from labelwise.audit.samples import LabelledSamples
@@ -30,7 +30,7 @@ FEWEST = 5
 SUGGESTED = 0.5
 """Probability from which an unknown label is listed as positive."""
 
-CLASSIFIERS: dict[str, Callable[[Cells, int], NDArray[np.float32]]] = {
+CLASSIFIERS: dict[str, Callable[[EmbeddedCells, int], NDArray[np.float32]]] = {
     "kernel logistic": kernel_logistic,
     "nearest neighbours": nearest_neighbours,
 }
@@ -67,7 +67,7 @@ def given_cells(table: LabelTable) -> Array:
     return np.where(table.known, table.values >= 0.5, np.nan).astype(np.float32)
 
 
-def answer_cells(data: Cells, folder: Path, seed: int, advance: Callable[[], None]) -> dict[str, Array]:
+def answer_cells(data: EmbeddedCells, folder: Path, seed: int, advance: Callable[[], None]) -> dict[str, Array]:
     """Out-of-sample logits (n, C) of each classifier; those that ``folder`` holds from an earlier run are read."""
     found = {}
     for name, classifier in CLASSIFIERS.items():

@@ -6,7 +6,7 @@ They are trained by the machinery of a refine run, with its checkpoints; or a fi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from labelwise.audit.answers import Answer, Array, kept, log_probability
 from labelwise.config import AuditConfig, Recipe
@@ -33,6 +34,9 @@ from labelwise.settings import resolve
 from labelwise.training.runtime import start_runtime
 
 NETWORK = "network"
+
+UNSURE = np.float32(1e-4)
+"""No category is less likely than this, or likelier than 1 less this: one view that is too sure must not decide."""
 
 
 @dataclass(frozen=True)
@@ -132,18 +136,36 @@ def panels_of_run(run: Path, recipe: Recipe, results: RefineResults, dataset: Da
 
 
 def panel_answers(
-    panels: Sequence[Panel] | Iterator[Panel], rows: NDArray[np.int64], config: AuditConfig, folder: Path, quiet: bool
+    panels: Iterable[Panel], rows: NDArray[np.int64], config: AuditConfig, folder: Path, quiet: bool
 ) -> list[Answer]:
     """The answers of every panel to every view of the samples ``rows``; each is kept in ``folder``."""
-    found = []
+    return [
+        Answer(name, panel.kind, log_probability(p), number)
+        for panel in panels
+        for number, (name, p) in enumerate(_views(panel, rows, config, folder, quiet).items())
+    ]
+
+
+def panel_logits(
+    panels: Iterable[Panel], rows: NDArray[np.int64], config: AuditConfig, folder: Path, quiet: bool
+) -> dict[str, Array]:
+    """Logits (len(rows), C) of every panel for multi-label data, the mean over views; kept in ``folder`` likewise."""
+    found = dict[str, Array]()
     for panel in panels:
-        views = fixed_views(1 if isinstance(panel.context.dataset.source, Features) else config.views)
-        with Progress(panel.name, "views", quiet) as progress:
-            progress.start(len(views))
-            for number, view in enumerate(views):
-                name = panel.name if len(views) == 1 else f"{panel.name}, view {number + 1}"
-                p = kept(folder, re.sub(r"\W+", "_", name), partial(panel.answers, rows, view))
-                found.append(Answer(name, panel.kind, log_probability(p), number))
-                progress.advance()
-                progress.show()
+        p = np.stack(list(_views(panel, rows, config, folder, quiet).values()))
+        found[panel.name] = np.mean(logit(p.clip(UNSURE, 1 - UNSURE)), axis=0, dtype=np.float32)
+    return found
+
+
+def _views(panel: Panel, rows: NDArray[np.int64], config: AuditConfig, folder: Path, quiet: bool) -> dict[str, Array]:
+    """Probabilities (len(rows), K) of a panel for every view, by the name of the answer."""
+    views = fixed_views(1 if isinstance(panel.context.dataset.source, Features) else config.views)
+    found = {}
+    with Progress(panel.name, "views", quiet) as progress:
+        progress.start(len(views))
+        for number, view in enumerate(views):
+            name = panel.name if len(views) == 1 else f"{panel.name}, view {number + 1}"
+            found[name] = kept(folder, re.sub(r"\W+", "_", name), partial(panel.answers, rows, view))
+            progress.advance()
+            progress.show()
     return found

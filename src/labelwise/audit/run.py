@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from labelwise.audit import expected
-from labelwise.audit.answers import Answer, Answers
-from labelwise.audit.category_answers import Cells
+from labelwise.audit.answers import Answers
+from labelwise.audit.category_answers import Cells, EmbeddedCells
 from labelwise.audit.embeddings import Embedded, answer_embeddings, standardised
 from labelwise.audit.multi_label import (
     CLASSIFIERS,
@@ -34,7 +34,7 @@ from labelwise.audit.neighbours import (
     duplicates_of_images,
     outlier_scores,
 )
-from labelwise.audit.networks import panel_answers, panels_of_run, train_panels
+from labelwise.audit.networks import Panel, panel_answers, panel_logits, panels_of_run, train_panels
 from labelwise.audit.samples import audited_rows, draw_folds, take_audited
 from labelwise.audit.subject import Subject, open_subject
 from labelwise.audit.table import judge, settle, single_label_table
@@ -120,19 +120,27 @@ def answer(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> 
     if subject.given is not None:
         return subject.given
     assert dataset is not None
-    rows, parts = audited_rows(dataset), list[Answer]()
-    if subject.recipe is not None and subject.run is not None:
-        panels = panels_of_run(subject.run[0], subject.recipe, subject.run[1], dataset, quiet)
-        return Answers(tuple(panel_answers(panels, rows, config, folder, quiet)))
-    audited = take_audited(dataset)
-    if subject.recipe is not None:
-        trained = train_panels(config, subject.recipe, audited, folder, quiet)
-        parts += panel_answers(trained, np.arange(len(rows)), config, folder, quiet)
-    if isinstance(audited.source, Features):
-        x, fold = standardised(audited.source.values), draw_folds(samples, config.folds, config.seed)
+    parts = panel_answers(*_panels(config, subject, folder, quiet), config, folder, quiet)
+    if subject.run is None and isinstance(dataset.source, Features):
+        x = standardised(dataset.source.values[audited_rows(dataset)])
+        fold = draw_folds(samples, config.folds, config.seed)
         data = Embedded(x, samples.label, samples.num_classes, fold, samples.groups)
         parts += answer_embeddings(data, config, folder, quiet)
     return Answers(tuple(parts))
+
+
+def _panels(
+    config: AuditConfig, subject: Subject, folder: Path, quiet: bool
+) -> tuple[Iterable[Panel], NDArray[np.int64]]:
+    """The networks that answer, trained as they are asked for, and the audited rows (n,) of the data they know."""
+    dataset, recipe = subject.dataset, subject.recipe
+    assert dataset is not None
+    rows = audited_rows(dataset)
+    if recipe is None:
+        return (), rows
+    if subject.run is not None:
+        return panels_of_run(subject.run[0], recipe, subject.run[1], dataset, quiet), rows
+    return train_panels(config, recipe, take_audited(dataset), folder, quiet), np.arange(len(rows))
 
 
 def _judge_samples(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> Findings:
@@ -158,14 +166,17 @@ def _judge_samples(config: AuditConfig, subject: Subject, folder: Path, quiet: b
 
 
 def _judge_cells(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> Findings:
-    """Scores and the list of multi-label data, from the answers of classifiers of embeddings."""
+    """Scores and the list of multi-label data, from the answers of networks and of classifiers of embeddings."""
     samples, dataset = subject.samples, subject.dataset
-    assert dataset is not None and samples.table is not None and isinstance(dataset.source, Features)
-    x = standardised(dataset.source.values[audited_rows(dataset)])
-    data = Cells(x, given_cells(samples.table), draw_folds(samples, config.folds, config.seed), samples.groups)
-    with Progress("audit", "classifiers", quiet) as progress:
-        progress.start(len(CLASSIFIERS))
-        answers = answer_cells(data, folder, config.seed, progress.advance)
+    assert dataset is not None and samples.table is not None
+    data = Cells(given_cells(samples.table), draw_folds(samples, config.folds, config.seed), samples.groups)
+    answers = panel_logits(*_panels(config, subject, folder, quiet), config, folder, quiet)
+    if subject.run is None and isinstance(dataset.source, Features):
+        x = standardised(dataset.source.values[audited_rows(dataset)])
+        with Progress("audit", "classifiers", quiet) as progress:
+            progress.start(len(CLASSIFIERS))
+            embedded = EmbeddedCells(data.values, data.fold, data.groups, x)
+            answers |= answer_cells(embedded, folder, config.seed, progress.advance)
     judged = judge_cells(data, answers, samples.reviewed)
     frame, order = cell_table(samples, judged)
     score, doubt = doubt_of_cells(data, judged, config.seed)

@@ -14,11 +14,9 @@ from labelwise.audit.samples import LabelledSamples, labelled_samples, take_audi
 from labelwise.config import AuditConfig, Recipe, data_recipe, is_import_path, load_recipe, own_networks
 from labelwise.data.dataset import Dataset
 from labelwise.data.readers import load_dataset
-from labelwise.errors import ConfigError, DataError, RunError
+from labelwise.errors import ConfigError, RunError
 from labelwise.results import RefineResults, open_run
 from labelwise.runs import CONFIG, RUN, fingerprint
-
-NO_CELLS = "no network answers multi-label images yet; audit their embeddings, of `labelwise features`, without --model"
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,6 @@ def open_subject(
 def _of_data(config: AuditConfig, asked: Recipe, model: str | None, overrides: Sequence[str], named: bool) -> Subject:
     """``named``: whether the network of the recipe was chosen by the user."""
     dataset = load_dataset(asked.data, partial=True)
-    if dataset.table is not None and (model is not None or not dataset.is_features):
-        raise DataError(f"{dataset.name}: {NO_CELLS}")
     samples = labelled_samples(dataset, asked.data.source)
     if dataset.is_features and model is None:
         return Subject(samples, asked.data.source, dataset=dataset)
@@ -108,7 +104,5 @@ def _of_run(run: Path, trust_code: bool) -> Subject:
             f"{run}: its recipe lets code run ({code[0] if code else 'chain.trust_code'}); --trust-code allows it"
         )
     dataset = load_dataset(recipe.data)
-    if dataset.table is not None:
-        raise DataError(f"{dataset.name}: {NO_CELLS}")
     samples = labelled_samples(dataset, recipe.data.source)
     return Subject(samples, recipe.data.source, dataset=dataset, recipe=recipe, run=(run, results))
