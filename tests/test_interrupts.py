@@ -14,6 +14,14 @@ from labelwise import cli, interrupts
 from labelwise.progress import Progress
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_heard():
+    """A shell that runs tests in the background has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_one_line_and_the_code_of_the_signal(labelwise, monkeypatch, number, code):
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)

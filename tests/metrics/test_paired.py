@@ -19,11 +19,11 @@ BOTH = pytest.mark.parametrize("metric", list(METRICS))
 
 
 def problem(n: int = 50, c: int = 3, models: int = 2) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Labels with unknowns, of which the last category is lost in many draws, and scores with ties."""
+    """Labels with unknowns, of which a third category is lost in many draws, and scores with ties."""
     rng = np.random.default_rng(1)
     labels = rng.choice([0, 1, NAN], (n, c), p=[0.5, 0.3, 0.2]).astype(np.float32)
-    labels[:, -1] = NAN
-    labels[[0, -1], -1] = 0, 1
+    labels[:, 2:] = NAN
+    labels[[0, -1], 2:] = [[0], [1]]
     scores = [(rng.integers(0, 9, (n, c)) + k * np.nan_to_num(labels)).astype(np.float32) for k in range(models)]
     return labels, scores
 
@@ -56,7 +56,7 @@ def test_draws_are_rows_repeated(metric, grouped, monkeypatch):
 
 @BOTH
 def test_one_seed_is_the_bootstrap_of_two_models(metric):
-    labels, (before, after) = problem()
+    labels, (before, after) = problem(c=2)
     groups = np.arange(50) // 2
     resampled = MeanRanking(labels, groups, metric=metric, draws=60)
     found = resampled.gain([resampled(before)], [resampled(after)], level=0.9)
@@ -67,7 +67,7 @@ def test_one_seed_is_the_bootstrap_of_two_models(metric):
 
 
 def test_seeds_are_resampled():
-    labels, scores = problem(models=4)
+    labels, scores = problem(c=2, models=4)
     resampled = MeanRanking(labels, draws=40)
     before, after = [resampled(x) for x in scores[:2]], [resampled(x) for x in scores[2:]]
     found = resampled.gain(before, after, seed=3)
@@ -79,6 +79,13 @@ def test_seeds_are_resampled():
     assert middle == pytest.approx(found.gain) and 1.96 * np.std(drawn) < reach < 2.3 * np.std(drawn)
     same = resampled.gain(before, before)
     assert same.gain == 0 and same.interval == (0, 0)
+
+
+def test_a_lone_positive_leaves_the_mean_without_an_interval():
+    labels, (before, after) = problem()
+    resampled = MeanRanking(labels, draws=20)
+    found = resampled.gain([resampled(before)], [resampled(after)])
+    assert math.isfinite(found.gain) and all(map(math.isnan, found.interval))
 
 
 def test_bad_input():

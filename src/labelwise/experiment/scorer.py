@@ -168,7 +168,8 @@ class Scorer:
         drawn = np.stack([b.drawn - a.drawn for a, b in zip(before, after, strict=True)])
         seeds = np.random.default_rng(0).integers(len(drawn), size=(len(drawn), drawn.shape[2]))
         drawn = np.take_along_axis(drawn, seeds[:, None], axis=0).mean(axis=0)
-        ends = student_interval(value, drawn.std(axis=1), self._freedom, level)
+        freedom = self._freedom[: len(value)]  # scores over all categories alone are those of the first set
+        ends = student_interval(value, drawn.std(axis=1), freedom, level)
         return [
             Gain(gain=gain, interval=interval) for gain, interval in zip(value.tolist(), ends.tolist(), strict=True)
         ]
