@@ -4,6 +4,7 @@ and the health of each class. Scores are calibrated, so sums of them are expecte
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,15 +53,22 @@ def doubt_of(
     low, high = (1 - model.right_class(log_p, label, *end)[rows, label].astype(np.float64) for end in ends)
     if reviewed is not None:
         low[reviewed] = high[reviewed] = 0
+
+    def refitted(drawn: NDArray[np.int64]) -> float:
+        return fit_noise_model(log_p[drawn], label[drawn], seed).visible
+
+    return Doubt(low, high, refit_error(groups, seed, refitted))
+
+
+def refit_error(groups: NDArray[np.str_], seed: int, rate: Callable[[NDArray[np.int64]], float]) -> float:
+    """Standard error of a mean score, from ``rate`` of rows of samples that are drawn again, whole groups (n,) at a
+    time."""
     rng = generator(seed, "refits")
     names, group = np.unique(groups, return_inverse=True)
     members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
-    count = max(2, round(min(1.0, REFITTED / len(label)) * len(names)))
-    rates = []
-    for _ in range(REFITS):
-        drawn = np.concatenate([members[one] for one in rng.integers(0, len(names), count)])
-        rates.append(fit_noise_model(log_p[drawn], label[drawn], seed).visible)
-    return Doubt(low, high, float(np.std(rates, ddof=1)) * (count / len(names)) ** 0.5)
+    count = max(2, round(min(1.0, REFITTED / len(group)) * len(names)))
+    rates = [rate(np.concatenate([members[one] for one in rng.integers(0, len(names), count)])) for _ in range(REFITS)]
+    return float(np.std(rates, ddof=1)) * (count / len(names)) ** 0.5
 
 
 def noise_rate(score: Scores, doubt: Doubt) -> NoiseRate:

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from labelwise.audit.answers import kept
 from labelwise.audit.category_answers import Cells, EmbeddedCells, kernel_logistic, nearest_neighbours
 from labelwise.audit.category_noise import CellNoise, fit_cell_noise, with_related
-from labelwise.audit.expected import REFITS, REFITTED, Doubt
+from labelwise.audit.expected import Doubt, refit_error
 from labelwise.audit.samples import LabelledSamples
 from labelwise.audit.verdicts import WRONG
-from labelwise.data.counter_rng import generator
 from labelwise.labels.table import LabelTable
 from labelwise.results.audit import ClassHealth
 
@@ -89,20 +88,14 @@ def judge_cells(data: Cells, answers: dict[str, Array], reviewed: NDArray[np.boo
 
 def doubt_of_cells(data: Cells, judged: JudgedCells, seed: int) -> tuple[NDArray[np.float64], Doubt]:
     """Scores (m,) of the known cells, row by row, and how far they may be off: by which groups were drawn."""
-    known = ~np.isnan(data.values)
-    rng = generator(seed, "refits")
-    names, group = np.unique(data.groups, return_inverse=True)
-    members = np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
-    count = max(2, round(min(1.0, REFITTED / len(group)) * len(names)))
-    rates = []
-    for _ in range(REFITS):
-        rows = np.concatenate([members[one] for one in rng.integers(0, len(names), count)])
+    score = judged.score[~np.isnan(data.values)]
+
+    def refitted(rows: NDArray[np.int64]) -> float:
         logits, values = judged.logits[rows], data.values[rows]
         again = fit_cell_noise(logits, values).positive(logits, values)
-        again = np.where(judged.reviewed[rows], values, again)
-        rates.append(np.nanmean(_score(values, again)))
-    score = judged.score[known]
-    return score, Doubt(score, score, float(np.std(rates, ddof=1)) * (count / len(names)) ** 0.5)
+        return float(np.nanmean(_score(values, np.where(judged.reviewed[rows], values, again))))
+
+    return score, Doubt(score, score, refit_error(data.groups, seed, refitted))
 
 
 def cell_table(samples: LabelledSamples, judged: JudgedCells) -> tuple[pd.DataFrame, NDArray[np.int64]]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.data.dataset import Dataset, ImageFiles
+from labelwise.data.folds import deal
 from labelwise.data.splits import rarest_positive, stratified_order
 from labelwise.errors import DataError
 from labelwise.labels.table import LabelTable
@@ -136,10 +137,7 @@ def draw_folds(samples: LabelledSamples, count: int, seed: int) -> NDArray[np.in
     order = stratified_order(samples.label, samples.groups, seed, "folds")
     if len(order) < count:
         raise DataError(f"{samples.name}: --folds {count}: there are only {len(order)} groups of samples; set fewer")
-    found = np.empty(len(samples), dtype=np.int64)
-    for place, members in enumerate(order):
-        found[members] = place * count // len(order)
-    return found
+    return deal(order, count)
 
 
 def _paths(dataset: Dataset, rows: NDArray[np.int64], folder: Path) -> NDArray[np.str_]:

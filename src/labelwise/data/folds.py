@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,8 +37,15 @@ def folds_of(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
     if len(order) < count:
         raise DataError(f"chain.folds: {count} folds of {len(order)} groups of fit samples; set fewer")
     found = np.full(len(dataset), -1, dtype=np.int64)
-    for place, members in enumerate(order):  # any stretch of the order is stratified
-        found[rows[members]] = place * count // len(order)
+    found[rows] = deal(order, count)
+    return found
+
+
+def deal(order: Sequence[NDArray[np.int64]], count: int) -> NDArray[np.int64]:
+    """The fold (n,) of every sample, from 0, of groups in stratified order, any stretch of which is stratified."""
+    found = np.empty(sum(map(len, order)), dtype=np.int64)
+    for place, members in enumerate(order):
+        found[members] = place * count // len(order)
     return found
 
 
