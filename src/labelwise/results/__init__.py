@@ -15,6 +15,7 @@ from labelwise.results.files import (
     read_results_as,
     read_row,
 )
+from labelwise.results.label import LabelResults
 from labelwise.results.record import Record, SeedStat, Splits, Stat, best_on_select
 from labelwise.results.refine import METRICS, RefineResults, Row, Summary, summarise
 
@@ -26,6 +27,7 @@ __all__ = [
     "EvaluateResults",
     "ExperimentResults",
     "FeaturesResults",
+    "LabelResults",
     "MultiLabelEvaluation",
     "Record",
     "RefineResults",

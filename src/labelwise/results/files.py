@@ -15,18 +15,26 @@ from labelwise.results.cft import CftResults, EnsembleResults
 from labelwise.results.evaluate import EvaluateResults
 from labelwise.results.experiment import ExperimentResults
 from labelwise.results.features import FeaturesResults
+from labelwise.results.label import LabelResults
 from labelwise.results.record import Record
 from labelwise.results.refine import RefineResults, Row
 from labelwise.runs import RESULTS, RUN, SCHEMA, check_out_file, read_json
 
 Results = (
-    RefineResults | CftResults | EnsembleResults | ExperimentResults | FeaturesResults | EvaluateResults | AuditResults
+    RefineResults
+    | CftResults
+    | EnsembleResults
+    | ExperimentResults
+    | FeaturesResults
+    | EvaluateResults
+    | AuditResults
+    | LabelResults
 )
 
 R = TypeVar("R", bound=Record)
 
 _ANY: TypeAdapter[Results] = TypeAdapter(Annotated[Results, Field(discriminator="kind")])
-_KINDS = ("refine", "train", "cft", "ensemble", "experiment", "features", "evaluate", "audit")
+_KINDS = ("refine", "train", "cft", "ensemble", "experiment", "features", "evaluate", "audit", "label")
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,8 @@ def open_run(folder: str | Path) -> RunFolder:
 
     Parameters
     ----------
-    folder : of ``labelwise refine``, ``train``, ``cft``, ``ensemble``, ``experiment``, ``features`` or ``audit``
+    folder : of ``labelwise refine``, ``train``, ``cft``, ``ensemble``, ``experiment``, ``features``, ``audit`` or
+        ``label``
 
     Returns
     -------

@@ -1,0 +1,151 @@
+"""One numbered file of a store: the labels of all crops of consecutive samples, with checksums.
+
+The file is written under a temporary name and renamed when it is whole, so any process may write any shard, also twice.
+In this order, with numbers little-endian:
+
+- 64 bytes: the letters ``LWSHARD1``, the store's hash (16 letters), then uint64: samples n, views V, bytes of a record,
+  number of entries, bytes of the ids
+- n keys, uint64: of each sample the first 8 bytes of the BLAKE2b hash (digest size 8) of its id
+- n x V records, all views of a sample together
+- the entries, where the number of classes differs from crop to crop
+- ``PROBES`` probes, to tell whether the images are still the same
+- the ids in UTF-8, each ended by a zero byte
+- 32 bytes: the SHA-256 of all bytes before
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.data.dataset import sample_keys
+from labelwise.errors import DataError
+from labelwise.runs import atomic_write
+from labelwise.store.layout import Layout
+
+MAGIC = b"LWSHARD1"
+HEAD = struct.Struct("<8s16sQQQQQ")
+DIGEST = 32
+
+PROBES = 8
+"""Crops of a shard whose pixels are hashed."""
+
+PROBE = np.dtype([("crop", "<u4"), ("height", "<u4"), ("width", "<u4"), ("image", "<u8"), ("pixels", "<u8")])
+"""A crop by its number in the shard, the size of its image, and 8-byte BLAKE2b hashes: of the decoded image (uint8,
+rows of pixels of channels; an embedding as float32), and of the crop as the network saw it (float32, channels
+first)."""
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """What a shard holds.
+
+    Parameters
+    ----------
+    ids : of n samples
+    records : (n x V,) all views of a sample together
+    entries : see :class:`labelwise.store.layout.Layout`
+    probes : (P,)
+    """
+
+    ids: NDArray[np.str_]
+    records: NDArray[Any]
+    entries: NDArray[Any]
+    probes: NDArray[Any]
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard, counted from 0."""
+    return f"{number:05d}.bin"
+
+
+def hash_of(array: NDArray[Any]) -> int:
+    """8-byte hash of an array's bytes, as probes have it."""
+    found = hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=8)
+    return int.from_bytes(found.digest(), "little")
+
+
+def write_shard(path: Path, store_hash: str, views: int, content: ShardContent) -> None:
+    """Write a shard, whole or not at all.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or the folder cannot be written.
+    """
+    ids = b"".join(str(name).encode() + b"\0" for name in content.ids)
+    records = content.records
+    head = HEAD.pack(
+        MAGIC, store_hash.encode(), len(content.ids), views, records.dtype.itemsize, len(content.entries), len(ids)
+    )
+    parts = [head, sample_keys(content.ids).astype("<u8").tobytes(), records.tobytes(), content.entries.tobytes()]
+    parts += [content.probes.astype(PROBE).tobytes(), ids]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    atomic_write(path, b"".join([*parts, digest.digest()]))
+
+
+class Shard:
+    """A shard that is mapped into memory. Nothing but its head is read before it is asked for.
+
+    Raises
+    ------
+    DataError
+        In one line, if it is cut short, of another store, or no shard.
+    """
+
+    def __init__(self, path: Path, layout: Layout, store_hash: str, views: int) -> None:
+        self.path = path
+        try:
+            with open(path, "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise DataError(f"{path}: this shard of the store is missing; run `labelwise label` again") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read ({error})") from None
+        if len(self._map) < HEAD.size or self._map[: len(MAGIC)] != MAGIC:
+            raise DataError(f"{path}: is no shard of a store")
+        _, owner, n, v, size, entries, ids = HEAD.unpack(self._map[: HEAD.size])
+        if owner.decode("ascii", "replace") != store_hash:
+            raise DataError(f"{path}: belongs to another store than the store.json beside it")
+        if (v, size) != (views, layout.record.itemsize):
+            raise DataError(f"{path}: has {v} views in records of {size} bytes, store.json says {views} and other ones")
+        self.samples = int(n)
+        self._ids_bytes = int(ids)
+        sizes = [HEAD.size, 8 * n, n * v * size, entries * layout.entry.itemsize, PROBES * PROBE.itemsize, ids, DIGEST]
+        if sum(sizes) != len(self._map):
+            raise DataError(f"{path}: has {len(self._map):,} bytes instead of {sum(sizes):,}; it was cut or damaged")
+        starts = np.cumsum([0, *sizes]).tolist()
+        self.keys = np.frombuffer(self._map, "<u8", n, starts[1])
+        self.records = np.frombuffer(self._map, layout.record, n * v, starts[2])
+        self.entries = np.frombuffer(self._map, layout.entry, entries, starts[3])
+        self.probes = np.frombuffer(self._map, PROBE, PROBES, starts[4])
+        self._ids_start = starts[5]
+
+    def ids(self) -> NDArray[np.str_]:
+        """Ids (n,) of the samples."""
+        found = self._map[self._ids_start : self._ids_start + self._ids_bytes].decode().split("\0")[:-1]
+        return np.array(found, dtype=np.str_)
+
+    def digest(self) -> str:
+        """The checksum that the shard carries, as hex digits."""
+        return self._map[-DIGEST:].hex()
+
+    def check(self) -> None:
+        """Compare the content with the checksum.
+
+        Raises
+        ------
+        DataError
+            If a byte has changed.
+        """
+        if hashlib.sha256(memoryview(self._map)[:-DIGEST]).digest() != self._map[-DIGEST:]:
+            raise DataError(f"{self.path}: its content does not match its checksum; it was damaged, label it again")
