@@ -96,6 +96,23 @@ def test_the_number_of_workers_changes_nothing(files):
         assert torch.equal(a.inputs[8], b.inputs[8]) and torch.equal(a.mix.share, b.mix.share)
 
 
+def test_an_image_is_decoded_once_a_batch(files):
+    """Several views of it are the crops that plans of one view each show."""
+    read = []
+
+    class Counted(ImageFiles):
+        def read(self, row: int) -> np.ndarray:
+            read.append(row)
+            return super().read(row)
+
+    views, rows, numbers = ViewConfig(), np.array([3, 3, 3, 5, 0, 5]), np.array([0, 1, 2, 0, 4, 1])
+    loader = FileLoader(make(Counted(files.source.paths, 3)), views, CPU, 0)
+    (batch,) = loader.stream([BatchPlan(rows, numbers)], (8,), 7)
+    assert read == [3, 5, 0]
+    singles = loader.stream([BatchPlan(rows[i : i + 1], numbers[i : i + 1]) for i in range(6)], (8,), 7)
+    assert torch.equal(batch.inputs[8], torch.cat([single.inputs[8] for single in singles]))
+
+
 def test_files_of_many_sizes(tmp_path):
     paths = []
     for i, shape in enumerate([(5, 40), (40, 5), (16, 16)]):

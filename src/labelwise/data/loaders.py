@@ -164,7 +164,7 @@ class FeatureLoader:
 
 
 class FileLoader:
-    """Images decoded by worker processes, each once per view, then cropped for every size with torchvision."""
+    """Images decoded by worker processes, each once a batch, then cropped for every view and size with torchvision."""
 
     def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device, workers: int) -> None:
         assert not isinstance(dataset.source, Features)
@@ -226,7 +226,9 @@ class _DecodedBatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
     def _crops(self, index: int) -> tuple[dict[int, Tensor], Tensor]:
         plan = self._plans[index]
-        images = [torch.from_numpy(self._source.read(int(row)).copy()).permute(2, 0, 1) for row in plan.rows]
+        rows = plan.rows.tolist()
+        decoded = {row: torch.from_numpy(self._source.read(row).copy()).permute(2, 0, 1) for row in dict.fromkeys(rows)}
+        images = [decoded[row] for row in rows]  # several views of one image share it
         heights = np.array([image.shape[1] for image in images], dtype=np.int64)
         widths = np.array([image.shape[2] for image in images], dtype=np.int64)
         boxes = _boxes(self._views, self._seed, self._keys[plan.rows], plan, heights, widths)
