@@ -90,7 +90,7 @@ def test_the_same_views_again_after_as_many_epochs(files):
 
 
 def test_the_number_of_workers_changes_nothing(files):
-    views = ViewConfig(mixup=0.5, erasing=0.5, rand_augment_ops=1)
+    views = ViewConfig(mixup=0.5, erasing=0.5, rand_augment_ops=1, repeats=2)
     alone, helped = (list(FileLoader(files, views, CPU, w).stream(plans(views), (8,), 7)) for w in (0, 2))
     for a, b in zip(alone, helped, strict=True):
         assert torch.equal(a.inputs[8], b.inputs[8]) and torch.equal(a.mix.share, b.mix.share)

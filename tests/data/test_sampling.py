@@ -12,6 +12,7 @@ from labelwise.data.sampling import (
     REPEAT_SHIFT,
     Shard,
     Unlabelled,
+    _apart,
     plan_evaluation,
     plan_training,
     steps_per_epoch,
@@ -169,3 +170,71 @@ def test_ranks_share_batches_with_unlabelled_samples():
     )
     for whole, *parts in zip(single, *ranks, strict=True):
         np.testing.assert_array_equal(np.concatenate([part.rows for part in parts]), whole.rows)
+
+
+def shown(plans) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(np.concatenate([getattr(plan, name) for plan in plans]) for name in ("rows", "numbers"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40), st.integers(2, 4), st.integers(2, 6), st.sampled_from([None, 3, 8]))
+def test_repeated_views_show_every_sample_equally_often(n, repeats, images, number):
+    views, batch = ViewConfig(repeats=repeats, number=number), repeats * images
+    epochs = [plan_training(np.arange(n) * 2, batch, views, 1, epoch, Shard()) for epoch in range(2 * repeats)]
+    for plans in epochs:
+        assert len(plans) == steps_per_epoch(n, batch, Shard())
+        for plan in plans[:-2]:
+            assert (np.unique(plan.rows, return_counts=True)[1] == repeats).all()
+    if n % batch == 1 and n > batch:
+        return  # the last crop of each epoch is left out
+    for half in (epochs[:repeats], epochs[repeats:]):
+        rows, numbers = map(np.concatenate, zip(*map(shown, half), strict=True))
+        assert (np.bincount(rows, minlength=2 * n)[::2] == repeats).all() and len(rows) == n * repeats
+    rows, numbers = map(np.concatenate, zip(*map(shown, epochs), strict=True))
+    for row in np.arange(n) * 2:  # views in turn, none left out
+        assert sorted(numbers[rows == row]) == sorted(np.arange(2 * repeats) % (number or 2 * repeats))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(12, 60), st.integers(2, 4), st.integers(2, 7), st.integers(0, 3), st.booleans())
+def test_views_of_one_sample_are_not_mixed_with_each_other(n, repeats, images, epoch, with_others):
+    views = ViewConfig(repeats=repeats, mixup=0.4)
+    unlabelled = Unlabelled(np.arange(9) + 1000, 0.4) if with_others else None
+    plans = plan_training(np.arange(n), repeats * images, views, 1, epoch, Shard(), None, unlabelled)
+    assert sum(len(plan.rows) for plan in plans) >= n - 1
+    for plan in plans:
+        half = len(plan.rows) // 2
+        pairs = plan.rows[: 2 * half].reshape(half, 2)
+        most = np.unique(plan.rows, return_counts=True)[1].max()
+        assert (pairs[:, 0] == pairs[:, 1]).sum() <= max(0, most - half)  # 0 but for a last batch of few samples
+
+
+def test_neighbours_are_taken_from_two_halves():
+    for rows, expected in (
+        ([7, 7, 5, 7, 5, 7], [7, 7, 7, 5, 7, 5]),  # more of one than of all others
+        ([1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4], [1, 3, 1, 3, 1, 3, 2, 4, 2, 4, 2, 4]),
+        ([1, 1, 2, 2, 3, 3, 9], [1, 2, 1, 3, 2, 3, 9]),
+    ):
+        assert np.array(rows)[_apart(np.array(rows))].tolist() == expected
+
+
+def test_repeated_views_are_shared_by_ranks_and_drawn_by_weights():
+    views, rows = ViewConfig(repeats=3, mixup=0.4), np.arange(52)
+    for weight, unlabelled in ((None, None), (rows + 1.0, None), (rows + 1.0, Unlabelled(rows + 100, 0.5))):
+        single, *ranks = (
+            plan_training(rows, 12, views, 1, 2, Shard(rank, world), weight, unlabelled)
+            for rank, world in ((0, 1), (0, 2), (1, 2))
+        )
+        for whole, *parts in zip(single, *ranks, strict=True):
+            np.testing.assert_array_equal(np.concatenate([part.rows for part in parts]), whole.rows)
+            np.testing.assert_array_equal(np.concatenate([part.numbers for part in parts]), whole.numbers)
+            assert unlabelled is None or abs((whole.rows >= 100).sum() - len(whole.rows) / 2) < 3
+            assert len({*zip(whole.rows.tolist(), whole.numbers.tolist(), strict=True)}) == len(whole.rows)
+    weighted = shown(plan_training(rows, 12, views, 1, 2, Shard(), np.where(rows < 10, 5.0, 1.0)))[0]
+    assert 0.3 < (weighted < 10).mean() < 0.8  # 0.56 expected
+
+
+@pytest.mark.parametrize("batch", [10, 4])
+def test_a_batch_that_does_not_hold_all_views_is_refused(batch):
+    with pytest.raises(ConfigError, match=r"train.batch_size: expected a multiple of views.repeats \(4\), at least 8"):
+        plan_training(np.arange(20), batch, ViewConfig(repeats=4), 1, 0, Shard())

@@ -18,6 +18,11 @@ class ViewConfig(Section):
         None,
         description="Number of different training views of a sample, used in turn. Default: a new view every epoch.",
     )
+    repeats: PositiveInt = Field(
+        1,
+        description="Number of views of a sample in one batch, for which an image file is decoded once. An epoch "
+        "shows as many views as with 1, of a part of the samples; the next one shows others.",
+    )
     size: PositiveInt | None = Field(
         None, description="Side of the network's input, in pixels. Default: that of the network, or of the images."
     )

@@ -16,8 +16,8 @@ from labelwise.data.counter_rng import generator
 from labelwise.errors import ConfigError
 
 REPEAT_SHIFT = 20
-"""A sample drawn again within one epoch gets another view: its number is epoch + (repetition << REPEAT_SHIFT), or
-where ``views.number`` says how many there are, the next of them."""
+"""A sample that weights draw again within one epoch gets another view: its number is epoch + (repetition <<
+REPEAT_SHIFT), or where ``views.number`` says how many there are, the next of them."""
 
 
 @dataclass(frozen=True)
@@ -80,23 +80,24 @@ def plan_training(
     With ``unlabelled`` samples, an epoch has the same number of batches of the same size. They take the places of
     others, so that an epoch shows a part of ``rows``; the next epoch goes on where it stopped.
 
+    With ``views.repeats`` m, a batch shows m views of each of its samples (Hoffer et al. 2020), and an epoch a part of
+    ``rows``, too: all are shown m times in m epochs. Neighbours, which may be mixed, are different samples wherever a
+    batch has two.
+
     The last batch may be smaller; it is left out if some rank would get fewer than two samples of it, which batch
     normalisation cannot train on (unless it is the only one).
 
     Raises
     ------
     ConfigError
-        If a batch is too small for every process to get two samples of it.
+        If a batch is too small for every process to get two samples of it, or does not hold ``views.repeats`` views of
+        each of two samples.
     """
-    check_batch_size(len(rows), batch_size, shard)
+    check_batch_size(len(rows), batch_size, shard, views.repeats)
     if unlabelled is not None:
-        order = _mixed_order(rows, batch_size, seed, epoch, sample_weight, unlabelled)
-    elif sample_weight is None:
-        order = generator(seed, "order", epoch).permutation(rows)
+        order, numbers = _mixed_order(rows, batch_size, views, seed, epoch, sample_weight, unlabelled)
     else:
-        order = _drawn(rows, len(rows), seed, epoch, sample_weight)
-    again = _repetition(order)
-    numbers = epoch + (again << REPEAT_SHIFT) if views.number is None else (epoch + again) % views.number
+        order, numbers = _labelled_order(rows, len(rows), views, seed, epoch, sample_weight)
     plans: list[BatchPlan] = []
     for step, start in enumerate(range(0, len(order), batch_size)):
         size = min(batch_size, len(order) - start)
@@ -106,51 +107,90 @@ def plan_training(
         mix = _mix_plan(views, size, seed, epoch, step)
         if mix is not None:
             mix = MixPlan(mix.cut, mix.share[part], mix.centre[part])
-        take = slice(start + part.start, start + part.stop)
+        take = np.arange(start, start + size)
+        if views.repeats > 1:
+            take = take[_apart(order[take])]
         weight = (part.stop - part.start) * shard.world / size
-        plans.append(BatchPlan(order[take], numbers[take], mix, weight, epoch))
+        plans.append(BatchPlan(order[take[part]], numbers[take[part]], mix, weight, epoch))
     return plans
+
+
+Order = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows (n,) in the order in which they are shown, and the numbers (n,) of their views."""
 
 
 def _mixed_order(
     rows: NDArray[np.int64],
     batch_size: int,
+    views: ViewConfig,
     seed: int,
     epoch: int,
     sample_weight: NDArray[np.float64] | None,
     unlabelled: Unlabelled,
-) -> NDArray[np.int64]:
-    """As many samples as ``rows`` (n,), a share of each batch unlabelled, in a random order within the batch."""
-    n = len(rows)
+) -> Order:
+    """As many crops as ``rows`` (n,), a share of each batch unlabelled, in a random order within the batch."""
+    n, repeats = len(rows), views.repeats
     edges = np.minimum(np.arange(0, n + batch_size, batch_size), n)
-    others = np.floor(edges * unlabelled.share).astype(np.int64)  # of the first so many samples
+    others = np.floor(edges * unlabelled.share / repeats).astype(np.int64) * repeats  # of the first so many crops
     labelled, count = edges - others, int(others[-1])
-    if sample_weight is None:
-        own = _stretch(rows, n - count, seed, "order", epoch)
-    else:
-        own = _drawn(rows, n - count, seed, epoch, sample_weight)
-    extra = _stretch(unlabelled.rows, count, seed, "unlabelled order", epoch)
+    own = _labelled_order(rows, n - count, views, seed, epoch, sample_weight)
+    extra = _stretch(unlabelled.rows, count, views, seed, "unlabelled order", epoch)
     rng = generator(seed, "places", epoch)
     parts = zip(itertools.pairwise(labelled), itertools.pairwise(others), strict=True)
-    return np.concatenate([rng.permutation(np.r_[own[slice(*a)], extra[slice(*b)]]) for a, b in parts])
+    take = np.concatenate([rng.permutation(np.r_[np.arange(*a), n - count + np.arange(*b)]) for a, b in parts])
+    return np.concatenate([own[0], extra[0]])[take], np.concatenate([own[1], extra[1]])[take]
 
 
-def _drawn(
-    rows: NDArray[np.int64], count: int, seed: int, epoch: int, sample_weight: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    return generator(seed, "order", epoch).choice(rows, size=count, p=sample_weight / sample_weight.sum())
+def _labelled_order(
+    rows: NDArray[np.int64],
+    count: int,
+    views: ViewConfig,
+    seed: int,
+    epoch: int,
+    sample_weight: NDArray[np.float64] | None,
+) -> Order:
+    if sample_weight is None:
+        return _stretch(rows, count, views, seed, "order", epoch)
+    rng, images = generator(seed, "order", epoch), -(-count // views.repeats)
+    drawn = rng.choice(rows, size=images, p=sample_weight / sample_weight.sum()).repeat(views.repeats)[:count]
+    again = _repetition(drawn)
+    return drawn, epoch + (again << REPEAT_SHIFT) if views.number is None else (epoch + again) % views.number
 
 
-def _stretch(rows: NDArray[np.int64], count: int, seed: int, purpose: str, epoch: int) -> NDArray[np.int64]:
-    """Stretch number ``epoch`` of ``count`` entries of an endless row of permutations of ``rows``."""
-    first, rest = divmod(epoch * count, len(rows))
-    last = (epoch * count + count - 1) // len(rows)
+def _stretch(rows: NDArray[np.int64], count: int, views: ViewConfig, seed: int, purpose: str, epoch: int) -> Order:
+    """Stretch number ``epoch`` of ``count`` crops of an endless row: permutations of ``rows``, every entry repeated.
+
+    A view is numbered by how often its sample was shown before. Crops of a sample that the stretch before began come
+    last, so that those of all others start at multiples of ``views.repeats``.
+    """
+    image, repetition = np.divmod(np.arange(epoch * count, (epoch + 1) * count), views.repeats)
+    first, last = (int(image[i]) // len(rows) if count else 0 for i in (0, -1))
     passes = [generator(seed, purpose, number).permutation(rows) for number in range(first, last + 1)]
-    return np.concatenate([rows[:0], *passes])[rest : rest + count]
+    order = np.concatenate(passes)[image - first * len(rows)]
+    numbers = image // len(rows) * views.repeats + repetition
+    begun = -epoch * count % views.repeats
+    return np.roll(order, -begun), np.roll(numbers if views.number is None else numbers % views.number, -begun)
 
 
-def check_batch_size(n: int, batch_size: int, shard: Shard) -> None:
-    """Refuse batches of ``n`` samples in all that give some process fewer than two, with a ConfigError."""
+def _apart(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """An order (B,) of the crops of a batch in which neighbours 2i and 2i + 1 are different samples, as far as that is
+    possible: crop i of one half beside crop i of the other, samples one after the other in both. So the crops of a
+    sample are on few ranks."""
+    _, first, member = np.unique(rows, return_index=True, return_inverse=True)
+    together = np.argsort(first[member], kind="stable")
+    half = len(rows) // 2
+    pairs = np.stack([together[:half], together[half : 2 * half]], axis=1)
+    return np.r_[pairs.ravel(), together[2 * half :]]
+
+
+def check_batch_size(n: int, batch_size: int, shard: Shard, repeats: int = 1) -> None:
+    """Refuse batches of ``n`` samples in all that give some process fewer than two, or that do not hold ``repeats``
+    views of each of two samples or more, with a ConfigError."""
+    if repeats > 1 and (batch_size % repeats or batch_size < 2 * repeats):
+        raise ConfigError(
+            f"train.batch_size: expected a multiple of views.repeats ({repeats}), at least {2 * repeats}, got"
+            f" {batch_size}"
+        )
     if shard.world > 1 and min(batch_size, n) < 2 * shard.world:
         raise ConfigError(
             f"train.batch_size: {min(batch_size, n)} samples a batch are too few for {shard.world} processes, each"

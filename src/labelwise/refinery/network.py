@@ -224,8 +224,8 @@ def check_networks(context: TrainingContext, networks: Sequence[NetworkSpec]) ->
         check_refinery(source, context.dataset.classes, context.input_spec, context.trust)
     built: list[tuple[ModelConfig, tuple[str, ...], bool]] = []
     for network in networks:
-        shard = context.runtime.shard
-        check_batch_size(len(context.fit_rows(network)), network.train.batch_size, shard)
+        shard, views = context.runtime.shard, network.views or context.recipe.views
+        check_batch_size(len(context.fit_rows(network)), network.train.batch_size, shard, views.repeats)
         options = network.labels or context.recipe.labels
         if shard.world > 1 and options.scheme == "ll-cp" and not network.refineries:
             raise ConfigError("labels.scheme ll-cp: remembers labels in one process; run it without torchrun")
