@@ -162,6 +162,17 @@ def test_unlabelled_samples_take_their_share_of_every_batch(n, batch, others, sh
             assert counts.max() - counts.min() <= 1  # every sample equally often
 
 
+def test_some_views_in_turn_beside_unlabelled_samples():
+    """A sample that an epoch leaves out does not miss a view, and a few unlabelled ones use theirs up faster."""
+    unlabelled, views = Unlabelled(np.arange(5) + 100, 0.3), ViewConfig(number=4)
+    plans = [p for e in range(9) for p in plan_training(np.arange(20), 10, views, 1, e, Shard(), None, unlabelled)]
+    rows, numbers = (np.concatenate([getattr(plan, name) for plan in plans]) for name in ("rows", "numbers"))
+    assert (rows == 100).sum() > 9 and (rows == 0).sum() < 9
+    for row in np.unique(rows):
+        counts = np.bincount(numbers[rows == row], minlength=4)
+        np.testing.assert_array_equal(counts, np.bincount(np.arange(counts.sum()) % 4, minlength=4))
+
+
 def test_ranks_share_batches_with_unlabelled_samples():
     unlabelled = Unlabelled(np.arange(9) + 100, 0.4)
     single, *ranks = (

@@ -1,6 +1,7 @@
 """From batch plans to batches of views: of images in memory, of image files (by worker processes), of embeddings.
 
-All three draw a view from (seed, sample id, view number) alone, so any view can be made again.
+All three draw a view from (seed, sample id, view number) alone, so any view can be made again. A store of views that
+were made before brings its own seed and numbers, its crops, and their labels.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from labelwise import interrupts
 from labelwise.config import ViewConfig
 from labelwise.data.augment import augment, mix_inputs
 from labelwise.data.dataset import Dataset, Features, ImageSource, PixelArray
+from labelwise.data.replay import Replay, StoredViews, ViewLabels
 from labelwise.data.sampling import BatchPlan
 from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render
 from labelwise.errors import DataError
@@ -41,6 +43,7 @@ class Batch:
     ``inputs`` holds the same views once per input size that some network wants: (B, C, size, size) float32 in [0, 1]
     under the side of the image, or (B, D) under the length of a feature vector. ``boxes`` are the crops, where there
     are any; ``numbers`` (B,) the view numbers, None for centre views; ``epoch`` that of training, 0-based.
+    ``labels`` are those of the unmixed views, where they come out of a store.
     """
 
     rows: NDArray[np.int64]
@@ -51,6 +54,7 @@ class Batch:
     mix: Mix | None = None
     weight: float = 1.0
     epoch: int = 0
+    labels: ViewLabels | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,6 +97,7 @@ class Batch:
             numbers=None if self.numbers is None else self.numbers[part],
             mix=mix,
             weight=weight,
+            labels=self.labels and self.labels[part],
         )
 
 
@@ -104,77 +109,97 @@ class ViewLoader(Protocol):
         ...
 
 
-def make_loader(dataset: Dataset, views: ViewConfig, device: torch.device, workers: int = 0) -> ViewLoader:
-    """The loader that fits where the data lies; ``workers`` decode what is not in memory."""
+def make_loader(
+    dataset: Dataset, views: ViewConfig, device: torch.device, workers: int = 0, stored: StoredViews | None = None
+) -> ViewLoader:
+    """The loader that fits where the data lies; ``workers`` decode what is not in memory.
+
+    Random views come out of ``stored``, where it is given, whatever seed is asked for; ``views`` must be those that it
+    was made with.
+    """
     if isinstance(dataset.source, Features):
-        return FeatureLoader(dataset, views, device)
+        return FeatureLoader(dataset, views, device, stored)
     if isinstance(dataset.source, PixelArray):
-        return MemoryLoader(dataset, views, device)
-    return FileLoader(dataset, views, device, workers)
+        return MemoryLoader(dataset, views, device, stored)
+    return FileLoader(dataset, views, device, workers, stored)
 
 
 class MemoryLoader:
     """Images of one size, as uint8 on the device; a batch is cropped at once, each sample by its own box."""
 
-    def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, views: ViewConfig, device: torch.device, stored: StoredViews | None = None
+    ) -> None:
         assert isinstance(dataset.source, PixelArray)
         # (N, H, C, W): both resampling products then read contiguous rows.
         pixels = torch.from_numpy(np.ascontiguousarray(dataset.source.pixels.transpose(0, 1, 3, 2)))
         self._pixels = pixels.to(device)
         self._given = torch.from_numpy(dataset.label).to(device)
         self._keys = dataset.keys
-        self._views, self._device = views, device
+        self._views, self._device, self._stored = views, device, stored
 
     def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
-        for plan in plans:
+        for asked in plans:
+            plan, own_seed, replay = _replayed(asked, seed, self._stored)
             index = torch.from_numpy(plan.rows).to(self._device, non_blocking=True)
             shape = self._pixels.shape
             heights, widths = (np.full(len(plan.rows), n, dtype=np.int64) for n in (shape[1], shape[3]))
-            boxes = _boxes(self._views, seed, self._keys[plan.rows], plan, heights, widths)
+            boxes = _boxes(self._views, own_seed, self._keys, plan, replay, heights, widths)
             pixels = self._pixels.index_select(0, index)
             inputs = {size: render(pixels, boxes, size, self._views.interpolation) for size in sizes}
             given = self._given.index_select(0, index)
-            yield _finish(plan, inputs, given, boxes, self._views, seed, self._keys)
+            yield _finish(Batch(plan.rows, inputs, given, boxes), plan, self._views, own_seed, self._keys, replay)
 
 
 class FeatureLoader:
     """Embeddings on the device; a view drops a random part of the features."""
 
-    def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, views: ViewConfig, device: torch.device, stored: StoredViews | None = None
+    ) -> None:
         assert isinstance(dataset.source, Features)
         self._values = torch.from_numpy(np.ascontiguousarray(dataset.source.values, dtype=np.float32)).to(device)
         self._given = torch.from_numpy(dataset.label).to(device)
         self._keys = dataset.keys
-        self._drop, self._device = views.feature_dropout, device
+        self._drop, self._device, self._stored = views.feature_dropout, device, stored
 
     def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
         dim = self._values.shape[1]
-        for plan in plans:
+        for asked in plans:
+            plan, own_seed, replay = _replayed(asked, seed, self._stored)
             index = torch.from_numpy(plan.rows).to(self._device, non_blocking=True)
             values = self._values.index_select(0, index)
             if plan.numbers is not None and self._drop > 0:
-                mask = feature_masks(self._drop, seed, self._keys[plan.rows], plan.numbers, dim)
+                mask = feature_masks(self._drop, own_seed, self._keys[plan.rows], plan.numbers, dim)
                 values = values * torch.from_numpy(mask).to(self._device, non_blocking=True)
             given = self._given.index_select(0, index)
             mix = _mix_of(plan, self._device)
             if mix is not None:
                 share = mix.share[:, None]
                 values = share * values + (1 - share) * values[mix.partner]
-            yield Batch(plan.rows, {dim: values}, given, None, plan.numbers, mix, plan.weight, plan.epoch)
+            labels = _labels(replay, self._device)
+            yield Batch(plan.rows, {dim: values}, given, None, plan.numbers, mix, plan.weight, plan.epoch, labels)
 
 
 class FileLoader:
     """Images decoded by worker processes, each once a batch, then cropped for every view and size with torchvision."""
 
-    def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device, workers: int) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        views: ViewConfig,
+        device: torch.device,
+        workers: int,
+        stored: StoredViews | None = None,
+    ) -> None:
         assert not isinstance(dataset.source, Features)
         self._source: ImageSource = dataset.source
         self._given = torch.from_numpy(dataset.label).to(device)
         self._keys = dataset.keys
-        self._views, self._device, self._workers = views, device, workers
+        self._views, self._device, self._workers, self._stored = views, device, workers, stored
 
     def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
-        decoded = _DecodedBatches(self._source, self._keys, self._views, tuple(sizes), seed, plans)
+        decoded = _DecodedBatches(self._source, self._keys, self._views, tuple(sizes), seed, plans, self._stored)
         workers = min(self._workers, len(plans))
         loader = torch.utils.data.DataLoader(
             decoded,
@@ -186,22 +211,24 @@ class FileLoader:
         )
         with interrupts.held_back():
             items = iter(loader)  # starts the workers
-        for plan, item in zip(plans, items, strict=True):
+        for asked, item in zip(plans, items, strict=True):
             interrupts.check()
             if isinstance(item, DataError):
                 raise item
-            crops, packed = item
+            crops, packed, replay = item
+            plan, own_seed = _as_stored(asked, seed, self._stored, replay)
             inputs = {
                 size: crop.to(self._device, non_blocking=True).float().mul_(1 / 255) for size, crop in crops.items()
             }
             top, left, height, width, flip = packed.numpy().T
             boxes = Boxes(top, left, height, width, flip.astype(bool))
             given = self._given[torch.from_numpy(plan.rows).to(self._device)]
-            yield _finish(plan, inputs, given, boxes, self._views, seed, self._keys)
+            yield _finish(Batch(plan.rows, inputs, given, boxes), plan, self._views, own_seed, self._keys, replay)
 
 
 class _DecodedBatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Item i is plan i: crops by size as uint8 (B, C, size, size), and the boxes as int32 (B, 5); or what is wrong."""
+    """Item i is plan i: crops by size as uint8 (B, C, size, size), the boxes as int32 (B, 5), and what a store says of
+    them, if there is one; or what is wrong."""
 
     def __init__(
         self,
@@ -211,27 +238,28 @@ class _DecodedBatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
         sizes: tuple[int, ...],
         seed: int,
         plans: Sequence[BatchPlan],
+        stored: StoredViews | None,
     ) -> None:
         self._source, self._keys, self._views = source, keys, views
-        self._sizes, self._seed, self._plans = sizes, seed, plans
+        self._sizes, self._seed, self._plans, self._stored = sizes, seed, plans, stored
 
     def __len__(self) -> int:
         return len(self._plans)
 
-    def __getitem__(self, index: int) -> tuple[dict[int, Tensor], Tensor] | DataError:
+    def __getitem__(self, index: int) -> tuple[dict[int, Tensor], Tensor, Replay | None] | DataError:
         try:
             return self._crops(index)
         except DataError as error:
             return error  # raised by the main process; a worker would put its traceback into the message
 
-    def _crops(self, index: int) -> tuple[dict[int, Tensor], Tensor]:
-        plan = self._plans[index]
+    def _crops(self, index: int) -> tuple[dict[int, Tensor], Tensor, Replay | None]:
+        plan, seed, replay = _replayed(self._plans[index], self._seed, self._stored)
         rows = plan.rows.tolist()
         decoded = {row: torch.from_numpy(self._source.read(row).copy()).permute(2, 0, 1) for row in dict.fromkeys(rows)}
         images = [decoded[row] for row in rows]  # several views of one image share it
         heights = np.array([image.shape[1] for image in images], dtype=np.int64)
         widths = np.array([image.shape[2] for image in images], dtype=np.int64)
-        boxes = _boxes(self._views, self._seed, self._keys[plan.rows], plan, heights, widths)
+        boxes = _boxes(self._views, seed, self._keys, plan, replay, heights, widths)
         packed = np.stack([boxes.top, boxes.left, boxes.height, boxes.width, boxes.flip], axis=1).astype(np.int32)
         mode = InterpolationMode(self._views.interpolation)
         crops: dict[int, list[Tensor]] = {size: [] for size in self._sizes}
@@ -239,7 +267,29 @@ class _DecodedBatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
             for size in self._sizes:
                 crop = tv.resized_crop(image, top, left, height, width, [size, size], mode, antialias=True)
                 crops[size].append(crop.flip(-1) if flip else crop)
-        return {size: torch.stack(parts) for size, parts in crops.items()}, torch.from_numpy(packed)
+        stacked = {size: torch.stack(parts) for size, parts in crops.items()}
+        return stacked, torch.from_numpy(packed), replay and replace(replay, boxes=None)
+
+
+def _replayed(plan: BatchPlan, seed: int, stored: StoredViews | None) -> tuple[BatchPlan, int, Replay | None]:
+    """A plan of random views as a store has them: the plan with its numbers, its seed, and what it says of them."""
+    if stored is None or plan.numbers is None:
+        return plan, seed, None
+    replay = stored.replay(plan.rows, plan.numbers)
+    return *_as_stored(plan, seed, stored, replay), replay
+
+
+def _as_stored(plan: BatchPlan, seed: int, stored: StoredViews | None, replay: Replay | None) -> tuple[BatchPlan, int]:
+    if stored is None or replay is None:
+        return plan, seed
+    return replace(plan, numbers=replay.numbers), stored.seed
+
+
+def _labels(replay: Replay | None, device: torch.device) -> ViewLabels | None:
+    if replay is None:
+        return None
+    ids = None if replay.ids is None else torch.from_numpy(replay.ids).to(device, non_blocking=True)
+    return ViewLabels(ids, torch.from_numpy(replay.values).to(device, non_blocking=True))
 
 
 def _boxes(
@@ -247,31 +297,37 @@ def _boxes(
     seed: int,
     keys: NDArray[np.uint64],
     plan: BatchPlan,
+    replay: Replay | None,
     heights: NDArray[np.int64],
     widths: NDArray[np.int64],
 ) -> Boxes:
     if plan.numbers is None:
         return centre_boxes(views.eval_crop, heights, widths)
-    return draw_boxes(views, seed, keys, plan.numbers, heights, widths)
+    if replay is not None and replay.boxes is not None:
+        return replay.boxes
+    return draw_boxes(views, seed, keys[plan.rows], plan.numbers, heights, widths)
 
 
 def _finish(
-    plan: BatchPlan,
-    inputs: dict[int, Tensor],
-    given: Tensor,
-    boxes: Boxes,
-    views: ViewConfig,
-    seed: int,
-    keys: NDArray[np.uint64],
+    batch: Batch, plan: BatchPlan, views: ViewConfig, seed: int, keys: NDArray[np.uint64], replay: Replay | None
 ) -> Batch:
-    """Augment and mix the rendered views, alike at every size."""
+    """Augment and mix the rendered views, alike at every size, and add what the plan and the store say of them."""
+    inputs, device = batch.inputs, batch.given.device
     if plan.numbers is not None:
         inputs = {size: augment(x, views, seed, keys[plan.rows], plan.numbers) for size, x in inputs.items()}
-    mix = _mix_of(plan, given.device)
+    mix = _mix_of(plan, device)
     if mix is not None and plan.mix is not None:
         share, inputs = mix_inputs(inputs, plan.mix, mix.partner)
         mix = Mix(mix.partner, share)
-    return Batch(plan.rows, inputs, given, boxes, plan.numbers, mix, plan.weight, plan.epoch)
+    return replace(
+        batch,
+        inputs=inputs,
+        numbers=plan.numbers,
+        mix=mix,
+        weight=plan.weight,
+        epoch=plan.epoch,
+        labels=_labels(replay, device),
+    )
 
 
 def _mix_of(plan: BatchPlan, device: torch.device) -> Mix | None:
