@@ -29,6 +29,7 @@ from labelwise.config.data import (
     TableConfig,
     VocConfig,
     VotesConfig,
+    WebDatasetConfig,
     refuse_missing,
     with_format,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "ViewConfig",
     "VocConfig",
     "VotesConfig",
+    "WebDatasetConfig",
     "check_choice",
     "data_recipe",
     "is_import_path",

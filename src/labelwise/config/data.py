@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, model_validator
 
-from labelwise.config.formats import BUILTIN, Format, find_format
+from labelwise.config.formats import BUILTIN, Format, expand_braces, find_format
 from labelwise.config.types import Fraction, PositiveFloat, PositiveInt, Rate, UnreadablePolicy
 from labelwise.errors import DataError
 from labelwise.settings import Section
@@ -249,6 +249,20 @@ class VocConfig(_RootedConfig):
     format: Literal["auto", "voc"] = "voc"
 
 
+class WebDatasetConfig(DataConfig):
+    """Tars in the layout of WebDataset: a tar, a folder of tars, or a range such as ``shards/{000..127}.tar``."""
+
+    format: Literal["auto", "webdataset"] = "webdataset"
+    label_member: Literal["auto", "cls", "json", "txt", "none"] = Field(
+        "auto",
+        description="Member of a sample that holds its label. auto: .cls, else .json with label_key, else .txt. "
+        "none: the images have no labels.",
+    )
+    label_key: str | None = Field(
+        None, description="Key of the label in a .json member; a list makes multi-label data. Default: label or cls."
+    )
+
+
 _CLASSES: dict[str, type[DataConfig]] = {
     "folder": FolderConfig,
     "npz": NpzConfig,
@@ -261,6 +275,7 @@ _CLASSES: dict[str, type[DataConfig]] = {
     "coco": CocoConfig,
     "open_images": OpenImagesConfig,
     "voc": VocConfig,
+    "webdataset": WebDatasetConfig,
 }
 
 
@@ -294,6 +309,7 @@ AnyDataConfig = Annotated[
     | Annotated[CocoConfig, Tag("coco")]
     | Annotated[OpenImagesConfig, Tag("open_images")]
     | Annotated[VocConfig, Tag("voc")]
+    | Annotated[WebDatasetConfig, Tag("webdataset")]
     | Annotated[DataConfig, Tag("auto")],
     Discriminator(_format_of),
     BeforeValidator(_as_values),
@@ -318,8 +334,8 @@ def with_format(config: DataConfig) -> DataConfig:
         problem = "not understood" if Path(config.source).exists() else "no such folder or file"
         raise DataError(
             f"data.source {config.source!r}: {problem}; understood are {', '.join(BUILTIN)}, a folder of class folders,"
-            " .npz, .csv, .parquet, hf:NAME, and the published layouts of MS-COCO, Open Images, Pascal VOC, CheXpert"
-            " and NIH"
+            " .npz, .csv, .parquet, tars, hf:NAME, and the published layouts of MS-COCO, Open Images, Pascal VOC,"
+            " CheXpert and NIH"
         )
     return found
 
@@ -333,7 +349,8 @@ def refuse_missing(config: DataConfig) -> None:
         If the file or folder is missing, or the source is not understood.
     """
     found = with_format(config)
-    if not isinstance(found, BuiltinConfig | HubConfig) and not Path(found.source).exists():
-        raise DataError(f"data.source {found.source!r}: no such folder or file")
+    for source in expand_braces(found.source) if isinstance(found, WebDatasetConfig) else [found.source]:
+        if not isinstance(found, BuiltinConfig | HubConfig) and not Path(source).exists():
+            raise DataError(f"data.source {source!r}: no such folder or file")
     if found.unlabelled is not None and not Path(found.unlabelled).exists():
         raise DataError(f"data.unlabelled {found.unlabelled!r}: no such folder or file")

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 Format = Literal[
-    "folder", "npz", "table", "builtin", "hf", "embeddings", "chexpert", "nih", "coco", "open_images", "voc"
+    "folder",
+    "npz",
+    "table",
+    "builtin",
+    "hf",
+    "embeddings",
+    "chexpert",
+    "nih",
+    "coco",
+    "open_images",
+    "voc",
+    "webdataset",
 ]
 
 BUILTIN = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenette")
 
-_SUFFIXES: dict[str, Format] = {".npz": "npz", ".csv": "table", ".parquet": "table", ".json": "coco"}
+_SUFFIXES: dict[str, Format] = {
+    ".npz": "npz",
+    ".csv": "table",
+    ".parquet": "table",
+    ".json": "coco",
+    ".tar": "webdataset",
+}
 
 # Files that a published data set cannot do without.
 _PUBLISHED: dict[Format, tuple[str, ...]] = {
@@ -63,7 +81,32 @@ def find_format(source: str) -> Format | None:
     for name, patterns in _PUBLISHED.items():
         if any(any(path.glob(pattern)) for pattern in patterns):
             return name
-    return next((found for _, found in published_tables(path, "*.csv")), "folder")
+    if found := next((found for _, found in published_tables(path, "*.csv")), None):
+        return found
+    return "webdataset" if holds_tars(path) else "folder"
+
+
+def holds_tars(folder: Path) -> bool:
+    """Whether a folder, or each folder in it, holds tars and no folders; an archive beside images is none of the
+    data."""
+    inner = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    if inner:
+        return all(holds_tars(path) for path in inner)
+    return any(folder.glob("*.tar"))
+
+
+def expand_braces(source: str) -> list[str]:
+    """``a-{00..02}.tar`` and ``a-{x,y}.tar`` spelled out, as shells do."""
+    found = re.search(r"\{([^{}]*)\}", source)
+    if found is None:
+        return [source]
+    inside = found[1]
+    if ends := re.fullmatch(r"(\d+)\.\.(\d+)", inside):
+        choices = [f"{number:0{len(ends[1])}d}" for number in range(int(ends[1]), int(ends[2]) + 1)]
+    else:
+        choices = inside.split(",")
+    head, tail = source[: found.start()], source[found.end() :]
+    return [rest for choice in choices for rest in expand_braces(f"{head}{choice}{tail}")]
 
 
 def published_tables(folder: Path, pattern: str) -> Iterator[tuple[Path, Format]]:

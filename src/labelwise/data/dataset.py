@@ -11,7 +11,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import IO, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,10 +79,13 @@ class PackedImages:
         return len(self.start)
 
     def read(self, row: int) -> NDArray[np.uint8]:
-        start, stop = self.start[row], self.stop[row]
         # Rows change under take(); the place in the blob is what a user can find again.
-        name = f"packed image at bytes {start}:{stop}"
-        return decode_image(io.BytesIO(self.blob[start:stop].tobytes()), self.channels, name)
+        name = f"packed image at bytes {self.start[row]}:{self.stop[row]}"
+        return decode_image(self.file(row), self.channels, name)
+
+    def file(self, row: int) -> IO[bytes]:
+        """The encoded image."""
+        return io.BytesIO(self.blob[self.start[row] : self.stop[row]].tobytes())
 
     def take(self, rows: NDArray[np.int64]) -> PackedImages:
         return PackedImages(self.blob, self.start[rows], self.stop[rows], self.channels)
@@ -100,6 +103,10 @@ class ImageFiles:
 
     def read(self, row: int) -> NDArray[np.uint8]:
         return decode_image(self.paths[row], self.channels)
+
+    def file(self, row: int) -> Path:
+        """Path of the image."""
+        return self.paths[row]
 
     def take(self, rows: NDArray[np.int64]) -> ImageFiles:
         return ImageFiles(tuple(self.paths[row] for row in rows), self.channels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
@@ -13,7 +12,11 @@ from PIL import Image
 
 from labelwise.data.dataset import Dataset, Features, ImageFiles, ImageSource, PackedImages, PixelArray, Samples
 from labelwise.data.decode import is_grey
+from labelwise.data.tars import TarImages
 from labelwise.errors import DataError
+
+EncodedImages = ImageFiles | PackedImages | TarImages
+"""Images that can be looked at before they are decoded."""
 
 _CHUNK = 256  # images a thread takes at a time
 _SMALL = 80 * 80  # pixels; below, Python's share of the work makes two threads slower than one
@@ -93,7 +96,7 @@ def to_memory(
     DataError
         If an image is unreadable; with ``yes``, if sizes differ or the budget is too small.
     """
-    if mode == "no" or len(source) == 0 or not isinstance(source, (ImageFiles, PackedImages)):
+    if mode == "no" or len(source) == 0 or not isinstance(source, EncodedImages):
         return source
     shape = source.read(0).shape
     needed = len(source) * int(np.prod(shape)) / 1e9
@@ -125,13 +128,10 @@ def to_memory(
     return PixelArray(pixels)
 
 
-def guess_channels(source: ImageFiles | PackedImages) -> int:
+def guess_channels(source: EncodedImages) -> int:
     """1 if a fixed sample of the images is stored in grey throughout, otherwise 3."""
     rows = np.random.default_rng(0).permutation(len(source))[:_LOOKED_AT]
-    if isinstance(source, ImageFiles):
-        grey = [is_grey(source.paths[row]) for row in rows]
-    else:
-        grey = [is_grey(io.BytesIO(source.blob[source.start[row] : source.stop[row]].tobytes())) for row in rows]
+    grey = [is_grey(source.file(row)) for row in rows]
     known = [value for value in grey if value is not None]
     return 1 if known and all(known) else 3
 

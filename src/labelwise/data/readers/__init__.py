@@ -24,12 +24,13 @@ from labelwise.config import (
     TableConfig,
     ViewConfig,
     VocConfig,
+    WebDatasetConfig,
     with_format,
 )
 from labelwise.data.corrected import read_corrected
 from labelwise.data.dataset import Dataset, Samples
 from labelwise.data.memory import to_memory
-from labelwise.data.readers import builtin, chexpert, coco, folder, hf, nih, npz, open_images, table, voc
+from labelwise.data.readers import builtin, chexpert, coco, folder, hf, nih, npz, open_images, table, voc, webdataset
 from labelwise.data.readers.unlabelled import add_unlabelled, read_others
 from labelwise.data.splits import prepare
 from labelwise.data.votes import add_votes
@@ -86,6 +87,8 @@ def read_samples(config: DataConfig) -> Samples:
             return chexpert.read(found)
         case NihConfig() as found:
             return nih.read(found)
+        case WebDatasetConfig() as found:
+            return webdataset.read(found)
         case NpzConfig() as found:
             return npz.read(found)
         case other:

@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig, EmbeddingsConfig, NpzConfig, TableConfig
+from labelwise.config import DataConfig, EmbeddingsConfig, NpzConfig, TableConfig, WebDatasetConfig
+from labelwise.config.formats import find_format
 from labelwise.data.dataset import (
     UNLABELLED,
     Dataset,
@@ -24,7 +25,7 @@ from labelwise.data.dataset import (
 )
 from labelwise.data.files import read_arrays, read_table, refuse_repeated
 from labelwise.data.memory import image_sizes, to_memory
-from labelwise.data.readers import npz, table
+from labelwise.data.readers import npz, table, webdataset
 from labelwise.data.readers.folder import look_under, refuse_other_text, tell_left_out
 from labelwise.errors import DataError
 from labelwise.labels.table import UNKNOWN, LabelTable
@@ -67,6 +68,8 @@ def read_unlabelled(source: Path, classes: tuple[str, ...], channels: int, *, sk
     if source.suffix.lower() == ".npz":
         pixels = npz.read_source(source, read_arrays(source), config)
         found = Unlabelled(np.arange(len(pixels)).astype(str), pixels)
+    elif find_format(str(source)) == "webdataset":
+        found = _read_tars(source, channels)
     else:
         found = _read_images(source, channels)
     found = _readable(found, workers=2) if skip_unreadable else found
@@ -152,6 +155,8 @@ def _read(path: Path, config: DataConfig, dataset: Dataset) -> Unlabelled:
         own = config if isinstance(config, TableConfig) else TableConfig(unreadable=config.unreadable)
         ids, files, groups = table.read_paths(path, read_table(path), own.model_copy(update=options))
         return Unlabelled(ids, files, groups, named=True)
+    if find_format(str(path)) == "webdataset":
+        return _read_tars(path, channels)
     if path.suffix.lower() != ".npz":
         return _read_images(path, channels)
     arrays, kind = read_arrays(path), EmbeddingsConfig if dataset.is_features else NpzConfig
@@ -161,6 +166,13 @@ def _read(path: Path, config: DataConfig, dataset: Dataset) -> Unlabelled:
         return Unlabelled(np.arange(len(source)).astype(str), source, groups)
     refuse_repeated(names.tolist(), f"{path}: id")
     return Unlabelled(names, source, groups, named=True)
+
+
+def _read_tars(path: Path, channels: int) -> Unlabelled:
+    config = WebDatasetConfig(source=str(path), label_member="none", channels=3 if channels == 3 else 1)
+    samples = webdataset.read(config)
+    assert not isinstance(samples.source, Features)
+    return Unlabelled(samples.ids, samples.source, named=True)
 
 
 def _read_images(path: Path, channels: int) -> Unlabelled:

@@ -1,0 +1,124 @@
+"""Images inside uncompressed tars: where every member lies, found once; then read by offset."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.data.dataset import Features, ImageSource, JoinedImages
+from labelwise.data.decode import decode_image
+from labelwise.errors import DataError
+
+_BLOCK = 512
+_OPEN_FILES = 128
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
+
+
+@dataclass(frozen=True)
+class TarImages:
+    """Images that are members of tars: image ``i`` is ``size[i]`` bytes from ``start[i]`` of ``tars[tar[i]]``."""
+
+    tars: tuple[Path, ...]
+    tar: NDArray[np.int32]
+    start: NDArray[np.int64]
+    size: NDArray[np.int64]
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        name = f"{self.tars[self.tar[row]]}, member at byte {self.start[row]}"
+        return decode_image(self.file(row), self.channels, name)
+
+    def file(self, row: int) -> IO[bytes]:
+        """The encoded image."""
+        return io.BytesIO(read_bytes(self.tars[self.tar[row]], int(self.start[row]), int(self.size[row])))
+
+    def take(self, rows: NDArray[np.int64]) -> TarImages:
+        return TarImages(self.tars, self.tar[rows], self.start[rows], self.size[rows], self.channels)
+
+
+def tar_numbers(source: ImageSource | Features) -> NDArray[np.int32] | None:
+    """The tar (N,) that each image lies in, counted over all sources; None unless all images lie in tars."""
+    if isinstance(source, TarImages):
+        return source.tar
+    if not isinstance(source, JoinedImages):
+        return None
+    numbers, before = [], 0
+    for part in source.sources:
+        if not isinstance(part, TarImages):
+            return None
+        numbers.append(part.tar + np.int32(before))
+        before += len(part.tars)
+    return np.concatenate(numbers)[source.places]
+
+
+def tar_edges(source: ImageSource | Features, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """Where to cut ``rows`` (M,) so that a piece lies in one tar: positions from 0 to M, (pieces + 1,); None unless all
+    images lie in tars. Readers put the images of a tar one after the other."""
+    numbers = tar_numbers(source)
+    if numbers is None:
+        return None
+    own = numbers[rows]
+    return np.r_[0, np.flatnonzero(own[1:] != own[:-1]) + 1, len(own)] if len(own) else np.zeros(1, dtype=np.int64)
+
+
+def read_bytes(path: Path, start: int, size: int) -> bytes:
+    """A part of a file. The last files stay open in this process.
+
+    Raises
+    ------
+    DataError
+        If the file is gone or has become shorter.
+    """
+    try:
+        found = os.pread(_opened(path).fileno(), size, start)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(found) < size:
+        raise DataError(f"{path}: has become shorter since it was indexed; start again")
+    return found
+
+
+@lru_cache(_OPEN_FILES)
+def _opened(path: Path) -> IO[bytes]:
+    return path.open("rb")  # closed when the cache drops it and no thread reads from it
+
+
+def members(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, start and size of every file in a tar, in order; nothing but the headers is read.
+
+    Raises
+    ------
+    DataError
+        If it is missing, compressed, truncated or no tar.
+    """
+    try:
+        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            end = 0
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]
+                end = member.offset_data + (-(-member.size // _BLOCK) * _BLOCK if member.isfile() else 0)
+                if member.isfile():
+                    yield member.name, member.offset_data, member.size
+            file.seek(end)
+            if file.read(_BLOCK) != bytes(_BLOCK):  # the mark of the end; headers cut short look like one to tarfile
+                raise DataError(f"{path}: truncated or damaged behind byte {end}; copy or write it again")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, tarfile.TarError) as error:
+        with path.open("rb") as file:
+            kind = _COMPRESSED.get(file.read(2))
+        if kind is not None:
+            raise DataError(f"{path}: is compressed ({kind}); images are read at their places, so unpack it") from None
+        raise DataError(f"{path}: truncated, or no tar ({error})") from None
