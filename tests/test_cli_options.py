@@ -20,6 +20,8 @@ FREE_TEXT = {
     "--budget",  # of refine: time or epochs
     "--model",  # of export: any network
     "MODEL",  # of features: any network
+    "MODELS",  # of label: checkpoints, timm:NAME
+    *("--k", "--shard"),  # of label: a number or all; I/N
     "DATA",  # of data stats: any source
 }
 """Options and arguments whose values cannot be listed. A new option of text goes here, or gets a Literal type."""

@@ -14,6 +14,7 @@ MANY_ARGUMENTS = (
     "cft/finetuner.py",
     "cli/audit.py",
     "cli/heads.py",
+    "cli/label.py",
     "cli/training.py",
 )  # those that pyproject.toml leaves out of ruff's rule
 

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -119,14 +120,18 @@ def start_run(
     if before is not None:
         _refuse_another(out, before.get("identity", {}), own)
     lock = lock_folder(out) if writes else None
-    about = {"schema": SCHEMA, "kind": kind, "version": labelwise.__version__, "identity": own, **(facts or {})}
-    about |= {"environment": environment(), "command": " ".join(["labelwise", *sys.argv[1:]])}
-    run = Run(out, (out / RESULTS).exists(), about, settings, writes, lock)
+    run = Run(out, (out / RESULTS).exists(), about_run(kind, own, facts or {}), settings, writes, lock)
     if writes:
-        _remove_leftovers(out)
+        remove_leftovers(out)
         if before is None or _holds_nothing_else(out):
             run.write_facts()
     return run
+
+
+def about_run(kind: str, identity: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """Content of ``run.json``; the parameters are those of :func:`start_run`."""
+    about = {"schema": SCHEMA, "kind": kind, "version": labelwise.__version__, "identity": identity, **facts}
+    return about | {"environment": environment(), "command": " ".join(["labelwise", *sys.argv[1:]])}
 
 
 def refuse_other_content(out: Path, kind: str) -> None:
@@ -199,7 +204,7 @@ def _visible(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("[!.]*"))
 
 
-def _remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """What a kill in the middle of a write left."""
     for path in list(folder.rglob(".*.tmp")):
         if path.is_dir():
@@ -208,19 +213,20 @@ def _remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> None:
+def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None], *, once: bool = False) -> None:
     """Write a file under a temporary name, fsync, rename. A failure leaves the old file as it was.
 
     Parameters
     ----------
     content : the bytes, or a function that writes them to an open file
+    once : leave a file that another process has written meanwhile; a disk that knows no links replaces it
 
     Raises
     ------
     RunError
         If the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # a disk of many machines has equal pids
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -230,13 +236,25 @@ def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None]) -> No
                 file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        if not (once and _is_linked(temporary, path)):
+            os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         kept = "; the file written before is untouched" if path.exists() else ""
         raise RunError(f"{path}: cannot be written ({error}){kept}") from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()  # is there after an error or Ctrl-C alone
+
+
+def _is_linked(temporary: Path, path: Path) -> bool:
+    """Give a file its name, unless that is taken; False where the disk knows no links."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    return True
 
 
 def write_new(files: Mapping[Path, bytes]) -> None:
@@ -254,9 +272,9 @@ def write_new(files: Mapping[Path, bytes]) -> None:
         atomic_write(path, content)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically; NaN and infinities become null."""
-    atomic_write(path, (json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Any, *, once: bool = False) -> None:
+    """Write JSON as :func:`atomic_write` does; NaN and infinities become null."""
+    atomic_write(path, (json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n").encode(), once=once)
 
 
 def read_json(path: Path) -> Any:

@@ -173,3 +173,26 @@ def test_mixed_precision_gives_float32_labels():
     assert q.dtype == torch.float32
     torch.testing.assert_close(q.sum(1), torch.ones(N))
     assert (q - labels(model)(views())).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_logarithms_of_a_mean_do_not_saturate(multi_label: bool) -> None:
+    """Beside float64: float32 calls a probability of 1 - 1e-9 one, and its log-odds infinite."""
+    spec = InputSpec("features", 2, 1, (0.0, 0.0), (1.0,))
+    logits = torch.tensor([[60.0, -60.0, 3.0], [30.0, -50.0, 3.5]])
+    networks = []
+    for row in logits:
+        net = torch.nn.Linear(2, 3)
+        net.weight.data.zero_()
+        net.bias.data.copy_(row)
+        networks.append(Classifier(net, spec, ("a", "b", "c"), "linear", {}))
+    labels = RefineryLabels(networks, multi_label=multi_label)
+    batch = Batch(np.arange(1), {2: torch.zeros(1, 2)}, torch.zeros(1, dtype=torch.int64))
+    found = labels.log_answer(batch)[0].double()
+    exact = logits.double()
+    if multi_label:
+        wanted = torch.sigmoid(exact).mean(0).log() - torch.sigmoid(-exact).mean(0).log()
+    else:
+        wanted = torch.softmax(exact, 1).mean(0).log()
+    torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+    assert torch.isfinite(found).all()

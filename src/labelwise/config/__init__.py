@@ -56,6 +56,7 @@ from labelwise.config.train import (
 from labelwise.config.types import (
     FeaturePrecision,
     Fraction,
+    LabelledSplit,
     Metric,
     NonNegative,
     PositiveFloat,
@@ -92,6 +93,7 @@ __all__ = [
     "JitterConfig",
     "KnownConfig",
     "LabelColumnConfig",
+    "LabelledSplit",
     "LabelsConfig",
     "Metric",
     "ModelConfig",

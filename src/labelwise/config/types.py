@@ -17,6 +17,7 @@ Metric = Literal["ap", "auc"]
 """Average precision, or the area under the ROC curve."""
 
 SplitName = Literal["fit", "select", "test"]
+LabelledSplit = Literal["training", "fit", "select", "test", "unlabelled", "all"]
 UnreadablePolicy = Literal["fail", "skip"]
 FeaturePrecision = Literal["fp16", "fp32"]
 

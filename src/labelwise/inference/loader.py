@@ -33,7 +33,7 @@ def make_ready(model: Classifier, card: dict[str, Any], dataset: Dataset, data: 
     ModelError
         If the checkpoint wants another kind of input than the data are.
     """
-    check_input("the checkpoint", model.spec, _shape_of(dataset))
+    check_input("the checkpoint", model.spec, shape_of(dataset))
     runtime = start_runtime(Recipe())
     views = ViewConfig(eval_crop=card.get("eval_crop", 1.0), interpolation=model.spec.interpolation)
     return runtime, make_loader(dataset, views, runtime.device, data.workers)
@@ -58,8 +58,8 @@ def decision_thresholds(card: dict[str, Any], categories: Sequence[str], path: P
     return np.array([found.get(name, 0.0) for name in categories], dtype=np.float64)
 
 
-def _shape_of(dataset: Dataset) -> InputSpec:
-    """Kind, length and channels of the data, by its first sample; not its normalisation."""
+def shape_of(dataset: Dataset) -> InputSpec:
+    """Kind, length and channels of the data; not their normalisation."""
     if isinstance(dataset.source, Features):
         return InputSpec("features", dataset.source.values.shape[1], 1, (), ())
-    return InputSpec("image", 0, dataset.source.read(0).shape[2], (), ())
+    return InputSpec("image", 0, dataset.source.channels, (), ())

@@ -6,6 +6,7 @@ the given label of the image, labels that were made beforehand, and another labe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
@@ -202,7 +203,30 @@ class RefineryLabels:
             total = total + self._probability(number, x)
         return total / len(self._refineries)
 
+    @torch.no_grad()
+    def log_answer(self, batch: Batch) -> Tensor:
+        """Logarithms of :meth:`answer`, without its rounding where a refinery is very sure; all label all samples.
+
+        Parameters
+        ----------
+        batch : as there
+
+        Returns
+        -------
+        (B, K) float32 log-probabilities; of multi-label data log-odds
+        """
+        views = [batch.inputs[refinery.model.spec.size] for refinery in self._refineries]
+        logits = torch.stack([self._logits(number, x) for number, x in enumerate(views)])
+        if not self._multi_label:
+            return torch.logsumexp(torch.log_softmax(logits, 2), 0) - math.log(len(logits))
+        yes, no = (torch.logsumexp(nn.functional.logsigmoid(sign * logits), 0) for sign in (1, -1))
+        return yes - no
+
     def _probability(self, number: int, x: Tensor) -> Tensor:
+        logits = self._logits(number, x)
+        return torch.sigmoid(logits) if self._multi_label else torch.softmax(logits, dim=1)
+
+    def _logits(self, number: int, x: Tensor) -> Tensor:
         refinery, order = self._refineries[number], self._orders[number]
         with refinery.autocast():
             try:
@@ -214,8 +238,7 @@ class RefineryLabels:
                 raise ModelError(
                     f"refinery {refinery.name} gives logits {tuple(logits.shape)}, expected {self._classes} classes"
                 )
-            q = torch.sigmoid(logits) if self._multi_label else torch.softmax(logits, dim=1)
-        return q if order is None else q[:, order.to(q.device)]
+        return logits if order is None else logits[:, order.to(logits.device)]
 
     def _checked(self, images: Tensor, model: Classifier) -> Tensor:
         """The images as raw pixels in [0, 1] on the device of ``model``, or the embeddings."""

@@ -32,7 +32,7 @@ def check_refinery(source: str, classes: tuple[str, ...], data: InputSpec, trust
         If it is missing or damaged, or has other classes or takes other inputs than the data.
     """
     where = f"chain.refinery: {source}"
-    network = _published(source)
+    network = published_network(source)
     if network is not None:
         check_input(where, PUBLISHED_INPUT, data)
         if (own := zoo.pretrained_classes(network)) != len(classes):
@@ -58,7 +58,7 @@ def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Refinery:
     ModelError
         If the weights cannot be fetched.
     """
-    network = _published(source)
+    network = published_network(source)
     if network is None:
         folder = _folder(source)
         return load_refinery(folder.name, folder)
@@ -69,7 +69,7 @@ def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Refinery:
     return load_refinery(source, folder)
 
 
-def _published(source: str) -> str | None:
+def published_network(source: str) -> str | None:
     """The network's name in :mod:`labelwise.models.zoo`; None if ``source`` is a checkpoint."""
     library, _, name = source.partition(":")
     if library not in ("timm", "torchvision"):

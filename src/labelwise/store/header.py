@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +12,7 @@ from pydantic import ValidationError
 from labelwise.config import ViewConfig
 from labelwise.errors import DataError
 from labelwise.results.record import Count, Number, Record, Task
-from labelwise.runs import fingerprint, read_json
+from labelwise.runs import fingerprint, read_json, write_json
 from labelwise.settings import resolve
 from labelwise.store.layout import Layout, Precision
 
@@ -108,6 +110,41 @@ def read_header(folder: Path) -> StoreHeader:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise DataError(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}; the file is damaged") from None
+
+
+def sample_hash(ids: Iterable[str]) -> str:
+    """Sixteen hex digits of all ids in their order."""
+    digest = hashlib.sha256()
+    for name in ids:
+        digest.update(name.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def claim(folder: Path, header: StoreHeader, *, write: bool = True) -> None:
+    """Make a folder the store of ``header``: new, empty, or the same store already. Any number of processes may do so.
+
+    Parameters
+    ----------
+    write : whether the header is written; otherwise it is only said whether it may be
+
+    Raises
+    ------
+    DataError
+        If the folder holds another store, with the first key that differs, or anything else.
+    RunError
+        If it cannot be written.
+    """
+    file = folder / HEADER
+    if folder.is_file():
+        raise DataError(f"{folder}: is a file, expected a folder; give another --out")
+    if not file.exists():
+        if found := sorted(path.name for path in folder.glob("[!.]*")):
+            raise DataError(f"{folder}: is not empty and holds no store (it holds {found[0]}); give another --out")
+        if not write:
+            return
+        write_json(file, header.to_dict(), once=True)
+    if (other := first_difference(read_header(folder), header)) is not None:
+        raise DataError(f"{folder}: holds a store with another {other}; give another --out")
 
 
 def first_difference(one: StoreHeader, other: StoreHeader) -> str | None:

@@ -16,13 +16,13 @@ In this order, with numbers little-endian:
 from __future__ import annotations
 
 import hashlib
-import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from labelwise.data.dataset import sample_keys
@@ -41,6 +41,10 @@ PROBE = np.dtype([("crop", "<u4"), ("height", "<u4"), ("width", "<u4"), ("image"
 """A crop by its number in the shard, the size of its image, and 8-byte BLAKE2b hashes: of the decoded image (uint8,
 rows of pixels of channels; an embedding as float32), and of the crop as the network saw it (float32, channels
 first)."""
+
+
+class DamagedShardError(DataError):
+    """A shard that is missing, cut short or changed; ``labelwise label`` makes it again."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +81,13 @@ def write_shard(path: Path, store_hash: str, views: int, content: ShardContent) 
 
     Raises
     ------
+    DataError
+        If an id holds a zero byte.
     RunError
         If the disk is full or the folder cannot be written.
     """
+    if odd := [name for name in content.ids.tolist() if "\0" in name]:
+        raise DataError(f"the id {odd[0]!r} holds a zero byte; a store cannot have it")
     ids = b"".join(str(name).encode() + b"\0" for name in content.ids)
     records = content.records
     head = HEAD.pack(
@@ -98,54 +106,60 @@ class Shard:
 
     Raises
     ------
+    DamagedShardError
+        In one line, if it is missing, cut short, or no shard.
     DataError
-        In one line, if it is cut short, of another store, or no shard.
+        If it is of another store.
     """
 
     def __init__(self, path: Path, layout: Layout, store_hash: str, views: int) -> None:
         self.path = path
-        try:
-            with open(path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:
-            raise DataError(f"{path}: this shard of the store is missing; run `labelwise label` again") from None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read ({error})") from None
-        if len(self._map) < HEAD.size or self._map[: len(MAGIC)] != MAGIC:
-            raise DataError(f"{path}: is no shard of a store")
-        _, owner, n, v, size, entries, ids = HEAD.unpack(self._map[: HEAD.size])
-        if owner.decode("ascii", "replace") != store_hash:
+        self._bytes = _mapped(path)
+        if len(self._bytes) < HEAD.size + DIGEST or self._bytes[: len(MAGIC)].tobytes() != MAGIC:
+            raise DamagedShardError(f"{path}: is no shard of a store, or its first bytes are damaged")
+        _, owner, n, v, size, entries, ids = HEAD.unpack(self._bytes[: HEAD.size].tobytes())
+        if (owner.decode("ascii", "replace"), v, size) != (store_hash, views, layout.record.itemsize):
+            self.check()
             raise DataError(f"{path}: belongs to another store than the store.json beside it")
-        if (v, size) != (views, layout.record.itemsize):
-            raise DataError(f"{path}: has {v} views in records of {size} bytes, store.json says {views} and other ones")
         self.samples = int(n)
-        self._ids_bytes = int(ids)
         sizes = [HEAD.size, 8 * n, n * v * size, entries * layout.entry.itemsize, PROBES * PROBE.itemsize, ids, DIGEST]
-        if sum(sizes) != len(self._map):
-            raise DataError(f"{path}: has {len(self._map):,} bytes instead of {sum(sizes):,}; it was cut or damaged")
+        if sum(sizes) != len(self._bytes):
+            found = f"has {len(self._bytes):,} bytes instead of {sum(sizes):,}"
+            raise DamagedShardError(f"{path}: {found}; it was cut or damaged, run `labelwise label` again")
         starts = np.cumsum([0, *sizes]).tolist()
-        self.keys = np.frombuffer(self._map, "<u8", n, starts[1])
-        self.records = np.frombuffer(self._map, layout.record, n * v, starts[2])
-        self.entries = np.frombuffer(self._map, layout.entry, entries, starts[3])
-        self.probes = np.frombuffer(self._map, PROBE, PROBES, starts[4])
-        self._ids_start = starts[5]
+        self.keys = np.frombuffer(self._bytes, "<u8", n, starts[1])
+        self.records = np.frombuffer(self._bytes, layout.record, n * v, starts[2])
+        self.entries = np.frombuffer(self._bytes, layout.entry, entries, starts[3])
+        self.probes = np.frombuffer(self._bytes, PROBE, PROBES, starts[4])
+        self._ids = self._bytes[starts[5] : starts[6]]
 
     def ids(self) -> NDArray[np.str_]:
         """Ids (n,) of the samples."""
-        found = self._map[self._ids_start : self._ids_start + self._ids_bytes].decode().split("\0")[:-1]
-        return np.array(found, dtype=np.str_)
+        return np.array(self._ids.tobytes().decode().split("\0")[:-1], dtype=np.str_)
 
     def digest(self) -> str:
         """The checksum that the shard carries, as hex digits."""
-        return self._map[-DIGEST:].hex()
+        return self._bytes[-DIGEST:].tobytes().hex()
 
     def check(self) -> None:
         """Compare the content with the checksum.
 
         Raises
         ------
-        DataError
+        DamagedShardError
             If a byte has changed.
         """
-        if hashlib.sha256(memoryview(self._map)[:-DIGEST]).digest() != self._map[-DIGEST:]:
-            raise DataError(f"{self.path}: its content does not match its checksum; it was damaged, label it again")
+        if hashlib.sha256(self._bytes[:-DIGEST].data).hexdigest() != self.digest():
+            raise DamagedShardError(f"{self.path}: a byte has changed since; run `labelwise label` again")
+
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    """The bytes of a file, by torch, which keeps no file open: there may be more shards than files may be open."""
+    try:
+        found = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
+        found.flags.writeable = False
+        return found
+    except FileNotFoundError:
+        raise DamagedShardError(f"{path}: this shard is missing; run `labelwise label` again") from None
+    except (OSError, RuntimeError) as error:
+        raise DamagedShardError(f"{path}: cannot be read ({' '.join(str(error).split())[:160]})") from None
