@@ -16,6 +16,7 @@ MANY_ARGUMENTS = (
     "cli/heads.py",
     "cli/label.py",
     "cli/training.py",
+    "cli/use.py",
 )  # those that pyproject.toml leaves out of ruff's rule
 
 

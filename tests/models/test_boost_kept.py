@@ -12,7 +12,7 @@ import torch
 from labelwise import demo
 from labelwise.config import ModelConfig, Recipe, load_recipe
 from labelwise.errors import ModelError
-from labelwise.export import export
+from labelwise.export.network import export
 from labelwise.inference.evaluate import evaluate
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import Classifier, InputSpec

@@ -12,7 +12,7 @@ from torch import nn
 
 from labelwise.config import ModelConfig
 from labelwise.errors import ModelError
-from labelwise.export import export
+from labelwise.export.network import export
 from labelwise.models import checkpoint, zoo
 from labelwise.models.boost import feature_map
 from labelwise.models.classifier import Classifier, InputSpec

@@ -14,7 +14,7 @@ import torch
 from labelwise.config import Recipe, load_recipe
 from labelwise.data.dataset import Dataset, Features
 from labelwise.errors import LabelwiseError
-from labelwise.export import export
+from labelwise.export.network import export
 from labelwise.labels.table import LabelTable
 from labelwise.models import checkpoint
 from labelwise.models.head import split_head

@@ -24,7 +24,7 @@ from labelwise.cli.common import (
     make_console,
 )
 from labelwise.config import UnreadablePolicy, data_recipe
-from labelwise.errors import RunError
+from labelwise.errors import ConfigError, RunError
 
 
 @app.command(epilog="Example: labelwise evaluate runs/digits/seed-0/generation-5 --data digits --split test")
@@ -138,20 +138,35 @@ def export(
     weights: WeightsOption = None,
     pretrained: PretrainedOption = False,
     weights_by_order: ByOrderOption = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also write model.onnx, for ONNX Runtime and others.")] = False,
+    exported: Annotated[bool, typer.Option("--exported", help="Also write model.pt2, of torch.export.")] = False,
+    torchscript: Annotated[bool, typer.Option("--torchscript", help="Also write model.ts, of TorchScript.")] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Images (or .npz) to check these files with. Default: random ones."),
+    ] = None,
     trust_code: TrustCodeOption = False,
 ) -> None:
     """Write the network to a folder that timm, torch and labelwise load.
 
-    The head of a CFT run becomes the head of its network.
+    The head of a CFT run becomes the head of its network. With --onnx, --exported and --torchscript, other runtimes
+    make the same decisions as `labelwise predict`: normalisation, classes and thresholds are in the file.
     """
-    from labelwise.export import export as write
+    if images is not None and not (onnx or exported or torchscript):
+        raise ConfigError("--images: they check what --onnx, --exported or --torchscript writes; give one of these")
+    existing([images] if images else [])
+    from labelwise.export.formats import Graphs
+    from labelwise.export.network import export as write
     from labelwise.models.backbone import ModelSource
 
     given = model or weights or pretrained or weights_by_order
     network = ModelSource(model or "", weights, pretrained, weights_by_order, trust_code) if given else None
-    done = write(run, out, network, trust_code=trust_code)
+    graphs = Graphs(onnx=onnx, exported=exported, torchscript=torchscript, images=images)
+    done = write(run, out, network, graphs=graphs, trust_code=trust_code)
     console = make_console()
     console.print(f"{len(done.categories):,} categories -> {done.folder}, checked", soft_wrap=True, highlight=False)
+    for file, gap in done.graphs.items():
+        console.print(f"{file}: at most {gap:.1e} from the network", soft_wrap=True, highlight=False)
     if done.timm:
         console.print(f'timm.create_model("local-dir:{done.folder}", pretrained=True)', soft_wrap=True, highlight=False)
 

@@ -89,7 +89,7 @@ class NearestNeighbours(LinearClassifier):
         distance = squared_distances(x * self.scale, self.samples)
         nearest = distance.topk(self.neighbours, largest=False).indices
         weight = torch.arange(self.neighbours, 0, -1, dtype=distance.dtype, device=distance.device)
-        return torch.zeros_like(distance).scatter_(1, nearest, (weight / weight.sum()).expand(len(x), -1))
+        return torch.zeros_like(distance).scatter_(1, nearest, (weight / weight.sum()).expand_as(nearest))
 
 
 def squared_distances(x: Tensor, centres: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ from helpers.cft_run_factory import make_cft_run
 from helpers.results_file import write_results
 from helpers.run_factory import make_run
 from labelwise import cli
-from labelwise import export as module
 from labelwise.config import ModelConfig
 from labelwise.errors import ConfigError, ModelError, RunError
-from labelwise.export import export
+from labelwise.export import network as module
+from labelwise.export.network import export
 from labelwise.features.file import read_features
 from labelwise.models import checkpoint, zoo
 from labelwise.models.backbone import ModelSource

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
+from labelwise.export.formats import FILES, NO_GRAPHS, ONNX_DATA, Graphs, check_installed, write_graphs
 from labelwise.models import checkpoint
 from labelwise.models.backbone import ModelSource, is_timm, open_model
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec, logits_of
@@ -33,16 +34,25 @@ _TOLERANCE = 1e-4  # relative, of logits computed by two copies of one network
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the folder, whether timm loads it, and how far its logits are from those expected of it."""
+    """What was written: the folder, whether timm loads it, and how far its logits are from those expected of it.
+
+    ``graphs`` are the files for other runtimes, each with its largest difference to the network.
+    """
 
     folder: Path
     timm: bool
     categories: tuple[str, ...]
     largest_difference: float
+    graphs: dict[Path, float]
 
 
 def export(
-    run: Path, out: Path | None = None, network: ModelSource | None = None, *, trust_code: bool = False
+    run: Path,
+    out: Path | None = None,
+    network: ModelSource | None = None,
+    *,
+    graphs: Graphs = NO_GRAPHS,
+    trust_code: bool = False,
 ) -> Exported:
     """Write the network of a checkpoint, or the head of a CFT run in its network, for timm, torch and labelwise.
 
@@ -51,6 +61,7 @@ def export(
     run : a checkpoint folder, or the folder of a CFT run
     out : default: ``export`` inside ``run``
     network : of a CFT run: the network that the features came from
+    graphs : files for other runtimes that are written besides
     trust_code : whether code that the checkpoint or the CFT run names may be run
 
     Raises
@@ -61,13 +72,13 @@ def export(
     """
     folder = out or (run if run.is_dir() else run.parent) / "export"
     _refuse_other_files(folder)
+    check_installed(graphs)
     if run.is_file() or (run / checkpoint.CARD).exists():
         if network is not None:
             raise ConfigError(f"{run} is a checkpoint, a whole network; leave --model, --weights and --pretrained out")
         classifier, card = checkpoint.load(run, trust_code)
-        return _write(
-            folder, classifier, card, logits_of(classifier.net.eval()(probe(classifier.net, classifier.spec)))
-        )
+        expected = logits_of(classifier.net.eval()(probe(classifier.net, classifier.spec)))
+        return _write(folder, classifier, card, expected, graphs)
     results = read_results(run)
     if isinstance(results, RefineResults):
         raise RunError(f"{run}: a run of several networks; name the checkpoint to export{_checkpoints(results)}")
@@ -93,38 +104,38 @@ def export(
         "lineage": [str(run), network.model],
         **({"thresholds": thresholds} if thresholds else {}),
     }
-    return _merge(folder, _as_seen(opened.classifier, source), head, categories, card)
+    merged, expected = _merge(_as_seen(opened.classifier, source), head, categories)
+    return _write(folder, merged, card, expected, graphs)
 
 
 def _refuse_other_files(folder: Path) -> None:
     """An earlier export is replaced, nothing else is."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file, expected a folder; give another --out")
-    exported = (checkpoint.WEIGHTS, checkpoint.CARD, TIMM_CONFIG)
+    exported = (checkpoint.WEIGHTS, checkpoint.CARD, TIMM_CONFIG, ONNX_DATA, *FILES.values())
     if others := sorted(path.name for path in folder.glob("[!.]*") if path.name not in exported):
         raise RunError(f"{folder}: holds more than an exported network ({others[0]}); give another --out")
 
 
 @torch.no_grad()
-def _merge(
-    out: Path, old: Classifier, head: tuple[Tensor, Tensor], categories: tuple[str, ...], card: dict[str, Any]
-) -> Exported:
-    """The network with the new head, written, and compared with features @ weight.T + bias."""
+def _merge(old: Classifier, head: tuple[Tensor, Tensor], categories: tuple[str, ...]) -> tuple[Classifier, Tensor]:
+    """The network with the new head, and features @ weight.T + bias of the probe."""
     weight, bias = head
     split = split_head(old.eval().net, old.spec, old.name)
     net = split.merge(weight, bias)
     expected = split.features(probe(old.net, old.spec)).float() @ weight.T + bias
-    return _write(out, Classifier(net, old.spec, categories, old.name, old.args), card, expected)
+    return Classifier(net, old.spec, categories, old.name, old.args), expected
 
 
 @torch.no_grad()
-def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tensor) -> Exported:
+def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tensor, graphs: Graphs) -> Exported:
     """Save a network and load it again the way a user will; ``expected`` are its logits (2, C) for the probe."""
     checkpoint.save(folder, model, card)
     timm_loads = is_timm(model.name) and model.network.keys() <= {"name", "args"}  # no boost or small_images in timm
     copies: list[nn.Module] = []
     try:
-        copies.append(checkpoint.load(folder, trust=True)[0].net)  # what is built here was built before
+        again, known = checkpoint.load(folder, trust=True)  # what is built here was built before
+        copies.append(again.net)
         if timm_loads:
             write_json(folder / TIMM_CONFIG, timm_config(model, card.get("eval_crop", 1.0)))
             copies.append(timm.create_model(f"local-dir:{folder}", pretrained=True))
@@ -132,11 +143,11 @@ def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tens
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{folder}: {model.name} cannot be built again with this head ({reason})") from None
     scale = float(expected.abs().max()) + 1.0
-    found = [logits_of(copy.eval()(probe(copy, model.spec))).float() for copy in copies]
-    difference = max(float((logits - expected).abs().max()) for logits in found)
+    copied = [logits_of(copy.eval()(probe(copy, model.spec))).float() for copy in copies]
+    difference = max(float((logits - expected).abs().max()) for logits in copied)
     if not difference <= _TOLERANCE * scale:
         raise ModelError(f"{folder}: the exported network's logits are {difference:.3g} away from what they should be")
-    return Exported(folder, timm_loads, model.classes, difference)
+    return Exported(folder, timm_loads, model.classes, difference, write_graphs(folder, again, known, graphs))
 
 
 def timm_config(model: Classifier, eval_crop: float) -> dict[str, Any]:
