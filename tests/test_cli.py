@@ -21,7 +21,7 @@ from labelwise.data.readers import load_dataset
 TINY = ("--set", "train.epochs=1", "--set", "chain.generations=1", "--set", "train.batch_size=8", "--quiet")
 COMMANDS = (
     *("refine", "train", "evaluate", "experiment", "predict", "report", "demo", "data stats"),
-    *("features", "label", "cft", "ensemble", "export", "audit run", "audit apply", "audit export"),
+    *("features", "label", "cft", "ensemble", "export", "push", "audit run", "audit apply", "audit export"),
 )
 
 Command = Callable[..., Any]  # the fixture `labelwise`; its answers are `Done`s

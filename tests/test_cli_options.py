@@ -22,6 +22,7 @@ FREE_TEXT = {
     "MODEL",  # of features: any network
     "MODELS",  # of label: checkpoints, timm:NAME
     *("--k", "--shard"),  # of label: a number or all; I/N
+    "NAME",  # of push: any name on the hub
     "DATA",  # of data stats: any source
 }
 """Options and arguments whose values cannot be listed. A new option of text goes here, or gets a Literal type."""

@@ -26,6 +26,13 @@ def existing(paths: Path | list[Path]) -> Path | list[Path]:
     return paths
 
 
+def existing_model(model: Path) -> Path:
+    """Refuse a checkpoint where there is nothing; what lies on a hub is looked up later."""
+    if not str(model).startswith(("hf-hub:", "hf_hub:")):
+        existing(model)
+    return model
+
+
 def trust_working_folder(trust_code: bool) -> bool:
     """Let modules of the working folder be imported, after all that are installed; otherwise they never are."""
     if trust_code:
@@ -77,7 +84,12 @@ SeedOption = Annotated[int | None, typer.Option("--seed", min=0, help="First ran
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 PrintConfigOption = Annotated[bool, typer.Option("--print-config", help="Print the resolved recipe and stop.")]
 ModelArgument = Annotated[
-    Path, typer.Argument(help="Checkpoint folder, such as RUN/seed-0/generation-2.", metavar="MODEL", callback=existing)
+    Path,
+    typer.Argument(
+        help="Checkpoint folder, such as RUN/seed-0/generation-2; a folder of timm or transformers; hf-hub:USER/NAME.",
+        metavar="MODEL",
+        callback=existing_model,
+    ),
 ]
 DataOption = Annotated[str, typer.Option("--data", help="Data source, or a recipe (.yaml) with a data section.")]
 WeightsOption = Annotated[

@@ -171,6 +171,28 @@ def export(
         console.print(f'timm.create_model("local-dir:{done.folder}", pretrained=True)', soft_wrap=True, highlight=False)
 
 
+@app.command(epilog="Example: labelwise push runs/digits/best me/digits-narrow --dry-run")
+def push(
+    model: ModelArgument,
+    name: Annotated[str, typer.Argument(help="Name on the Hugging Face hub.", metavar="USER/NAME")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder that is written first. Default: MODEL/export.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the folder and upload nothing.")] = False,
+    trust_code: TrustCodeOption = False,
+) -> None:
+    """Export a checkpoint, write a model card from what its run says, and upload both to the Hugging Face hub.
+
+    Every command that takes a checkpoint takes hf-hub:USER/NAME then; timm does, too, for its own networks.
+    """
+    from labelwise.export.push import push as upload
+
+    done = upload(model, name, out=out, private=private, dry_run=dry_run, trust=trust_code)
+    told = f"{done.folder}: nothing was uploaded" if done.address is None else f"{done.folder} -> {done.address}"
+    make_console().print(told, soft_wrap=True, highlight=False)
+
+
 @data_app.command("stats", epilog="Example: labelwise data stats photos/ --set data.select_share=0.1")
 def data_stats(
     data: Annotated[str, typer.Argument(help="Data source, or a recipe (.yaml) with a data section.")],

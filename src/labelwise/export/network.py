@@ -27,7 +27,7 @@ from labelwise.models.head import probe, split_head
 from labelwise.results import CftResults, FeaturesResults, RefineResults, read_results
 from labelwise.runs import RESULTS, write_json
 
-HEAD, TIMM_CONFIG = "head.safetensors", "config.json"
+HEAD, TIMM_CONFIG, README = "head.safetensors", "config.json", "README.md"
 _KEPT = ("pool_size", "first_conv", "classifier", "fixed_input_size")  # of what timm knows of an architecture
 _TOLERANCE = 1e-4  # relative, of logits computed by two copies of one network
 
@@ -112,7 +112,8 @@ def _refuse_other_files(folder: Path) -> None:
     """An earlier export is replaced, nothing else is."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder}: is a file, expected a folder; give another --out")
-    exported = (checkpoint.WEIGHTS, checkpoint.CARD, TIMM_CONFIG, ONNX_DATA, *FILES.values())
+    exported = [checkpoint.WEIGHTS, checkpoint.CARD, TIMM_CONFIG, ONNX_DATA, *FILES.values()]
+    exported += [README] if (folder / checkpoint.CARD).exists() else []
     if others := sorted(path.name for path in folder.glob("[!.]*") if path.name not in exported):
         raise RunError(f"{folder}: holds more than an exported network ({others[0]}); give another --out")
 

@@ -15,6 +15,9 @@ from labelwise.models.checkpoint import head_keys, load, load_weights, read_weig
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.foreign import Trust
 from labelwise.models.head import split_head
+from labelwise.models.hub import repository
+from labelwise.models.of_transformers import PREFIX
+from labelwise.models.own_keys import own_keys
 from labelwise.models.zoo import OWN, build
 
 OUTPUTS = 1000
@@ -64,7 +67,7 @@ class Backbone:
 
 def is_timm(name: str) -> bool:
     """Whether a network's name is one of timm's (or of its hub's)."""
-    return name not in OWN and not name.startswith("torchvision/") and not is_import_path(name)
+    return name not in OWN and not name.startswith(("torchvision/", PREFIX)) and not is_import_path(name)
 
 
 def open_model(source: ModelSource, args: dict[str, Any], spec: InputSpec) -> Backbone:
@@ -89,8 +92,9 @@ def open_model(source: ModelSource, args: dict[str, Any], spec: InputSpec) -> Ba
     model = source.model
     if source.weights_by_order and source.weights is None:
         raise ConfigError("--weights-by-order: it is about the file of --weights, which is missing")
-    if Path(model).exists():
-        if source.weights is not None or source.pretrained:
+    by_name = source.weights is not None or source.pretrained
+    if Path(model).exists() or (repository(model) and not by_name):
+        if by_name:
             raise ConfigError(f"{model} is a checkpoint and has its own weights; leave --weights and --pretrained out")
         classifier, card = load(Path(model), source.trust)
         return Backbone(classifier, card.get("eval_crop", 1.0), "named")
@@ -119,6 +123,8 @@ def _with_weights(
     stem = _stem(found) if asked.kind == "image" else ""
     if source.weights_by_order:
         state = rename_by_order(found.net.state_dict(), state, str(file), head, stem)
+    else:
+        state = own_keys(found.net, state, str(file), head)
     has_head = head[0] in state
     outputs = len(state[head[0]]) if has_head else OUTPUTS
     channels = state[stem].shape[1] if stem in state and state[stem].ndim == 4 else asked.channels

@@ -30,6 +30,9 @@ from labelwise.models.by_order import matches_by_order, rename_by_order
 from labelwise.models.classifier import Classifier, InputSpec
 from labelwise.models.foreign import Trust, refuse_foreign
 from labelwise.models.head import split_head
+from labelwise.models.hub import local
+from labelwise.models.own_keys import own_keys
+from labelwise.models.packed import is_packed, load_packed
 from labelwise.models.zoo import build
 from labelwise.runs import atomic_write, read_json, write_json
 
@@ -77,10 +80,11 @@ def copy(source: Path, target: Path) -> None:
 
 
 def load(path: Path, trust: Trust = False) -> tuple[Classifier, dict[str, Any]]:
-    """Read a checkpoint folder (or one of its two files).
+    """Read a checkpoint folder (or one of its two files), or a model folder of timm or transformers.
 
     Parameters
     ----------
+    path : of the folder, or ``hf-hub:USER/NAME``
     trust : what may be built that the card describes, see :func:`labelwise.models.foreign.refuse_foreign`
 
     Raises
@@ -88,8 +92,14 @@ def load(path: Path, trust: Trust = False) -> tuple[Classifier, dict[str, Any]]:
     ModelError
         If a file is missing or damaged, the weights are those of another architecture, or the network is not trusted.
     """
+    path = local(path)
     folder = path if path.is_dir() else path.parent
     card_file = folder / CARD
+    if not card_file.exists() and is_packed(folder):
+        model, weights, card = load_packed(folder, trust)
+        if weights is not None:
+            load_weights(model.net, read_weights(weights), str(weights))
+        return model, card | {"network": model.network, "weights_hash": weights_hash(model.net)}
     try:
         card = json.loads(card_file.read_text())
         if not isinstance(card, dict) or card.get("format") != FORMAT:
@@ -124,7 +134,8 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, BadZipFile) as error:
         raise ModelError(f"{file}: cannot be read as weights ({' '.join(str(error).split())[:120]})") from None
     except Exception as error:  # pickle.UnpicklingError and friends
-        raise ModelError(f"{file}: refused, it holds more than tensors ({type(error).__name__})") from None
+        kind = type(error).__name__
+        raise ModelError(f"{file}: refused, it holds more than tensors ({kind}); save its state dict alone") from None
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -188,7 +199,7 @@ def load_weights(net: nn.Module, state: dict[str, Tensor], source: str, head: Co
 
 def _weights_file(init: str) -> Path:
     """Of a checkpoint folder, or the file itself."""
-    path = Path(init)
+    path = local(init)
     return path / WEIGHTS if path.is_dir() else path
 
 
@@ -232,9 +243,9 @@ def initialise(model: Classifier, init: str, by_order: bool = False) -> None:
     if any(key not in state or state[key].shape[:1] != own[key].shape[:1] for key in own):
         with suppress(ModelError):  # its head is not one linear layer, so nothing may be missing
             head = {key for path in split_head(model.net, model.spec).paths for key in head_keys(path)}
-    if by_order:
-        state = rename_by_order(own, state, str(file), head)
-    load_weights(model.net, state, str(file), head)
+    name = str(file)
+    state = rename_by_order(own, state, name, head) if by_order else own_keys(model.net, state, name, head)
+    load_weights(model.net, state, name, head)
 
 
 def head_keys(path: str) -> tuple[str, str]:

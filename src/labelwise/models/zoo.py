@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from labelwise.config import CLOSED_FORM, ModelConfig, is_import_path
 from labelwise.errors import ModelError
-from labelwise.models import paper
+from labelwise.models import of_transformers, paper
 from labelwise.models.boost import Boost, feature_map
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.closed_form import KernelRidge, LinearClassifier, NearestNeighbours
@@ -81,9 +82,12 @@ def build(config: ModelConfig, classes: tuple[str, ...], input_spec: InputSpec) 
         net, spec = _construct(OWN[config.name], config, len(classes), input_spec), input_spec
     elif config.name.startswith("torchvision/"):
         net, spec = _torchvision(config, len(classes), input_spec, pretrained)
+    elif config.name.startswith(of_transformers.PREFIX):
+        if pretrained:
+            raise ModelError(f"model.init: pretrained weights of {config.name} are in folders; name one as model.init")
+        net, spec = of_transformers.build(config, len(classes), input_spec.channels), input_spec
     elif is_import_path(config.name):
-        module, _, attribute = config.name.partition(":")
-        net, spec = _construct(_import(module, attribute), config, len(classes), input_spec), input_spec
+        net, spec = _of_the_user(config, len(classes), input_spec, pretrained), input_spec
     else:
         net, spec = _timm(config, len(classes), input_spec, pretrained)
     if config.small_images:
@@ -147,6 +151,31 @@ def _construct(function: Callable[..., nn.Module], config: ModelConfig, classes:
         raise ModelError(f"model.args of {config.name}: {error}") from error
     if not isinstance(net, nn.Module):
         raise ModelError(f"model.name: {config.name} returns {type(net).__name__}, expected a torch.nn.Module")
+    return net
+
+
+def _of_the_user(config: ModelConfig, classes: int, data: InputSpec, pretrained: bool) -> nn.Module:
+    """A function ``(num_classes, in_channels, ...)``, or one as torch.hub has them: ``(pretrained, ..., num_classes)``.
+
+    Published weights of the latter keep their own head until it is replaced.
+    """
+    module, _, attribute = config.name.partition(":")
+    function = _import(module, attribute)
+    flag = next(iter(inspect.signature(function).parameters), "")
+    if flag not in ("pretrained", "weights"):
+        if pretrained:
+            raise ModelError(f"model.init: there are no pretrained weights of {config.name}; use random or a path")
+        return _construct(function, config, classes, data)
+    published = True if flag == "pretrained" else "DEFAULT"
+    asked: dict[str, Any] = {flag: published} if pretrained else {"num_classes": classes}
+    try:
+        net = function(**asked, **config.args)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"model.args of {config.name}: {error} (called with num_classes)") from None
+    except OSError as error:
+        raise ModelError(_no_weights(config.name, "where its code fetches them", error)) from None
+    if pretrained:
+        _replace_last_layer(net, classes)
     return net
 
 
@@ -238,6 +267,8 @@ def refuse_unknown(name: str) -> None:
         known = torchvision.models.list_models()
         if (short := name.removeprefix("torchvision/")) not in known:
             raise ModelError(f"model.name: torchvision has no model {short!r}{_alike(short, known)}")
+    elif name.startswith(of_transformers.PREFIX):
+        return  # only the library knows, and it takes seconds to import
     elif is_import_path(name):
         module, _, attribute = name.partition(":")
         _import(module, attribute)

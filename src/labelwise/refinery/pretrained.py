@@ -9,6 +9,8 @@ from labelwise.errors import ModelError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, InputSpec, check_input
 from labelwise.models.foreign import Trust
+from labelwise.models.hub import local, repository
+from labelwise.models.packed import is_packed
 from labelwise.refinery.context import load_refinery
 from labelwise.refinery.generations import Refinery
 
@@ -21,7 +23,8 @@ def check_refinery(source: str, classes: tuple[str, ...], data: InputSpec, trust
 
     Parameters
     ----------
-    source : a checkpoint folder, or ``timm:NAME`` / ``torchvision:NAME`` whose outputs are the classes in order
+    source : a checkpoint or model folder, ``hf-hub:USER/NAME``, or ``timm:NAME`` / ``torchvision:NAME`` whose outputs
+        are the classes in order
     classes : of the data
     data : what the data look like
     trust : what may be built that the card of a checkpoint describes
@@ -60,8 +63,15 @@ def open_refinery(source: str, run: Path, classes: tuple[str, ...]) -> Refinery:
     """
     network = published_network(source)
     if network is None:
-        folder = _folder(source)
-        return load_refinery(folder.name, folder)
+        given = _folder(source)
+        name = Path(source).name if repository(source) else given.name  # a cache has its own names of folders
+        if (given / checkpoint.CARD).exists():
+            return load_refinery(name, given)
+        folder = run / "refineries" / name
+        if not (folder / checkpoint.CARD).exists():
+            model, card = checkpoint.load(given)
+            checkpoint.save(folder, model, card | {"source": source})
+        return load_refinery(source, folder)
     folder = run / "refineries" / network.removeprefix("torchvision/").replace("/", "_")
     if not (folder / checkpoint.CARD).exists():
         model = zoo.build(ModelConfig(name=network, init="pretrained"), classes, PUBLISHED_INPUT)
@@ -78,8 +88,8 @@ def published_network(source: str) -> str | None:
 
 
 def _folder(source: str) -> Path:
-    path = Path(source)
+    path = local(source)
     path = path if path.is_dir() else path.parent
-    if not (path / checkpoint.CARD).exists():
+    if not (path / checkpoint.CARD).exists() and not is_packed(path):
         raise ModelError(f"chain.refinery: {source}: no checkpoint there ({checkpoint.CARD} is missing)")
     return path
