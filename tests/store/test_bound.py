@@ -67,7 +67,7 @@ def test_crops_and_their_labels_come_back(data, tmp_path, boxes, workers):
     other = Crops(sizes(data, 13), RICH, VIEWS).of(data, ROWS)
     order = np.random.default_rng(1).permutation(len(ROWS) * VIEWS)
     plan = BatchPlan(ROWS.repeat(VIEWS)[order], np.tile(np.arange(VIEWS), len(ROWS))[order], epoch=3)
-    loader = make_loader(data, RICH, CPU, workers, stored=bound)
+    loader = make_loader(data, RICH, CPU, workers).replaying(bound)
     both = tuple({*own, *sizes(data, 13)})
     for batch in loader.stream([plan, plan], both, 99):
         place = order // VIEWS * VIEWS + batch.numbers
@@ -84,7 +84,8 @@ def test_crops_and_their_labels_come_back(data, tmp_path, boxes, workers):
 
 def test_centre_views_are_those_of_any_loader(data, tmp_path):
     store = Store(write_store(tmp_path / "s", data, ROWS, answer, Crops(sizes(data, 8))))
-    ours, plain = (make_loader(data, ViewConfig(), CPU, stored=s) for s in (bind(store, data, ROWS), None))
+    plain = make_loader(data, ViewConfig(), CPU)
+    ours = plain.replaying(bind(store, data, ROWS))
     for a, b in zip(*(one.stream([BatchPlan(np.arange(N))], sizes(data, 8), 0) for one in (ours, plain)), strict=True):
         assert all(torch.equal(a.inputs[size], b.inputs[size]) for size in a.inputs) and a.labels is None
 

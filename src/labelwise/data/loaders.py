@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -108,35 +109,45 @@ class ViewLoader(Protocol):
         """Batches in the order of ``plans``, each view rendered at every one of ``sizes``, drawn by ``seed``."""
         ...
 
+    def replaying(self, stored: StoredViews) -> ViewLoader:
+        """The same loader, which shares what it holds; its random views come out of a store, whatever the seed.
 
-def make_loader(
-    dataset: Dataset, views: ViewConfig, device: torch.device, workers: int = 0, stored: StoredViews | None = None
-) -> ViewLoader:
-    """The loader that fits where the data lies; ``workers`` decode what is not in memory.
+        Its options of views must be those that the store was made with.
+        """
+        ...
 
-    Random views come out of ``stored``, where it is given, whatever seed is asked for; ``views`` must be those that it
-    was made with.
-    """
+
+def make_loader(dataset: Dataset, views: ViewConfig, device: torch.device, workers: int = 0) -> ViewLoader:
+    """The loader that fits where the data lies; ``workers`` decode what is not in memory."""
     if isinstance(dataset.source, Features):
-        return FeatureLoader(dataset, views, device, stored)
+        return FeatureLoader(dataset, views, device)
     if isinstance(dataset.source, PixelArray):
-        return MemoryLoader(dataset, views, device, stored)
-    return FileLoader(dataset, views, device, workers, stored)
+        return MemoryLoader(dataset, views, device)
+    return FileLoader(dataset, views, device, workers)
 
 
-class MemoryLoader:
+class _Replaying:
+    """A loader whose random views are drawn, until it is given some that were made before."""
+
+    _stored: StoredViews | None = None
+
+    def replaying(self, stored: StoredViews) -> Self:
+        other = copy(self)
+        other._stored = stored
+        return other
+
+
+class MemoryLoader(_Replaying):
     """Images of one size, as uint8 on the device; a batch is cropped at once, each sample by its own box."""
 
-    def __init__(
-        self, dataset: Dataset, views: ViewConfig, device: torch.device, stored: StoredViews | None = None
-    ) -> None:
+    def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device) -> None:
         assert isinstance(dataset.source, PixelArray)
         # (N, H, C, W): both resampling products then read contiguous rows.
         pixels = torch.from_numpy(np.ascontiguousarray(dataset.source.pixels.transpose(0, 1, 3, 2)))
         self._pixels = pixels.to(device)
         self._given = torch.from_numpy(dataset.label).to(device)
         self._keys = dataset.keys
-        self._views, self._device, self._stored = views, device, stored
+        self._views, self._device = views, device
 
     def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
         for asked in plans:
@@ -151,17 +162,15 @@ class MemoryLoader:
             yield _finish(Batch(plan.rows, inputs, given, boxes), plan, self._views, own_seed, self._keys, replay)
 
 
-class FeatureLoader:
+class FeatureLoader(_Replaying):
     """Embeddings on the device; a view drops a random part of the features."""
 
-    def __init__(
-        self, dataset: Dataset, views: ViewConfig, device: torch.device, stored: StoredViews | None = None
-    ) -> None:
+    def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device) -> None:
         assert isinstance(dataset.source, Features)
         self._values = torch.from_numpy(np.ascontiguousarray(dataset.source.values, dtype=np.float32)).to(device)
         self._given = torch.from_numpy(dataset.label).to(device)
         self._keys = dataset.keys
-        self._drop, self._device, self._stored = views.feature_dropout, device, stored
+        self._drop, self._device = views.feature_dropout, device
 
     def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
         dim = self._values.shape[1]
@@ -181,22 +190,15 @@ class FeatureLoader:
             yield Batch(plan.rows, {dim: values}, given, None, plan.numbers, mix, plan.weight, plan.epoch, labels)
 
 
-class FileLoader:
+class FileLoader(_Replaying):
     """Images decoded by worker processes, each once a batch, then cropped for every view and size with torchvision."""
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        views: ViewConfig,
-        device: torch.device,
-        workers: int,
-        stored: StoredViews | None = None,
-    ) -> None:
+    def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device, workers: int) -> None:
         assert not isinstance(dataset.source, Features)
         self._source: ImageSource = dataset.source
         self._given = torch.from_numpy(dataset.label).to(device)
         self._keys = dataset.keys
-        self._views, self._device, self._workers, self._stored = views, device, workers, stored
+        self._views, self._device, self._workers = views, device, workers
 
     def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
         decoded = _DecodedBatches(self._source, self._keys, self._views, tuple(sizes), seed, plans, self._stored)
