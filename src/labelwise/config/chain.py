@@ -137,6 +137,21 @@ class ChainConfig(Section):
     refinery: tuple[str, ...] = Field(
         (), description="Checkpoints that label generation 1. Their probabilities are averaged."
     )
+    store: str | None = Field(
+        None,
+        description="Store of crop labels (labelwise label) that labels generation 1, in place of refinery. Its views "
+        "are shown.",
+    )
+    store_reuse: Literal["cycle", "stop"] = Field(
+        "cycle",
+        description="What happens when training has shown every stored view of a sample. cycle: they are shown again, "
+        "in another order. stop: the run is refused beforehand.",
+    )
+    store_rest: Literal["spread", "drop"] = Field(
+        "spread",
+        description="What becomes of the probability of classes that a stored label does not name. spread: each has "
+        "the same part of it. drop: none, and the others are made to sum to one.",
+    )
     trust_code: bool = Field(
         False, description="Run code that a checkpoint in refinery names as its network, though model.name does not."
     )
@@ -177,6 +192,8 @@ class ChainConfig(Section):
             raise ValueError("fold_labels unseen needs folds above 1")
         if self.choose == "folds" and self.folds == 1:
             raise ValueError("choose folds needs folds above 1")
+        if self.store is not None and self.refinery:
+            raise ValueError("store and refinery both label generation 1: leave one of them out")
         if len(self.networks) > self.generations:
             raise ValueError(
                 f"networks has {len(self.networks)} entries for {self.generations} generations: set generations, or"

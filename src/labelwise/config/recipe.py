@@ -51,8 +51,9 @@ class Recipe(Section):
                     raise ValueError(
                         f"chain.networks.{i}.start_from: generation {step.start_from} is another network ({start.name})"
                     )
-        if self.chain.first == "early_stop" and self.chain.refinery:
-            raise ValueError("chain.first: early_stop trains on given labels, chain.refinery replaces them; drop one")
+        outside = "refinery" if self.chain.refinery else "store"
+        if self.chain.first == "early_stop" and (self.chain.refinery or self.chain.store is not None):
+            raise ValueError(f"chain.first: early_stop trains on given labels, chain.{outside} replaces them; drop one")
         first = (self.chain.networks[0].model if self.chain.networks else None) or self.model
         if self.chain.first == "early_stop" and first.name in CLOSED_FORM:
             raise ValueError(f"chain.first: {first.name} has no epochs to stop after; set full")

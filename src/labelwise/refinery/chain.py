@@ -24,12 +24,21 @@ from labelwise.refinery.choice import Judgement, judging_folds
 from labelwise.refinery.context import TrainingContext, load_refinery
 from labelwise.refinery.deadline import Deadline
 from labelwise.refinery.gallery import write_gallery
-from labelwise.refinery.generations import NetworkSpec, Refinery, fold_name, generation_of, walk_chain, without_chain
+from labelwise.refinery.generations import (
+    LabelledBy,
+    NetworkSpec,
+    Refinery,
+    fold_name,
+    generation_of,
+    walk_chain,
+    without_chain,
+)
 from labelwise.refinery.multi_label import MultiLabel
 from labelwise.refinery.network import check_networks, train_if_time
 from labelwise.refinery.pretrained import open_refinery
 from labelwise.refinery.regime import regime_of
 from labelwise.refinery.single_label import SingleLabel
+from labelwise.refinery.stored import labelled_by_store
 from labelwise.refinery.summary import results
 from labelwise.results import RefineResults, Row
 from labelwise.results.refine import Regime
@@ -140,7 +149,11 @@ def _run_chain(context: TrainingContext) -> list[Row]:
         rows.append(row)
         return load_refinery(row.name, run / row.path, network.without_fold)
 
-    outside = tuple(open_refinery(source, run, context.dataset.classes) for source in recipe.chain.refinery)
+    if recipe.chain.store is None:
+        sources = recipe.chain.refinery
+        outside = LabelledBy(tuple(open_refinery(source, run, context.dataset.classes) for source in sources))
+    else:
+        outside = labelled_by_store(recipe.chain.store)
     for _ in walk_chain(recipe, outside, learn):
         if _gains_too_little(context, [row for row in rows if row.role == "generation"]):
             break

@@ -45,6 +45,10 @@ def prepare(recipe: Recipe, baselines: bool = False, dataset: Dataset | None = N
     if dataset is None:
         dataset = load_dataset(recipe.data)
         recipe = recipe.model_copy(update={"views": views_of(recipe.data, recipe.views)})
+    if recipe.chain.store is not None:
+        from labelwise.refinery.stored import with_stored_views  # loads torch
+
+        recipe = with_stored_views(recipe, recipe.chain.store)
     refuse_early(recipe, dataset, baselines)
     return recipe, dataset
 
@@ -71,7 +75,8 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
     _refuse_unlabelled_without_use(recipe, data)
     folds = folds_of(data, recipe.chain.folds, recipe.seed) if recipe.chain.folds > 1 else None
     names: dict[str, NetworkSpec] = {}
-    for network in planned_networks(recipe, data, baselines):
+    networks = planned_networks(recipe, data, baselines)
+    for network in networks:
         if names.setdefault(network.name, network) != network:
             raise ConfigError(f"two different networks of the run would be called {network.name}; change one of them")
         check_learning(recipe, data, network)
@@ -79,6 +84,10 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
         if number < 2:
             without = "" if network.without_fold is None else f" without fold {network.without_fold + 1}"
             raise DataError(f"{data.name}: the fit split{without} has {number} samples, training needs at least 2")
+    if recipe.chain.store is not None:
+        from labelwise.refinery.stored import refuse_other_store  # loads torch
+
+        refuse_other_store(recipe, data, networks, recipe.chain.store)
 
 
 def _refuse_unlabelled_without_use(recipe: Recipe, data: Dataset) -> None:
@@ -120,6 +129,8 @@ def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
     """
     if network.model.name in CLOSED_FORM:
         _check_closed_form(recipe, data, network)
+    if network.store is not None:
+        _check_stored(recipe, network)
     views = network.views or recipe.views
     mixed = views.mixup > 0 or views.cutmix > 0
     if mixed and network.unseen_labels:
@@ -128,6 +139,26 @@ def check_learning(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:
         _check_single_label(recipe, data, network)
     else:
         _check_multi_label(recipe, data, data.table, network, mixed)
+
+
+def _check_stored(recipe: Recipe, network: NetworkSpec) -> None:
+    """What needs more of a refinery than its answers to stored views."""
+    options, unknown = network.refined_labels, recipe.chain.unknown
+    needed = {
+        f"model.name {network.model.name}": network.model.name in CLOSED_FORM,
+        f"chain.refined.per {options.per}": options.per != "view",
+        "chain.refined.views": options.views > 1,
+        f"chain.refined.loss {options.loss}": options.loss not in ("kl", "kd"),
+        f"chain.refined.trust {options.trust}": options.trust != "all",
+        f"chain.refined.norm {options.norm}": options.norm == "batch",
+        "chain.refined.jitter": options.jitter.step > 0,
+        f"chain.unknown.view {unknown.view}": unknown.view != "each",
+        "chain.unknown.views": unknown.views > 1,
+        "chain.unlabelled.max_entropy": recipe.chain.unlabelled.max_entropy < 1,
+        "chain.fold_labels unseen": network.unseen_labels,
+    }
+    if found := next((key for key, there in needed.items() if there), None):
+        raise ConfigError(f"{found}: needs the refinery itself, {network.name} has stored labels; leave it out")
 
 
 def _check_closed_form(recipe: Recipe, data: Dataset, network: NetworkSpec) -> None:

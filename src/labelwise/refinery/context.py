@@ -29,6 +29,7 @@ from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.results.refine import Metric
 from labelwise.runs import read_json
+from labelwise.store.bound import BoundStore
 from labelwise.training.runtime import EVAL_BATCH, Runtime
 from labelwise.training.task import Labeller, Task
 
@@ -50,7 +51,8 @@ Scores = dict[str, float]
 class LearningPlan:
     """How one network learns: a task, weights (n,) for drawing the fit samples, and what its labels are called.
 
-    ``unlabelled`` samples take a share of each batch. ``assert_unchanged`` is called when training has ended. It raises
+    ``unlabelled`` samples take a share of each batch. ``stored`` views are shown in place of drawn ones, whose labels
+    they bring. ``assert_unchanged`` is called when training has ended. It raises
     if a refinery has changed meanwhile.
     """
 
@@ -58,6 +60,7 @@ class LearningPlan:
     labels: str
     sample_weight: NDArray[np.float64] | None = None
     unlabelled: Unlabelled | None = None
+    stored: BoundStore | None = None
     assert_unchanged: Callable[[], None] = lambda: None
 
 
@@ -165,15 +168,15 @@ class TrainingContext:
         found[rows] = self.runtime.gather(torch.cat(parts)).cpu().numpy()
         return found
 
-    def unlabelled(self, refinery: RefineryLabels) -> Unlabelled | None:
+    def unlabelled(self, refinery: RefineryLabels | None) -> Unlabelled | None:
         """The unlabelled samples that a network learns from beside the fit samples, but for those that ``refinery``
-        finds foreign (``chain.unlabelled``); None where there are none.
+        finds foreign (``chain.unlabelled``); None where there are none. Without a refinery none is foreign.
 
         A sample is foreign if the entropy of the answer on its centre view is too high; of multi-label data, the mean
         entropy of the categories' answers.
         """
         options, rows = self.recipe.chain.unlabelled, self.dataset.rows("unlabelled")
-        if options.share > 0 and options.max_entropy < 1 and len(rows):
+        if refinery is not None and options.share > 0 and options.max_entropy < 1 and len(rows):
             q = torch.from_numpy(self.view_answers(refinery)[rows])
             if self.dataset.table is None:
                 share = entropy(q) / math.log(q.shape[1])

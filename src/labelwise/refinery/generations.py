@@ -36,8 +36,25 @@ class Refinery:
 
 
 @dataclass(frozen=True)
+class LabelStore:
+    """The folder of a store, and a hash of its content."""
+
+    folder: Path
+    hash: str
+
+
+@dataclass(frozen=True)
+class LabelledBy:
+    """Who labels a generation: the given labels; refineries as it is trained; or these beforehand, in ``store``."""
+
+    refineries: tuple[Refinery, ...] = ()
+    store: LabelStore | None = None
+
+
+@dataclass(frozen=True)
 class NetworkSpec:
-    """A network to be trained. ``refineries`` label its views; without any, the given labels do.
+    """A network to be trained. ``refineries`` label its views; without any, the given labels do. Where there is a
+    ``store``, they have labelled the views beforehand.
 
     ``refined_labels`` says what becomes of the refineries' answers (single-label data). ``labels`` says what becomes of
     unknown labels (multi-label data), and ``views`` which views it trains on; None: what the recipe says. It begins
@@ -61,6 +78,7 @@ class NetworkSpec:
     views: ViewConfig | None = None
     prior: Refinery | None = None
     unseen_labels: bool = False
+    store: LabelStore | None = None
 
     @property
     def crossfitted(self) -> bool:
@@ -106,13 +124,13 @@ def generations_of(recipe: Recipe) -> list[Generation]:
 
 
 def walk_chain(
-    recipe: Recipe, outside: tuple[Refinery, ...], learn: Callable[[NetworkSpec], Refinery | None]
+    recipe: Recipe, outside: LabelledBy, learn: Callable[[NetworkSpec], Refinery | None]
 ) -> Iterator[Generation]:
     """Call ``learn`` for every network of the chain in turn; yield every generation when its networks are there.
 
     Parameters
     ----------
-    outside : refineries that label generation 1; without any, the given labels do
+    outside : who labels generation 1
     learn : trains a network, and returns it as a refinery of later ones; None where there is no time. Without a
         generation's own network the chain ends; without one of its members, the others label the next generation
     """
@@ -121,14 +139,15 @@ def walk_chain(
     trained: list[tuple[Refinery, ...]] = []  # of every generation its network, and its members where they are needed
     for generation in generations_of(recipe):
         starts = () if generation.start_from is None else trained[generation.start_from - 1]
-        refineries = labelling[generation.labelled_by]
+        by = labelling[generation.labelled_by]
         network = NetworkSpec(
             f"generation-{generation.number}",
             "generation",
             generation.model,
             generation.train,
             generation.number,
-            refineries,
+            by.refineries,
+            store=by.store,
             refined_labels=generation.refined_labels,
             views=generation.views,
         )
@@ -139,7 +158,7 @@ def walk_chain(
         members = _members(chain, network, starts) if generation.number in with_members else []
         others = tuple(one for member in members if (one := learn(member)) is not None)
         trained.append((own, *others))
-        labelling.append(others if chain.folds > 1 else trained[-1])
+        labelling.append(LabelledBy(others if chain.folds > 1 else trained[-1]))
         yield generation
 
 
@@ -151,7 +170,10 @@ def chain_networks(recipe: Recipe) -> list[NetworkSpec]:
         found.append(network)
         return Refinery(network.name, Path(), "", network.without_fold)
 
-    outside = tuple(Refinery(source, Path(), "") for source in recipe.chain.refinery)
+    chain = recipe.chain
+    sources = chain.refinery if chain.store is None else (chain.store,)
+    store = None if chain.store is None else LabelStore(Path(chain.store), "")
+    outside = LabelledBy(tuple(Refinery(source, Path(), "") for source in sources), store)
     for _ in walk_chain(recipe, outside, learn):
         pass
     return found

@@ -24,6 +24,7 @@ from labelwise.models.classifier import Classifier
 from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample, fixed_views
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
+from labelwise.refinery.stored import bound_store, stored_names
 from labelwise.results import METRICS
 from labelwise.settings import changed
 from labelwise.training.multilabel import (
@@ -44,6 +45,7 @@ from labelwise.training.partial_losses import (
     SelfPacedLoss,
 )
 from labelwise.training.runtime import predict_logits
+from labelwise.training.stored import StoredAnswers
 
 
 class MultiLabel:
@@ -77,14 +79,22 @@ class MultiLabel:
         options, smoothing = network.labels or context.recipe.labels, network.train.label_smoothing
         table, unknown = self._decided(context, options)
         pseudo_labeller, labels = None, described(options, smoothing)
-        unlabelled = None if refinery is None else context.unlabelled(refinery)
-        if refinery is None:
+        pseudo, share = context.recipe.chain.unknown, _share(context, network)
+        stored = None if network.store is None else bound_store(context, network)
+        unlabelled = None
+        partial_loss: PartialLoss = PlainLoss(_loss(options))  # refined labels are no assumption to be doubted
+        if stored is not None:
+            names = stored_names(network, stored)
+            pseudo_labeller, labels = (
+                PseudoLabeller(StoredAnswers(names), pseudo),
+                refined_in_words(pseudo, None, names),
+            )
+            unlabelled = context.unlabelled(None)
+        elif refinery is None:
             seed = derive_seed(context.seed, "unknown labels")
             table = strategies.unknown(table, options.unknown, seed, context.dataset.keys)
             partial_loss = _partial_loss(context, network, options)
         else:
-            partial_loss = PlainLoss(_loss(options))  # refined labels are no assumption to be doubted
-            pseudo, share = context.recipe.chain.unknown, _share(context, network)
             if pseudo.view == "each":
                 views = fixed_views(pseudo.views - 1)  # besides the view itself
                 others = context.several_answers(refinery, views) if views else None
@@ -93,6 +103,7 @@ class MultiLabel:
                 probability, weight = joint_answer(context.several_answers(refinery, fixed_views(pseudo.views)), pseudo)
                 table = fill_in(table, unknown, probability.cpu().numpy(), pseudo, share, weight.cpu().numpy())
             labels = refined_in_words(pseudo, share, refinery.names)
+            unlabelled = context.unlabelled(refinery)
         rows = context.dataset.rows("fit")
         task = MultiLabelTask(
             table,
@@ -105,7 +116,7 @@ class MultiLabel:
             smoothing=smoothing,
         )
         unchanged = refinery.assert_unchanged if refinery else lambda: None
-        return LearningPlan(task, labels, unlabelled=unlabelled, assert_unchanged=unchanged)
+        return LearningPlan(task, labels, unlabelled=unlabelled, stored=stored, assert_unchanged=unchanged)
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         options = changed(network.labels or context.recipe.labels)

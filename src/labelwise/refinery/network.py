@@ -33,6 +33,7 @@ from labelwise.refinery.pretrained import check_refinery
 from labelwise.results import Row, read_row
 from labelwise.runs import RESUME, ROW, atomic_write, fingerprint, read_json, write_json
 from labelwise.settings import changed
+from labelwise.store.bound import ENDLESS
 from labelwise.textfile import read_text
 from labelwise.training.fit import FitInput, FitResult, fit
 from labelwise.training.runtime import predict_logits
@@ -136,6 +137,8 @@ def _lineage(context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         more |= {"folds": context.recipe.chain.folds, "without": network.without_fold}
     if network.unseen_labels:
         more["unseen"] = context.recipe.chain.folds
+    if network.store is not None:
+        more["store"] = [network.store.hash, context.recipe.chain.store_rest]
     if network.refineries and len(context.dataset.rows("unlabelled")):
         more["unlabelled"] = context.recipe.chain.unlabelled.model_dump()
     return {
@@ -175,14 +178,7 @@ def _train(context: TrainingContext, network: NetworkSpec, folder: Path, lineage
             result = fit(
                 model,
                 plan.task,
-                FitInput(
-                    context.loader,
-                    rows,
-                    context.recipe.views,
-                    seed,
-                    _of_rows(plan, dataset.rows("fit"), rows),
-                    plan.unlabelled,
-                ),
+                _fit_input(context, plan, rows, seed),
                 network.train,
                 folder=folder,
                 runtime=runtime,
@@ -284,13 +280,19 @@ def build_model(context: TrainingContext, config: ModelConfig) -> Classifier:
     return model
 
 
-def _of_rows(plan: LearningPlan, all_rows: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
-    return None if plan.sample_weight is None else plan.sample_weight[np.isin(all_rows, rows)]
+def _fit_input(context: TrainingContext, plan: LearningPlan, rows: NDArray[np.int64], seed: int) -> FitInput:
+    """What is trained on: views that are drawn, or those of a store."""
+    loader, views = context.loader, context.recipe.views
+    if plan.stored is not None:
+        loader, views = loader.replaying(plan.stored), views.model_copy(update={"number": ENDLESS})
+    weight = plan.sample_weight
+    own = None if weight is None else weight[np.isin(context.dataset.rows("fit"), rows)]
+    return FitInput(loader, rows, views, seed, own, plan.unlabelled)
 
 
 def refinery_labels(context: TrainingContext, network: NetworkSpec) -> RefineryLabels | None:
     """The refineries of ``network`` as one labeller; None where the given labels are learnt."""
-    if not network.refineries:
+    if not network.refineries or network.store is not None:
         return None
     models = []
     for refinery in network.refineries:

@@ -32,9 +32,11 @@ from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, Trainin
 from labelwise.refinery.generations import NetworkSpec
 from labelwise.refinery.jitter import AdversarialJitter
 from labelwise.refinery.labellers import AveragedViews, GivenLabels, RefineryLabels, StoredLabels, Tempered
+from labelwise.refinery.stored import bound_store, stored_names
 from labelwise.results import METRICS
 from labelwise.settings import changed
 from labelwise.training.runtime import predict_logits
+from labelwise.training.stored import StoredLabelTask
 from labelwise.training.task import GivenShare, Jitter, Labeller, Loss, SoftLabelTask, halved, hardened
 
 
@@ -54,24 +56,37 @@ class SingleLabel:
         class_weight, sample_weight = _balance(dataset, dataset.rows("fit"), network.train.balance, trust)
         weight = None if class_weight is None else torch.from_numpy(class_weight).to(runtime.device)
         given = given_labels(dataset, network.train)
-        if refinery is None:
+        if refinery is None and network.store is None:
             return LearningPlan(SoftLabelTask(given, size, weight), given.describe(), sample_weight)
         options, unlabelled = network.refined_labels, context.unlabelled(refinery)
         reviewed = _reviewed(dataset)
+        share = _share_of_given(given, options.given, reviewed)
+        kept = f", {int(reviewed[dataset.rows('fit')].sum()):,} reviewed labels kept" if reviewed is not None else ""
+        if refinery is None:
+            stored = bound_store(context, network)
+            learning = StoredLabelTask(
+                size,
+                dataset.num_classes,
+                options,
+                rest=context.recipe.chain.store_rest,
+                class_weight=weight,
+                given=share,
+                unlabelled=unlabelled is not None,
+            )
+            words = described(options, stored_names(network, stored)) + kept
+            return LearningPlan(learning, words, sample_weight, unlabelled, stored)
         task = SoftLabelTask(
             refined_labels(context, refinery, options),
             size,
             weight,
             form=_FORMS[options.kind] if options.per == "view" else None,
             loss=_loss(options),
-            given=_share_of_given(given, options.given, reviewed),
+            given=share,
             jitter=_jitter(context, model, refinery, options),
             unlabelled=unlabelled is not None,
         )
-        words = described(options, refinery.names)
-        if reviewed is not None:
-            words += f", {int(reviewed[dataset.rows('fit')].sum()):,} reviewed labels kept"
-        return LearningPlan(task, words, sample_weight, unlabelled, refinery.assert_unchanged)
+        words = described(options, refinery.names) + kept
+        return LearningPlan(task, words, sample_weight, unlabelled, assert_unchanged=refinery.assert_unchanged)
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         options = changed(network.refined_labels) if network.refineries else {}

@@ -20,6 +20,9 @@ from labelwise.store.header import CROP_KEYS, StoreHeader
 from labelwise.store.reader import Store
 from labelwise.store.shard import hash_of
 
+ENDLESS = 2**31
+"""As ``views.number`` in the plans of training: more numbers than it ever asks for. A store finds its view for each."""
+
 LOOKED_AT = 8
 """Probes that are compared with the pixels of a data set, at most."""
 
@@ -142,8 +145,9 @@ def refuse_reuse(
     """
     there = views.number or header.views_per_sample
     if reuse == "stop" and draws > there:
+        shown = "any number of" if math.isinf(draws) else f"{math.ceil(draws):,}"
         raise ConfigError(
-            f"chain.store_reuse stop: training would show {math.ceil(draws):,} views of a sample, {where} has"
+            f"chain.store_reuse stop: training would show {shown} views of a sample, {where} has"
             f" {there:,}; label more views, train for fewer epochs, or set cycle"
         )
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from labelwise.data.views import Boxes
 from labelwise.errors import DataError
+from labelwise.runs import fingerprint
 from labelwise.store.header import StoreHeader, read_header
 from labelwise.store.layout import CropLabels, join, unpack
 from labelwise.store.shard import Shard, shard_name
@@ -63,6 +64,10 @@ class Store:
 
     def __reduce__(self) -> tuple[type[Store], tuple[Path]]:  # another process maps the files itself
         return Store, (self.folder,)
+
+    def checksum(self) -> str:
+        """Sixteen hex digits that two stores share if they are equal byte for byte."""
+        return fingerprint([self.header.hash, *(shard.digest() for shard in self.shards)])
 
     def places(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The place of every sample in the store, -1 where it is not there."""
