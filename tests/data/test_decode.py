@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from labelwise.data.dataset import Features, ImageFiles, PackedImages, PixelArray
 from labelwise.data.decode import decode_image
@@ -172,3 +173,58 @@ def test_channels_of_arrays_are_converted_as_pillow_does():
     np.testing.assert_array_equal(grey[1, ..., 0], np.asarray(Image.fromarray(colour[1]).convert("L")))
     assert with_channels(grey, 3).shape == (3, 4, 5, 3)
     assert with_channels(colour, "auto") is colour
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 90},
+        {"quality": 30, "subsampling": "4:4:4"},
+        {"quality": 75, "subsampling": "4:2:2"},
+        {"quality": 95, "subsampling": "4:2:0", "progressive": True},
+        {"quality": 85, "optimize": True, "restart_marker_blocks": 3},
+    ],
+)
+def test_jpegs_have_the_pixels_of_pillow(tmp_path, mode, channels, options):
+    """Also those that torchvision decodes, which is loaded here."""
+    assert "torchvision" in sys.modules
+    rng = np.random.default_rng(0)
+    for shape in ((1, 1), (17, 33), (64, 48), (101, 7)):
+        coarse = rng.integers(0, 256, (-(-shape[0] // 4), -(-shape[1] // 4), 4), dtype=np.uint8)
+        pixels = coarse.repeat(4, 0).repeat(4, 1)[: shape[0], : shape[1]]
+        image = Image.fromarray({"RGB": pixels[..., :3], "L": pixels[..., 0], "CMYK": pixels}[mode], mode)
+        path = save(tmp_path / "a.jpg", image, **options)
+        expected = np.asarray(Image.open(path).convert("L" if channels == 1 else "RGB"))
+        np.testing.assert_array_equal(decode_image(path, channels), expected.reshape(*shape, channels))
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 99])
+def test_orientation_of_jpegs(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24)
+    path = save(tmp_path / "a.jpg", Image.fromarray(pixels).convert("RGB"), exif=exif, quality=95)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    np.testing.assert_array_equal(decode_image(path, 3), expected)
+
+
+def test_damaged_jpegs_are_what_pillow_says(tmp_path):
+    """Cut anywhere: refused, or the same pixels."""
+    rng = np.random.default_rng(0)
+    whole = save(tmp_path / "a.jpg", Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))).read_bytes()
+    refused = 0
+    for cut in [*range(0, len(whole), 37), *range(len(whole) - 4, len(whole))]:
+        for data in (whole[:cut], whole[:cut] + b"\0\xff\xd9" + whole[cut + 3 :]):
+            path = tmp_path / "b.jpg"
+            path.write_bytes(data)
+            try:
+                expected = np.asarray(Image.open(path).convert("RGB"))
+            except OSError:
+                refused += 1
+                with pytest.raises(DataError, match="cannot be read as an image"):
+                    decode_image(path, 3)
+            else:
+                np.testing.assert_array_equal(decode_image(path, 3), expected)
+    assert refused > 20

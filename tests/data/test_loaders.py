@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as tv
 
 from labelwise.config import ViewConfig
 from labelwise.data.augment import _operations, augment
 from labelwise.data.dataset import Dataset, Features, ImageFiles, PixelArray
 from labelwise.data.loaders import Batch, FileLoader, MemoryLoader, make_loader
 from labelwise.data.sampling import BatchPlan, Shard, plan_training
+from labelwise.data.views import resized_crop
 
 CPU = torch.device("cpu")
 N, SIDE = 11, 20
@@ -94,6 +97,22 @@ def test_the_number_of_workers_changes_nothing(files):
     alone, helped = (list(FileLoader(files, views, CPU, w).stream(plans(views), (8,), 7)) for w in (0, 2))
     for a, b in zip(alone, helped, strict=True):
         assert torch.equal(a.inputs[8], b.inputs[8]) and torch.equal(a.mix.share, b.mix.share)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_crops_have_the_pixels_of_torchvision(mode, channels):
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        height, width, size = rng.integers(1, 300, 3).tolist()
+        image = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
+        top, left = int(rng.integers(height)), int(rng.integers(width))
+        box = (top, left, int(rng.integers(1, height - top + 1)), int(rng.integers(1, width - left + 1)))
+        ours = resized_crop(image, box, size, mode)
+        theirs = tv.resized_crop(
+            torch.from_numpy(image).permute(2, 0, 1), *box, [size, size], InterpolationMode(mode), antialias=True
+        )
+        assert ours.dtype == torch.uint8 and torch.equal(ours, theirs)
 
 
 def test_an_image_is_decoded_once_a_batch(files):

@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as tv
 
 from labelwise import interrupts
 from labelwise.config import ViewConfig
@@ -25,7 +23,7 @@ from labelwise.data.augment import augment, mix_inputs
 from labelwise.data.dataset import Dataset, Features, ImageSource, PixelArray
 from labelwise.data.replay import Replay, StoredViews, ViewLabels
 from labelwise.data.sampling import BatchPlan
-from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render
+from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render, resized_crop
 from labelwise.errors import DataError
 
 
@@ -191,7 +189,7 @@ class FeatureLoader(_Replaying):
 
 
 class FileLoader(_Replaying):
-    """Images decoded by worker processes, each once a batch, then cropped for every view and size with torchvision."""
+    """Images decoded by worker processes, each once a batch, then cropped for every view and size."""
 
     def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device, workers: int) -> None:
         assert not isinstance(dataset.source, Features)
@@ -219,9 +217,7 @@ class FileLoader(_Replaying):
                 raise item
             crops, packed, replay = item
             plan, own_seed = _as_stored(asked, seed, self._stored, replay)
-            inputs = {
-                size: crop.to(self._device, non_blocking=True).float().mul_(1 / 255) for size, crop in crops.items()
-            }
+            inputs = {size: crop.to(self._device, non_blocking=True) * (1 / 255) for size, crop in crops.items()}
             top, left, height, width, flip = packed.numpy().T
             boxes = Boxes(top, left, height, width, flip.astype(bool))
             given = self._given[torch.from_numpy(plan.rows).to(self._device)]
@@ -257,20 +253,18 @@ class _DecodedBatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
     def _crops(self, index: int) -> tuple[dict[int, Tensor], Tensor, Replay | None]:
         plan, seed, replay = _replayed(self._plans[index], self._seed, self._stored)
         rows = plan.rows.tolist()
-        decoded = {row: torch.from_numpy(self._source.read(row).copy()).permute(2, 0, 1) for row in dict.fromkeys(rows)}
+        decoded = {row: self._source.read(row) for row in dict.fromkeys(rows)}
         images = [decoded[row] for row in rows]  # several views of one image share it
-        heights = np.array([image.shape[1] for image in images], dtype=np.int64)
-        widths = np.array([image.shape[2] for image in images], dtype=np.int64)
+        heights, widths = np.array([image.shape[:2] for image in images], dtype=np.int64).T
         boxes = _boxes(self._views, seed, self._keys, plan, replay, heights, widths)
         packed = np.stack([boxes.top, boxes.left, boxes.height, boxes.width, boxes.flip], axis=1).astype(np.int32)
-        mode = InterpolationMode(self._views.interpolation)
-        crops: dict[int, list[Tensor]] = {size: [] for size in self._sizes}
-        for image, (top, left, height, width, flip) in zip(images, packed.tolist(), strict=True):
+        shape = (len(rows), self._source.channels)
+        crops = {size: torch.empty((*shape, size, size), dtype=torch.uint8) for size in self._sizes}
+        for i, (image, (*box, flip)) in enumerate(zip(images, packed.tolist(), strict=True)):
             for size in self._sizes:
-                crop = tv.resized_crop(image, top, left, height, width, [size, size], mode, antialias=True)
-                crops[size].append(crop.flip(-1) if flip else crop)
-        stacked = {size: torch.stack(parts) for size, parts in crops.items()}
-        return stacked, torch.from_numpy(packed), replay and replace(replay, boxes=None)
+                crop = resized_crop(image, box, size, self._views.interpolation)
+                crops[size][i] = crop.flip(-1) if flip else crop
+        return crops, torch.from_numpy(packed), replay and replace(replay, boxes=None)
 
 
 def _replayed(plan: BatchPlan, seed: int, stored: StoredViews | None) -> tuple[BatchPlan, int, Replay | None]:

@@ -7,6 +7,7 @@ Rendering is two matrix products, with the same antialiased filters as Pillow an
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -119,6 +120,25 @@ def render(pixels: Tensor, boxes: Boxes, size: int, interpolation: str) -> Tenso
     out = torch.cat(parts) if len(parts) > 1 else parts[0]
     out = out.mul_(1 / 255)
     return out.clamp_(0, 1) if interpolation == "bicubic" else out
+
+
+def resized_crop(pixels: NDArray[np.uint8], box: Sequence[int], size: int, interpolation: str) -> Tensor:
+    """Crop and resize one image, with the pixels of torchvision's ``resized_crop`` in less than half of its time.
+
+    Parameters
+    ----------
+    pixels : (H, W, C); the channels of a pixel stay beside each other until the end, which is what is fast
+    box : top, left, height, width
+    size : side of the output
+    interpolation : ``bilinear`` or ``bicubic``, antialiased
+
+    Returns
+    -------
+    (C, size, size) uint8
+    """
+    top, left, height, width = box
+    crop = torch.from_numpy(pixels[top : top + height, left : left + width].copy()).permute(2, 0, 1)[None]
+    return torch.nn.functional.interpolate(crop, (size, size), mode=interpolation, antialias=True)[0]
 
 
 def feature_masks(
