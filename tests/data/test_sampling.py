@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from labelwise.config import ViewConfig
 from labelwise.data.sampling import (
     REPEAT_SHIFT,
+    InTars,
     Shard,
     Unlabelled,
     _apart,
@@ -249,3 +250,41 @@ def test_repeated_views_are_shared_by_ranks_and_drawn_by_weights():
 def test_a_batch_that_does_not_hold_all_views_is_refused(batch):
     with pytest.raises(ConfigError, match=r"train.batch_size: expected a multiple of views.repeats \(4\), at least 8"):
         plan_training(np.arange(20), batch, ViewConfig(repeats=4), 1, 0, Shard())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 4), st.integers(1, 3), st.integers(0, 5))
+def test_tars_are_read_one_window_after_the_other(sizes, window, repeats, epoch):
+    tar = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
+    rows, views = np.arange(len(tar)) * 3, ViewConfig(repeats=repeats)
+    in_tars = InTars(rows, tar, window)
+    epochs = [plan_training(in_tars, 2 * repeats, views, 1, e, Shard()) for e in (epoch, epoch, epoch + 1)]
+    order, again, _ = (shown(plans)[0] for plans in epochs)
+    np.testing.assert_array_equal(order, again)
+    if repeats > 1:
+        return
+    left_out = len(rows) - len(order)
+    assert len(np.unique(order)) == len(order) and left_out == (len(rows) % 2 == 1 and len(rows) > 1)
+    own = tar[order // 3]
+    for number in np.unique(own):  # from the first sample of a tar to its last: those of its window alone
+        first, last = np.flatnonzero(own == number)[[0, -1]]
+        assert len(np.unique(own[first : last + 1])) <= window
+
+
+def test_tars_come_in_another_order_and_mixed_with_their_window():
+    tar = np.repeat(np.arange(12), 10).astype(np.int32)
+    rows = InTars(np.arange(120), tar, 3)
+    orders = [tar[shown(plan_training(rows, 10, PLAIN, 1, epoch, Shard()))[0]] for epoch in range(2)]
+    windows = [[set(order[i : i + 30].tolist()) for i in range(0, 120, 30)] for order in orders]
+    for window, order in zip(windows, orders, strict=True):
+        assert sorted(number for tars in window for number in tars) == list(range(12))
+        assert all(len(tars) == 3 for tars in window)
+        assert (np.diff(order[:30]) != 0).mean() > 0.4  # shuffled, not one after the other
+    assert windows[0] != windows[1]
+    single, *ranks = (plan_training(rows, 10, PLAIN, 1, 0, Shard(r, w)) for r, w in ((0, 1), (0, 2), (1, 2)))
+    for whole, *parts in zip(single, *ranks, strict=True):
+        np.testing.assert_array_equal(np.concatenate([part.rows for part in parts]), whole.rows)
+    with_others = plan_training(rows, 10, PLAIN, 1, 0, Shard(), None, Unlabelled(InTars(np.arange(60), tar, 2), 0.5))
+    assert len(shown(with_others)[0]) == 120
+    with pytest.raises(ConfigError, match=r"data.order: tars .* train.balance: sampler"):
+        plan_training(rows, 10, PLAIN, 1, 0, Shard(), np.ones(120))

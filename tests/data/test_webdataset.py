@@ -14,14 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from labelwise.config import ViewConfig
+from labelwise.config import ViewConfig, load_recipe
 from labelwise.config.formats import expand_braces, find_format
 from labelwise.data.dataset import JoinedImages
 from labelwise.data.loaders import make_loader
-from labelwise.data.sampling import BatchPlan
+from labelwise.data.readers import load_dataset
+from labelwise.data.sampling import BatchPlan, InTars
 from labelwise.data.stats import dataset_stats
 from labelwise.data.tars import TarImages, members, tar_edges
-from labelwise.errors import DataError
+from labelwise.errors import ConfigError, DataError
+from labelwise.refinery.chain import make_context
+from labelwise.training.runtime import start_runtime
 
 
 def grey(level: int, side: int = 6, kind: str = "png") -> bytes:
@@ -234,3 +237,27 @@ def test_tars_without_labels_for_a_refinery(parted, tmp_path, load):
     assert dataset.sizes()["unlabelled"] == 5
     row = dataset.rows("unlabelled")[2]
     assert dataset.ids[row] == "unlabelled/102" and (dataset.source.read(int(row)) == 102).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "by_tar"),
+    [(["data.memory=no"], True), (["data.memory=auto"], False), (["data.memory=no", "data.order=shuffled"], False)],
+)
+def test_training_reads_tar_by_tar_where_it_is_asked_to(tmp_path, options, by_tar):
+    """From the recipe to the rows that are planned; images in memory are shuffled as a whole."""
+    for number in range(4):
+        write(tmp_path / "set" / f"{number}.tar", samples(range(10 * number, 10 * number + 10)))
+    source = [f"data.source={tmp_path / 'set'}", "data.order=tars", "data.window=2", "model.name=small"]
+    recipe = load_recipe(None, [*source, *options])
+    dataset, runtime = load_dataset(recipe.data), start_runtime(recipe, tmp_path)
+    context = make_context(recipe, dataset, runtime, tmp_path, 0, quiet=True)
+    fit = dataset.rows("fit")
+    rows = context.in_order(fit)
+    assert isinstance(rows, InTars) == by_tar
+    if isinstance(rows, InTars):
+        np.testing.assert_array_equal(rows.tar, [int(name) // 10 for name in dataset.ids[fit]])
+
+
+def test_the_order_of_tars_is_an_option_of_tars():
+    with pytest.raises(ConfigError, match=r"data.order is an option of format webdataset"):
+        load_recipe(None, ["data.source=digits", "data.order=tars"])

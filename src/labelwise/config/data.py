@@ -261,6 +261,15 @@ class WebDatasetConfig(DataConfig):
     label_key: str | None = Field(
         None, description="Key of the label in a .json member; a list makes multi-label data. Default: label or cls."
     )
+    order: Literal["shuffled", "tars"] = Field(
+        "shuffled",
+        description="Order of the training samples. tars: tar by tar, in a random order; for disks and networks that "
+        "are slow at random places. Images in memory are always shuffled as a whole.",
+    )
+    window: PositiveInt = Field(
+        8,
+        description="order tars: Number of tars whose samples are shuffled together. The file cache should hold them.",
+    )
 
 
 _CLASSES: dict[str, type[DataConfig]] = {

@@ -58,15 +58,38 @@ class BatchPlan:
 
 
 @dataclass(frozen=True)
+class InTars:
+    """Rows (N,) that are shown tar by tar, as large files are best read: the tars in a random order, and the samples of
+    ``window`` of them, one after the other, in a random order together. ``tar`` (N,) is the number of each row's."""
+
+    rows: NDArray[np.int64]
+    tar: NDArray[np.int32]
+    window: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def permuted(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """The rows (N,) in the order of one pass."""
+        numbers, member = np.unique(self.tar, return_inverse=True)
+        window = rng.permutation(len(numbers))[member] // self.window
+        shuffled = rng.permutation(len(self))
+        return self.rows[shuffled[np.argsort(window[shuffled], kind="stable")]]
+
+
+Rows = NDArray[np.int64] | InTars
+
+
+@dataclass(frozen=True)
 class Unlabelled:
     """Rows (M,) without a label, of which every batch has a ``share``."""
 
-    rows: NDArray[np.int64]
+    rows: Rows
     share: float
 
 
 def plan_training(
-    rows: NDArray[np.int64],
+    rows: Rows,
     batch_size: int,
     views: ViewConfig,
     seed: int,
@@ -120,7 +143,7 @@ Order = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 def _mixed_order(
-    rows: NDArray[np.int64],
+    rows: Rows,
     batch_size: int,
     views: ViewConfig,
     seed: int,
@@ -142,7 +165,7 @@ def _mixed_order(
 
 
 def _labelled_order(
-    rows: NDArray[np.int64],
+    rows: Rows,
     count: int,
     views: ViewConfig,
     seed: int,
@@ -151,13 +174,15 @@ def _labelled_order(
 ) -> Order:
     if sample_weight is None:
         return _stretch(rows, count, views, seed, "order", epoch)
+    if isinstance(rows, InTars):
+        raise ConfigError("data.order: tars shows every sample once, train.balance: sampler does not; leave one out")
     rng, images = generator(seed, "order", epoch), -(-count // views.repeats)
     drawn = rng.choice(rows, size=images, p=sample_weight / sample_weight.sum()).repeat(views.repeats)[:count]
     again = _repetition(drawn)
     return drawn, epoch + (again << REPEAT_SHIFT) if views.number is None else (epoch + again) % views.number
 
 
-def _stretch(rows: NDArray[np.int64], count: int, views: ViewConfig, seed: int, purpose: str, epoch: int) -> Order:
+def _stretch(rows: Rows, count: int, views: ViewConfig, seed: int, purpose: str, epoch: int) -> Order:
     """Stretch number ``epoch`` of ``count`` crops of an endless row: permutations of ``rows``, every entry repeated.
 
     A view is numbered by how often its sample was shown before. Crops of a sample that the stretch before began come
@@ -165,11 +190,15 @@ def _stretch(rows: NDArray[np.int64], count: int, views: ViewConfig, seed: int, 
     """
     image, repetition = np.divmod(np.arange(epoch * count, (epoch + 1) * count), views.repeats)
     first, last = (int(image[i]) // len(rows) if count else 0 for i in (0, -1))
-    passes = [generator(seed, purpose, number).permutation(rows) for number in range(first, last + 1)]
+    passes = [_permuted(rows, generator(seed, purpose, number)) for number in range(first, last + 1)]
     order = np.concatenate(passes)[image - first * len(rows)]
     numbers = image // len(rows) * views.repeats + repetition
     begun = -epoch * count % views.repeats
     return np.roll(order, -begun), np.roll(numbers if views.number is None else numbers % views.number, -begun)
+
+
+def _permuted(rows: Rows, rng: np.random.Generator) -> NDArray[np.int64]:
+    return rows.permuted(rng) if isinstance(rows, InTars) else rng.permutation(rows)
 
 
 def _apart(rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from labelwise.config import Recipe, ViewConfig, own_networks
+from labelwise.config import Recipe, ViewConfig, WebDatasetConfig, own_networks
 from labelwise.data.counter_rng import generator
 from labelwise.data.dataset import Dataset
 from labelwise.data.folds import folds_of, rows_without
 from labelwise.data.loaders import ViewLoader, make_loader
-from labelwise.data.sampling import Unlabelled, plan_evaluation
+from labelwise.data.sampling import InTars, Rows, Unlabelled, plan_evaluation
+from labelwise.data.tars import tar_numbers
 from labelwise.losses import entropy
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier, InputSpec
@@ -183,7 +184,14 @@ class TrainingContext:
             else:
                 share = entropy(torch.stack([q, 1 - q], 2).flatten(0, 1)).view(q.shape).mean(1) / math.log(2)
             rows = rows[share.numpy() <= options.max_entropy]
-        return Unlabelled(rows, options.share) if options.share > 0 and len(rows) else None
+        return Unlabelled(self.in_order(rows), options.share) if options.share > 0 and len(rows) else None
+
+    def in_order(self, rows: NDArray[np.int64]) -> Rows:
+        """``rows``, to be shown tar by tar where ``data.order`` says so and images are read from tars."""
+        data, tars = self.recipe.data, tar_numbers(self.dataset.source)
+        if not isinstance(data, WebDatasetConfig) or data.order == "shuffled" or tars is None:
+            return rows
+        return InTars(rows, tars[rows], data.window)
 
     def several_answers(self, labeller: Labeller, views: Sequence[int | None]) -> Tensor:
         """The answers (V, N, K) to V views of every sample of :meth:`view_answers`, on the device."""

@@ -287,7 +287,7 @@ def _fit_input(context: TrainingContext, plan: LearningPlan, rows: NDArray[np.in
         loader, views = loader.replaying(plan.stored), views.model_copy(update={"number": ENDLESS})
     weight = plan.sample_weight
     own = None if weight is None else weight[np.isin(context.dataset.rows("fit"), rows)]
-    return FitInput(loader, rows, views, seed, own, plan.unlabelled)
+    return FitInput(loader, context.in_order(rows), views, seed, own, plan.unlabelled)
 
 
 def refinery_labels(context: TrainingContext, network: NetworkSpec) -> RefineryLabels | None:

@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 from labelwise.config import TrainConfig, ViewConfig, parse_lr_steps
 from labelwise.data.counter_rng import derive_seed
 from labelwise.data.loaders import Batch, ViewLoader
-from labelwise.data.sampling import Unlabelled, plan_training, steps_per_epoch
+from labelwise.data.sampling import Rows, Unlabelled, plan_training, steps_per_epoch
 from labelwise.errors import ModelError, RunError
 from labelwise.models.checkpoint import read_tensors
 from labelwise.models.classifier import Classifier
@@ -50,7 +50,7 @@ class FitInput:
     """
 
     loader: ViewLoader
-    rows: NDArray[np.int64]
+    rows: Rows
     views: ViewConfig
     seed: int
     sample_weight: NDArray[np.float64] | None = None
