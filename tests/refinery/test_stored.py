@@ -210,3 +210,48 @@ def test_top2_needs_two_classes_of_a_crop(teacher, tmp_path):
             prepare(recipe_of(*FROM_STORE, f"chain.store={store}", "chain.refined.kind=top2"))
     rows = run(tmp_path / "r", *FROM_STORE, f"chain.store={some}", "train.epochs=1")
     assert np.isfinite(rows["generation-1"]["test"]["top1"])
+
+
+def test_each_generation_writes_the_labels_of_the_next(tmp_path, monkeypatch):
+    """The stores are whole and can be used again; a run that is stopped between shards goes on to the same ones."""
+    changes = ("chain={generations: 3, write_store: {views: 2, k: 4}}", "train.epochs=1", "chain.unlabelled.share=0.25")
+    out = tmp_path / "r"
+    rows = run(out, *changes)
+    assert rows["generation-2"]["labels"] == (
+        "refinery soft dynamic (generation-1; store labels-by-generation-1, 2 views of each sample), 25% unlabelled"
+    )
+    assert rows["generation-3"]["refineries"] == ["generation-2"]
+    first, second = (Store(out / "seed-0" / f"labels-by-generation-{t}") for t in (1, 2))
+    assert first.header.refineries[0].weights_hash == rows["generation-1"]["weights_hash"]
+    assert (first.header.k, first.header.views_per_sample, len(first)) == (4, 2, 144)
+    assert first.header.seed != second.header.seed
+    data, model = load_dataset(recipe_of().data), checkpoint.load(out / "seed-0" / "generation-1")[0].eval()
+    labelled = Crops((8,), VIEWS, 2, first.header.seed).of(data, data.rows("fit"))
+    found = first.read(first.places(data.keys[labelled.rows]), labelled.numbers)
+    with torch.no_grad():
+        expected = torch.log_softmax(model(labelled.inputs[8]), 1).topk(4, dim=1)
+    np.testing.assert_allclose(found.labels.values, expected.values, atol=2e-3, rtol=2e-3)
+    again = run(tmp_path / "again", *FROM_STORE, f"chain.store={first.folder}", "train.epochs=1")
+    assert again["generation-1"]["refineries"] == ["generation-1"]
+    assert run(out, *changes) == rows  # finished before
+    for path in (out / "seed-0" / "generation-2").iterdir():
+        path.unlink()
+    (first.folder / "00001.bin").unlink()
+    assert run(out, *changes)["generation-2"]["weights_hash"] == rows["generation-2"]["weights_hash"]
+    assert Store(first.folder).checksum() == first.checksum()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("{write_store: {views: 2, k: 11}}", "k is 11, expected 1 to 10"),
+        ("{write_store: {views: 2}, store_reuse: stop}", "labels-by-generation-1 has 2; label more views"),
+        ("{write_store: {views: 2}, networks: [{}, {views: {flip: true}}, {labelled_by: 1}]}", "for one kind of views"),
+        ("{write_store: {views: 2, k: 1}, refined: {kind: top2}}", "may have one class of a crop"),
+        ("{write_store: {views: 2}, folds: 2, fold_labels: unseen}", "set fold_labels to mean"),
+        ("{write_store: {views: 2}, refined: {trust: graded}}", "needs the refinery itself"),
+    ],
+)
+def test_labels_that_could_not_be_written_or_learnt_are_refused_before_anything_is_trained(change, words):
+    with pytest.raises(LabelwiseError, match=words):
+        prepare(recipe_of(f"chain={change}", "chain.unlabelled.share=0", "train.epochs=3"))

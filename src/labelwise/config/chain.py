@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -129,6 +129,24 @@ class GenerationConfig(Section):
     )
 
 
+class WriteStoreConfig(Section):
+    """Refined labels are written to a store before a generation learns from them, and stay usable afterwards."""
+
+    views: int = Field(
+        0,
+        ge=0,
+        description="Number of views of a sample that are labelled for the next generation. 0: no store; the refinery "
+        "labels each view as it is trained on.",
+    )
+    k: PositiveInt | Literal["all"] | None = Field(
+        None, description="Number of classes of a label that are kept, the likeliest. Default: 10. Multi-label: all."
+    )
+    precision: Literal["fp16", "uint8"] = Field("fp16", description="Numbers of a label.")
+    mass: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Keep as many classes as are needed for this probability, at most k. Default: always k."
+    )
+
+
 class ChainConfig(Section):
     """The generations, and which of them labels which."""
 
@@ -152,6 +170,7 @@ class ChainConfig(Section):
         description="What becomes of the probability of classes that a stored label does not name. spread: each has "
         "the same part of it. drop: none, and the others are made to sum to one.",
     )
+    write_store: WriteStoreConfig = WriteStoreConfig()
     trust_code: bool = Field(
         False, description="Run code that a checkpoint in refinery names as its network, though model.name does not."
     )
@@ -194,6 +213,8 @@ class ChainConfig(Section):
             raise ValueError("choose folds needs folds above 1")
         if self.store is not None and self.refinery:
             raise ValueError("store and refinery both label generation 1: leave one of them out")
+        if self.write_store.views > 0 and self.fold_labels == "unseen":
+            raise ValueError("write_store: the labels of a crop are of all refineries; set fold_labels to mean")
         if len(self.networks) > self.generations:
             raise ValueError(
                 f"networks has {len(self.networks)} entries for {self.generations} generations: set generations, or"

@@ -40,6 +40,7 @@ from labelwise.refinery.regime import regime_of
 from labelwise.refinery.single_label import SingleLabel
 from labelwise.refinery.stored import labelled_by_store
 from labelwise.refinery.summary import results
+from labelwise.refinery.write_store import write_labels
 from labelwise.results import RefineResults, Row
 from labelwise.results.refine import Regime
 from labelwise.runs import BEST, Run, read_json, start_run
@@ -154,7 +155,7 @@ def _run_chain(context: TrainingContext) -> list[Row]:
         outside = LabelledBy(tuple(open_refinery(source, run, context.dataset.classes) for source in sources))
     else:
         outside = labelled_by_store(recipe.chain.store)
-    for _ in walk_chain(recipe, outside, learn):
+    for _ in walk_chain(recipe, outside, learn, partial(write_labels, context)):
         if _gains_too_little(context, [row for row in rows if row.role == "generation"]):
             break
     return rows

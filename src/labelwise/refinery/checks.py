@@ -84,10 +84,10 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
         if number < 2:
             without = "" if network.without_fold is None else f" without fold {network.without_fold + 1}"
             raise DataError(f"{data.name}: the fit split{without} has {number} samples, training needs at least 2")
-    if recipe.chain.store is not None:
-        from labelwise.refinery.stored import refuse_other_store  # loads torch
+    if any(network.store is not None for network in networks):
+        from labelwise.refinery.stored import refuse_stored  # loads torch
 
-        refuse_other_store(recipe, data, networks, recipe.chain.store)
+        refuse_stored(recipe, data, networks)
 
 
 def _refuse_unlabelled_without_use(recipe: Recipe, data: Dataset) -> None:

@@ -124,7 +124,10 @@ def generations_of(recipe: Recipe) -> list[Generation]:
 
 
 def walk_chain(
-    recipe: Recipe, outside: LabelledBy, learn: Callable[[NetworkSpec], Refinery | None]
+    recipe: Recipe,
+    outside: LabelledBy,
+    learn: Callable[[NetworkSpec], Refinery | None],
+    write: Callable[[Generation, tuple[Refinery, ...]], LabelStore],
 ) -> Iterator[Generation]:
     """Call ``learn`` for every network of the chain in turn; yield every generation when its networks are there.
 
@@ -133,6 +136,7 @@ def walk_chain(
     outside : who labels generation 1
     learn : trains a network, and returns it as a refinery of later ones; None where there is no time. Without a
         generation's own network the chain ends; without one of its members, the others label the next generation
+    write : with ``chain.write_store``, labels a generation with its refineries, before it learns
     """
     chain, with_members = recipe.chain, generations_with_members(recipe)
     labelling = [outside]  # by number of a generation, who labels by its name: its members, or its fold networks
@@ -140,6 +144,8 @@ def walk_chain(
     for generation in generations_of(recipe):
         starts = () if generation.start_from is None else trained[generation.start_from - 1]
         by = labelling[generation.labelled_by]
+        if chain.write_store.views > 0 and generation.labelled_by > 0:
+            by = replace(by, store=write(generation, by.refineries))
         network = NetworkSpec(
             f"generation-{generation.number}",
             "generation",
@@ -174,7 +180,11 @@ def chain_networks(recipe: Recipe) -> list[NetworkSpec]:
     sources = chain.refinery if chain.store is None else (chain.store,)
     store = None if chain.store is None else LabelStore(Path(chain.store), "")
     outside = LabelledBy(tuple(Refinery(source, Path(), "") for source in sources), store)
-    for _ in walk_chain(recipe, outside, learn):
+
+    def write(generation: Generation, refineries: tuple[Refinery, ...]) -> LabelStore:
+        return LabelStore(Path(f"labels-by-generation-{generation.labelled_by}"), "")
+
+    for _ in walk_chain(recipe, outside, learn, write):
         pass
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from labelwise.errors import ConfigError
 from labelwise.refinery.context import TrainingContext
 from labelwise.refinery.generations import LabelledBy, LabelStore, NetworkSpec, Refinery
 from labelwise.store.bound import BoundStore, bind, refuse_reuse, stored_views
-from labelwise.store.header import StoreHeader, read_header
+from labelwise.store.header import crop_views, read_header
+from labelwise.store.making import Kept
 from labelwise.store.reader import Store
 
 
@@ -31,28 +33,38 @@ def with_stored_views(recipe: Recipe, folder: str) -> Recipe:
     return recipe.model_copy(update={"views": views})
 
 
-def refuse_other_store(recipe: Recipe, data: Dataset, networks: Sequence[NetworkSpec], folder: str) -> None:
-    """Refuse the store in ``folder`` if it was made for other data, or has not what ``networks`` would learn.
+def refuse_stored(recipe: Recipe, data: Dataset, networks: Sequence[NetworkSpec]) -> None:
+    """Refuse a store that was made for other data, or that has not what ``networks`` would learn; also one that is
+    still to be written.
 
     Raises
     ------
     LabelwiseError
         As :func:`labelwise.store.bound.bind`, or with the option that does not go with the store.
     """
-    store = Store(Path(folder))
-    bind(store, data, _rows(recipe, data))
-    for network in networks:
-        if network.store is None:
-            continue
-        views = stored_views(store.header, network.views or recipe.views, folder)
-        refuse_reuse(store.header, views, _draws(recipe, data, network), recipe.chain.store_reuse, folder)
-        refuse_few_classes(store.header, network, folder)
-
-
-def refuse_few_classes(header: StoreHeader, network: NetworkSpec, where: str) -> None:
-    """Refuse ``top2`` where a crop may have one class, with a ConfigError."""
-    if network.refined_labels.kind == "top2" and (header.k < 2 or header.mass is not None):
-        raise ConfigError(f"chain.refined.kind top2: {where} may have one class of a crop; set soft or hard")
+    chain = recipe.chain
+    if chain.store is not None:
+        outside = Store(Path(chain.store))
+        bind(outside, data, stored_rows(recipe, data))
+    written = chain.write_store
+    layout = None if written.views == 0 else Kept(written.views, written.k, mass=written.mass).layout(data)
+    crops: dict[Path, dict[str, Any]] = {}
+    for network in (one for one in networks if one.store is not None):
+        assert network.store is not None
+        folder, views = network.store.folder, network.views or recipe.views
+        if chain.store is not None and folder == Path(chain.store):
+            stored_views(outside.header, views, chain.store)
+            there, k, mass = outside.header.views_per_sample, outside.header.k, outside.header.mass
+        else:
+            assert layout is not None
+            there, k, mass = written.views, layout.k, layout.mass
+        if views.number is not None and views.number > there:
+            raise ConfigError(f"views.number: {views.number}, but {folder} has {there} views of a sample; leave it out")
+        if crops.setdefault(folder, crop_views(views)) != crop_views(views):
+            raise ConfigError(f"chain.write_store: {folder} is for one kind of views, {network.name} has others")
+        refuse_reuse(views.number or there, _draws(recipe, data, network), chain.store_reuse, str(folder))
+        if network.refined_labels.kind == "top2" and (k < 2 or mass is not None):
+            raise ConfigError(f"chain.refined.kind top2: {folder} may have one class of a crop; set soft or hard")
 
 
 def labelled_by_store(folder: str) -> LabelledBy:
@@ -72,7 +84,7 @@ def bound_store(context: TrainingContext, network: NetworkSpec) -> BoundStore:
     """
     assert network.store is not None
     seed = derive_seed(context.seed, network.stream or network.name)
-    rows = _rows(context.recipe, context.dataset)
+    rows = stored_rows(context.recipe, context.dataset)
     return bind(Store(network.store.folder), context.dataset, rows, context.recipe.views.number, seed)
 
 
@@ -84,7 +96,7 @@ def stored_names(network: NetworkSpec, bound: BoundStore) -> str:
     return f"{several}{names}; store {bound.store.folder.name}, {number} of each sample"
 
 
-def _rows(recipe: Recipe, data: Dataset) -> NDArray[np.int64]:
+def stored_rows(recipe: Recipe, data: Dataset) -> NDArray[np.int64]:
     """The samples that are learnt from with stored labels."""
     rows = data.rows("fit")
     return np.r_[rows, data.rows("unlabelled")] if recipe.chain.unlabelled.share > 0 else rows

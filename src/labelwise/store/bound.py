@@ -129,21 +129,19 @@ def stored_views(header: StoreHeader, views: ViewConfig, where: str) -> ViewConf
     return views.model_copy(update=found)
 
 
-def refuse_reuse(
-    header: StoreHeader, views: ViewConfig, draws: float, reuse: Literal["cycle", "stop"], where: str
-) -> None:
+def refuse_reuse(there: int, draws: float, reuse: Literal["cycle", "stop"], where: str) -> None:
     """Refuse to show a view twice, where the recipe says so.
 
     Parameters
     ----------
-    draws : how many views of a sample are shown in all, at most
+    there : views of a sample that are used
+    draws : how many views of a sample training shows, at most
 
     Raises
     ------
     ConfigError
         If there are fewer.
     """
-    there = views.number or header.views_per_sample
     if reuse == "stop" and draws > there:
         shown = "any number of" if math.isinf(draws) else f"{math.ceil(draws):,}"
         raise ConfigError(
