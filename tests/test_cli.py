@@ -22,6 +22,7 @@ TINY = ("--set", "train.epochs=1", "--set", "chain.generations=1", "--set", "tra
 COMMANDS = (
     *("refine", "train", "evaluate", "experiment", "predict", "report", "demo", "data stats"),
     *("features", "label", "cft", "ensemble", "export", "push", "audit run", "audit apply", "audit export"),
+    *("store info", "store verify", "store merge", "store export"),
 )
 
 Command = Callable[..., Any]  # the fixture `labelwise`; its answers are `Done`s

@@ -15,6 +15,7 @@ MANY_ARGUMENTS = (
     "cli/audit.py",
     "cli/heads.py",
     "cli/label.py",
+    "cli/store.py",
     "cli/training.py",
     "cli/use.py",
 )  # those that pyproject.toml leaves out of ruff's rule

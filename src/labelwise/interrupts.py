@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -70,3 +73,27 @@ def terminable(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+
+
+@contextmanager
+def helpers_ended() -> Iterator[None]:
+    """A user who stops this process stops its helpers, and does not wait for them."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for helper in multiprocessing.active_children():
+            helper.kill()  # it may be starting, when it hears no signal; its work goes on wherever it stopped
+        raise
+
+
+def end_with_parent() -> None:
+    """In a helper: a run that is killed leaves nobody behind who works on in its folder."""
+    terminable()
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

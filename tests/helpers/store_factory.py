@@ -8,7 +8,7 @@ import numpy as np
 
 from labelwise.config import ViewConfig
 from labelwise.data.views import Boxes
-from labelwise.store.header import FORMAT, HEADER, Refined, StoreHeader, crop_views
+from labelwise.store.header import FORMAT, HEADER, Refined, StoreHeader, crop_views, sample_hash
 from labelwise.store.layout import CropLabels
 from labelwise.store.shard import PROBE, PROBES, ShardContent, shard_name, write_shard
 
@@ -34,10 +34,10 @@ def some_boxes(crops: int, seed: int, largest: int = 500) -> Boxes:
     return Boxes(top, left, height, width, rng.random(crops) < 0.5)
 
 
-def make_store(folder, sizes=(5, 5, 2), k=4, mass=None):
-    """A store of made-up labels; returns ids, labels and boxes of all crops in their order."""
+def make_store(folder, sizes=(5, 5, 2), k=4, mass=None, first=0):
+    """A store of made-up labels of images from number ``first`` on; returns ids, and labels and boxes of all crops."""
     n = sum(sizes)
-    ids = np.array([f"image-{i}-é" for i in range(n)])
+    ids = np.array([f"image-{i}-é" for i in range(first, first + n)])
     header = StoreHeader(
         format=FORMAT,
         task="single-label",
@@ -53,7 +53,7 @@ def make_store(folder, sizes=(5, 5, 2), k=4, mass=None):
         precision="fp16",
         mass=mass,
         samples=n,
-        sample_hash="1" * 16,
+        sample_hash=sample_hash(ids.tolist()),
         samples_per_shard=sizes[0],
         shards=len(sizes),
         libraries={},

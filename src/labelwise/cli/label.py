@@ -23,7 +23,7 @@ from labelwise.cli.common import (
     given_overrides,
     make_console,
 )
-from labelwise.config import LabelledSplit, data_recipe
+from labelwise.config import LabelledSplit, data_recipe, own_networks
 from labelwise.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,6 +70,12 @@ def label(
     split: Annotated[
         LabelledSplit, typer.Option(help="Samples that are labelled. training: fit and unlabelled.")
     ] = "training",
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, help="Number of processes. One uses one core, or one GPU.")
+    ] = 1,
+    engine: Annotated[
+        Literal["ray"] | None, typer.Option(help="Let Ray make the shards, on the cluster of RAY_ADDRESS or here.")
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option("--shard", help="Label part I of N alone, such as 3/64. Default: the place in a Slurm array."),
@@ -102,14 +108,23 @@ def label(
 
     kept: int | Literal["all"] | None = int(k) if k and k.isdecimal() else "all" if k else None
     request = LabelRequest(
-        tuple(models), recipe, views, kept, precision, mass, not no_boxes, split, shard_samples, trust_code
+        tuple(models),
+        recipe,
+        views,
+        kept,
+        precision,
+        mass,
+        not no_boxes,
+        split,
+        shard_samples,
+        trust_code or own_networks(recipe),
     )
-    ready = prepare(request, out, own_part(shard, os.environ))
+    ready = prepare(request, out, own_part(shard, os.environ), workers)
     first = not int(os.environ.get("RANK", "0"))
     if first:
         _tell_plan(ready, plan and as_json, as_json or (quiet and not plan))
     if not plan:
-        found = run(ready, quiet=quiet or not first)
+        found = run(ready, engine=engine, quiet=quiet or not first)
         if first:
             _tell_result(ready, found, as_json)
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,7 +136,10 @@ def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) 
     spawn = multiprocessing.get_context("spawn")
     todo = iter(cells)
     running: dict[Future[FinishedCell], Cell] = {}
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool, _ended_when_stopped():
+    with (
+        ProcessPoolExecutor(jobs, mp_context=spawn, initializer=interrupts.end_with_parent) as pool,
+        interrupts.helpers_ended(),
+    ):
         while True:
             # No cell waits in the pool: when one fails, those that run are the last.
             for cell in itertools.islice(todo, jobs - len(running)):
@@ -156,27 +156,3 @@ def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) 
                         "a process ended without a word; is there enough memory for so many --jobs? The same command"
                         " goes on where this one was"
                     ) from None
-
-
-@contextmanager
-def _ended_when_stopped() -> Iterator[None]:
-    """A user who stops the run stops its cells, and does not wait for them."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        for worker in multiprocessing.active_children():
-            worker.kill()  # it may be starting, when it hears no signal; a cell goes on wherever it stopped
-        raise
-
-
-def _end_with_parent() -> None:
-    """In a worker: a run that is killed leaves nobody behind who trains on in its folder."""
-    interrupts.terminable()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -12,14 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 import labelwise
-from labelwise.config import LabelledSplit, Recipe, own_networks
+from labelwise.config import LabelledSplit, Recipe
 from labelwise.data.counter_rng import generator
 from labelwise.data.dataset import SPLITS, UNLABELLED, Dataset, Features
 from labelwise.data.loaders import Batch, ViewLoader, make_loader
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.data.sampling import BatchPlan
+from labelwise.data.tars import tar_edges
 from labelwise.errors import ConfigError, DataError
 from labelwise.labelling.refineries import choose_device, open_refineries
+from labelwise.models.foreign import Trust
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.store.header import FORMAT, StoreHeader, crop_views, sample_hash
 from labelwise.store.layout import CropLabels, Layout, Precision, join
@@ -51,8 +53,8 @@ class LabelRequest:
     k : classes that are kept of a crop. None: ten; all where there are fewer, and of multi-label data
     precision, mass, boxes : see :class:`labelwise.store.layout.Layout`; embeddings have no boxes
     split : samples of this split are labelled; ``training`` is ``fit`` and ``unlabelled``
-    shard_samples : samples of a shard; None: by the size of the data
-    trust_code : whether code may be run that a checkpoint names as its network
+    shard_samples : samples of a shard; None: by the size of the data, or those of a tar of images
+    trust : what may be built that the card of a checkpoint describes
     """
 
     models: tuple[str, ...]
@@ -64,7 +66,7 @@ class LabelRequest:
     boxes: bool = True
     split: LabelledSplit = "training"
     shard_samples: int | None = None
-    trust_code: bool = False
+    trust: Trust = False
 
 
 @dataclass(frozen=True)
@@ -74,21 +76,21 @@ class LabelJob:
     Parameters
     ----------
     rows : (N,) of the data set, the samples in the order of the store
+    edges : (S + 1,) where the shards begin and end in ``rows``
     """
 
     request: LabelRequest
     header: StoreHeader
     dataset: Dataset
     rows: NDArray[np.int64]
+    edges: NDArray[np.int64]
     refinery: RefineryLabels
     loader: ViewLoader
     device: torch.device
 
     def rows_of(self, number: int) -> NDArray[np.int64]:
         """The rows of one shard."""
-        assert self.header.samples_per_shard is not None
-        start = number * self.header.samples_per_shard
-        return self.rows[start : start + self.header.samples_per_shard]
+        return self.rows[self.edges[number] : self.edges[number + 1]]
 
     def content(self, number: int, advance: Callable[[int], None] = lambda _: None) -> ShardContent:
         """Label a shard.
@@ -160,14 +162,15 @@ def open_job(request: LabelRequest, device_number: int = 0) -> LabelJob:
         raise DataError(f"{dataset.name}: no sample is in {' or '.join(splits)}; choose others by --split")
     if len(np.unique(dataset.keys[rows])) < len(rows):
         raise DataError(f"{dataset.name}: two samples have the same id; a store knows samples by their ids")
-    trust = request.trust_code or own_networks(recipe)
-    refinery, refineries = open_refineries(request.models, dataset, recipe, device, trust)
+    refinery, refineries = open_refineries(request.models, dataset, recipe, device, request.trust)
     boxes, multi_label = request.boxes and not dataset.is_features, dataset.table is not None
     k = request.k or (dataset.num_classes if multi_label else min(FEW, dataset.num_classes))
     k = dataset.num_classes if k == "all" else k
     layout = Layout(dataset.num_classes, k, boxes, request.precision, request.mass, multi_label)
     views = views_of(recipe.data, recipe.views)
     per_shard = request.shard_samples or samples_per_shard(len(rows), number * layout.bytes_per_crop())
+    edges = np.r_[np.arange(0, len(rows), per_shard), len(rows)]
+    tars = None if request.shard_samples else tar_edges(dataset.source, rows)
     header = StoreHeader(
         format=FORMAT,
         task="multi-label" if multi_label else "single-label",
@@ -184,15 +187,15 @@ def open_job(request: LabelRequest, device_number: int = 0) -> LabelJob:
         mass=request.mass,
         samples=len(rows),
         sample_hash=sample_hash(dataset.ids[rows].tolist()),
-        samples_per_shard=per_shard,
-        shards=-(-len(rows) // per_shard),
+        samples_per_shard=per_shard if tars is None else None,
+        shards=len(edges if tars is None else tars) - 1,
         libraries={
             "labelwise": labelwise.__version__,
             **{name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
         },
     )
     loader = make_loader(dataset, views, device, recipe.data.workers)
-    return LabelJob(request, header, dataset, rows, refinery, loader, device)
+    return LabelJob(request, header, dataset, rows, edges if tars is None else tars, refinery, loader, device)
 
 
 def plan_views(rows: NDArray[np.int64], views: int) -> list[BatchPlan]:

@@ -68,6 +68,8 @@ def _open(source: str, dataset: Dataset, trust: Trust) -> Classifier:
             raise ModelError(f"{source}: has {own} classes, {dataset.name} has {len(classes)}")
         check_input(source, PUBLISHED_INPUT, shape_of(dataset))
         return zoo.build(ModelConfig(name=name, init="pretrained"), classes, PUBLISHED_INPUT)
+    if not Path(source).exists():
+        raise ModelError(f"{source}: no such checkpoint; published weights are named timm:NAME or torchvision:NAME")
     model, card = checkpoint.load(Path(source), trust)
     task = SINGLE_LABEL if dataset.table is None else MULTI_LABEL
     if card.get("task", task) != task:

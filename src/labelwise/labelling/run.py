@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from labelwise.errors import DataError, RunError
+from labelwise.errors import DataError
 from labelwise.labelling.estimate import Estimate, estimate
 from labelwise.labelling.job import LabelJob, LabelRequest, open_job
 from labelwise.labelling.part import Part
+from labelwise.labelling.processes import make_in_processes, make_on_ray
+from labelwise.labelling.shards import is_finished, make_shard
 from labelwise.progress import Progress
 from labelwise.results import LabelResults
 from labelwise.runs import RESULTS, RUN, about_run, remove_leftovers, write_json
-from labelwise.store.header import StoreHeader, claim
+from labelwise.store.header import claim
 from labelwise.store.reader import Store
-from labelwise.store.shard import DamagedShardError, Shard, shard_name, write_shard
 
 MEASURED = 65_536
 """Crops that the mean probability of the kept classes is measured on, at most."""
@@ -52,8 +52,12 @@ def prepare(request: LabelRequest, out: Path, part: Part = Part(), processes: in
     return LabelRun(job, out, part, todo, processes, estimate(job, todo, processes))
 
 
-def label(run: LabelRun, *, quiet: bool = False) -> LabelResults | None:
+def label(run: LabelRun, *, engine: Literal["ray"] | None = None, quiet: bool = False) -> LabelResults | None:
     """Make the shards of a part; whoever finds all shards finished writes what tools read of the store.
+
+    Parameters
+    ----------
+    engine : what makes the shards; None: this process, or several of this machine
 
     Returns
     -------
@@ -65,6 +69,7 @@ def label(run: LabelRun, *, quiet: bool = False) -> LabelResults | None:
         If an image cannot be read, a refinery answers with NaN, or the folder cannot be written.
     """
     header, started = run.job.header, time.monotonic()
+    request, processes = run.job.request, min(run.processes, len(run.todo))
     claim(run.out, header)
     with Progress("label", "crops", quiet=quiet) as progress:
         progress.start(run.estimate.crops_left)
@@ -73,31 +78,14 @@ def label(run: LabelRun, *, quiet: bool = False) -> LabelResults | None:
             progress.advance(crops)
             progress.show()
 
-        for number in run.todo:
-            make_shard(run.job, run.out, number, advance)
+        if engine == "ray":
+            make_on_ray(request, run.out, run.todo, advance)
+        elif processes > 1:
+            make_in_processes(request, run.out, run.todo, processes, advance)
+        else:
+            for number in run.todo:
+                make_shard(run.job, run.out, number, advance)
     return finish(run, time.monotonic() - started)
-
-
-def make_shard(job: LabelJob, out: Path, number: int, advance: Callable[[int], None]) -> None:
-    """Label one shard and write it."""
-    content = job.content(number, advance)
-    try:
-        write_shard(out / shard_name(number), job.header.hash, job.header.views_per_sample, content)
-    except RunError:
-        if not is_finished(job.header, out, number):  # another process may have made it, and tidied up
-            raise
-
-
-def is_finished(header: StoreHeader, folder: Path, number: int) -> bool:
-    """Whether a shard is there, every byte of it; that of another store is refused."""
-    path = folder / shard_name(number)
-    try:
-        Shard(path, header.layout, header.hash, header.views_per_sample).check()
-    except DamagedShardError:
-        if path.exists():
-            print(f"{path}: is damaged and is labelled again", file=sys.stderr)
-        return False
-    return True
 
 
 def finish(run: LabelRun, seconds: float) -> LabelResults | None:

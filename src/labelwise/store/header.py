@@ -18,6 +18,9 @@ from labelwise.store.layout import Layout, Precision
 
 HEADER = "store.json"
 
+COUNTS = ("samples", "sample_hash", "samples_per_shard", "shards")
+"""Keys of a header that say which samples there are."""
+
 FORMAT: Literal["labelwise-store-1"] = "labelwise-store-1"
 """Name and version of the format; a reader refuses others."""
 
@@ -147,11 +150,12 @@ def claim(folder: Path, header: StoreHeader, *, write: bool = True) -> None:
         raise DataError(f"{folder}: holds a store with another {other}; give another --out")
 
 
-def first_difference(one: StoreHeader, other: StoreHeader) -> str | None:
-    """The first key in which two stores differ, with both values, in words; None where they are alike."""
+def first_difference(one: StoreHeader, other: StoreHeader, without: Iterable[str] = ()) -> str | None:
+    """The first key in which two stores differ, with both values, in words; None where they are alike, but for the keys
+    ``without``."""
     own, others = one.to_dict(), other.to_dict()
     for key, value in own.items():
-        if value != others.get(key):
+        if key not in without and value != others.get(key):
             return f"{key} ({_short(value)}, now {_short(others.get(key))})"
     return None
 

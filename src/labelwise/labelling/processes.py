@@ -1,0 +1,124 @@
+"""The shards of a part, made by several processes of this machine, or by those of a Ray cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from labelwise import interrupts
+from labelwise.errors import ConfigError, LabelwiseError, RunError
+from labelwise.labelling.job import LabelJob, LabelRequest, open_job
+from labelwise.labelling.shards import make_shard
+from labelwise.store.header import claim
+
+FRESH = multiprocessing.get_context("spawn")
+"""How helpers start: torch's threads do not survive a fork."""
+
+_opened: list[tuple[LabelRequest, LabelJob]] = []
+"""What this process labels, with data and networks, which are opened once."""
+
+
+def make_in_processes(
+    request: LabelRequest, out: Path, numbers: tuple[int, ...], processes: int, advance: Callable[[int], None]
+) -> None:
+    """Make shards in local processes, each one at a time. If one is killed, the others take its shard.
+
+    Parameters
+    ----------
+    advance : is told the crops of every finished shard
+
+    Raises
+    ------
+    LabelwiseError
+        The first error of a process, when the others have ended their shard; or if all were killed.
+    """
+    request = _with_workers(request, processes)
+    todo, running = deque(numbers), dict[Future[int], tuple[int, int, ProcessPoolExecutor]]()
+    with ExitStack() as stack:  # a pool for each process: where one breaks, the others go on
+        pools = [ProcessPoolExecutor(1, FRESH, interrupts.end_with_parent) for _ in range(processes)]
+        free = [(place, stack.enter_context(pool)) for place, pool in enumerate(pools)]
+        stack.enter_context(interrupts.helpers_ended())
+        while todo or running:
+            while todo and free:
+                place, pool = free.pop()
+                number = todo.popleft()
+                with interrupts.held_back():
+                    running[pool.submit(make_one, request, out, number, place)] = number, place, pool
+            if not running:
+                raise RunError(
+                    f"all {processes} processes were killed; is there enough memory for so many --workers? The same"
+                    " command goes on where this one was"
+                )
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number, place, pool = running.pop(future)
+                try:
+                    advance(future.result())
+                    free.append((place, pool))
+                except BrokenProcessPool:
+                    todo.append(number)
+                    print(f"a process was killed; the others take its shard {number}", file=sys.stderr)
+
+
+def make_on_ray(request: LabelRequest, out: Path, numbers: tuple[int, ...], advance: Callable[[int], None]) -> None:
+    """Make shards as tasks of Ray: on the cluster that RAY_ADDRESS names, otherwise on this machine.
+
+    Ray gives the shard of a process that was killed to another one. All machines must see ``out``, the data and the
+    networks under the same paths.
+
+    Raises
+    ------
+    LabelwiseError
+        If Ray is not installed, a task fails, or its processes are killed again and again.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("--engine ray: Ray is not installed; pip install 'labelwise[ray]'") from None
+    ours = not ray.is_initialized()
+    if ours:
+        ray.init(log_to_driver=False)
+    try:
+        gpus = 1 if "GPU" in ray.cluster_resources() else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus)(make_one)
+        todo = [task.remote(_with_workers(request, sys.maxsize), out.absolute(), number, 0) for number in numbers]
+        while todo:
+            done, todo = ray.wait(todo)
+            advance(sum(ray.get(done)))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, LabelwiseError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise RunError(f"--engine ray: {' '.join(str(error).split())[:200]}") from None
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def make_one(request: LabelRequest, out: Path, number: int, place: int) -> int:
+    """Make a shard in a helper; returns the number of its crops.
+
+    Parameters
+    ----------
+    place : number of this process on its machine, which chooses the accelerator
+    """
+    if not _opened or _opened[0][0] != request:
+        job = open_job(request, place)
+        claim(out, job.header)
+        _opened[:] = [(request, job)]
+    job = _opened[0][1]
+    make_shard(job, out, number, lambda _: None)
+    return len(job.rows_of(number)) * job.header.views_per_sample
+
+
+def _with_workers(request: LabelRequest, processes: int) -> LabelRequest:
+    """The request with the processes that decode shared among those that label."""
+    data = request.recipe.data.model_copy(update={"workers": request.recipe.data.workers // processes})
+    return replace(request, recipe=request.recipe.model_copy(update={"data": data}))
