@@ -89,7 +89,8 @@ def compare(first: Row, second: Row, seeds: Sequence[int], folder: Path) -> dict
 
 
 def interval(difference: NDArray[np.float64]) -> tuple[float, float]:
-    return paired_interval(difference)
+    low, high = paired_interval(difference / 100)
+    return 100 * low, 100 * high
 
 
 def summarise(rows: Sequence[Row], runs: dict[Row, list[Run]], folder: Path) -> dict[str, Any]:

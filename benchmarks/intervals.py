@@ -1,25 +1,29 @@
-"""Coverage of the 95% intervals of gains in AP and AUC, by simulation: how often do they hold the true gain?
+"""Coverage of the 95% intervals of gains in AP, AUC and top-1, by simulation: how often do they hold the true gain?
 
     python benchmarks/intervals.py [--categories 400] [--rows 400] [--out intervals.json]
 
 Scores are normal; positives are higher by 1.5. Two heads see the same signal with noise of their own: of equal size
-(no true gain), or of size 1.5 and 0.5. Every category is one replicate; the true gain is the mean over 20,000
+(no true gain), or of size 1.5 and 0.5. Every category is one replicate; the true gain is the mean over 6,000
 replicates. `groups`: rows come in groups of two that share half of their noise. `mean`: the interval of the mean over
-40 categories of 1 to 5 positives each, whose categories share the noise of an image. `clear`: of 300 categories with
-equal heads and 100 with unequal ones, what is called clear at a false discovery rate of 5%.
+40 categories of 1 to 5 positives each, whose categories share the noise of an image; `lone`: of 3 to 40 categories, one
+of which has a single positive. `clear`: of 300 categories with equal heads and 100 with unequal ones, what is called
+clear at a false discovery rate of 5%. `top1`: right answers of two networks with several seeds each, whose skill varies
+with the seed by 0, 0.1 or 0.4 (where a sample's difficulty varies by 1.5, and chance by 1).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
-from labelwise.metrics.bootstrap import ranking_gain_intervals
+from labelwise.metrics.bootstrap import paired_interval, ranking_gain_intervals
 from labelwise.metrics.few import discoveries
 from labelwise.metrics.ranking import ranking
 
@@ -27,6 +31,7 @@ Doubles = NDArray[np.float64]
 POSITIVES = (1, 2, 3, 5, 7, 10, 20, 50, 100)
 NOISE = {"equal": (1.0, 1.0), "unequal": (1.5, 0.5)}
 OFFSET = 1.5
+REPLICATES = 6000  # that the true gain is the mean of
 
 
 def heads(rng: np.random.Generator, labels: Doubles, skill: str, shared: Doubles | float = 0.0) -> tuple[Any, Any]:
@@ -39,7 +44,7 @@ def heads(rng: np.random.Generator, labels: Doubles, skill: str, shared: Doubles
 def true_gain(rng: np.random.Generator, labels: Doubles, skill: str, metric: Any, shared: Any) -> float:
     """Mean gain over many replicates of the same shape."""
     found = []
-    for _ in range(max(1, 20_000 // labels.shape[1])):
+    for _ in range(max(1, REPLICATES // labels.shape[1])):
         before, after = heads(rng, labels, skill, shared(labels.shape))
         found.append(np.mean(np.diff([ranking(s.T, labels.T).of(metric).numpy() for s in (before, after)], axis=0)))
     return float(np.mean(found))
@@ -66,23 +71,51 @@ def by_category(rows: int, categories: int, draws: int, grouped: bool) -> list[d
 
 
 def of_means(rows: int, repeats: int, draws: int) -> list[dict[str, Any]]:
+    counts = {f"1 to {most}, 40 categories": [1 + c % most for c in range(40)] for most in (1, 2, 5)}
+    lone = ((3, 5), (5, 5), (10, 5), (40, 5), (10, 30), (40, 30))
+    counts |= {f"1, others {k}, {number} categories": [1] + [k] * (number - 1) for number, k in lone}
     rng, found = np.random.default_rng(1), []
 
     def shared(shape: tuple[int, ...]) -> Any:
         return 0.7 * rng.normal(size=(shape[0], 1))
 
-    for metric, skill, most in ((m, s, k) for m in ("ap", "auc") for s in NOISE for k in (1, 2, 5)):
+    for metric, skill, kind in ((m, s, k) for m in ("ap", "auc") for s in NOISE for k in counts):
         runs = []
         for _ in range(repeats):
-            labels = np.zeros((rows, 40))
-            for c in range(40):
-                labels[rng.choice(rows // 4, 1 + c % most, replace=False), c] = 1
+            labels = np.zeros((rows, len(counts[kind])))
+            for c, positives in enumerate(counts[kind]):
+                labels[rng.choice(rows // 4, positives, replace=False), c] = 1
             before, after = heads(rng, labels, skill, shared(labels.shape))
             gains = ranking_gain_intervals(before, after, labels, metric=metric, draws=draws)
             runs.append((gains.mean_gain, *gains.mean_interval))
         gain, low, high = np.array(runs).T
-        held = float(np.mean((low <= gain.mean()) & (gain.mean() <= high)))
-        found.append({"metric": metric, "skill": skill, "mean": True, "positives": f"1 to {most}", "coverage": held})
+        given = ~np.isnan(low)
+        held = float(np.mean(((low <= gain.mean()) & (gain.mean() <= high))[given])) if given.any() else None
+        told = {"given": float(given.mean()), "coverage": held, "width": float(np.mean(high - low))}
+        found.append({"metric": metric, "skill": skill, "mean": True, "positives": kind, **told})
+        print(found[-1], flush=True)
+    return found
+
+
+def of_top1(repeats: int) -> list[dict[str, Any]]:
+    rng, found = np.random.default_rng(3), []
+    skills = ((1.0, 1.0), (1.0, 1.5), (3.0, 4.0))
+    for skill, samples, seeds, among in itertools.product(skills, (30, 100, 1000), (1, 2, 3, 5, 10), (0.0, 0.1, 0.4)):
+        if seeds == 1 and among:
+            continue  # one network each: the interval is theirs
+        truth = float(np.diff(ndtr(np.array(skill) / np.sqrt(1.5**2 + 1 + among**2)))[0])
+        held = []
+        for _ in range(repeats):
+            easy = 1.5 * rng.normal(size=samples)
+            first, second = (
+                easy + own + among * rng.normal(size=(seeds, 1)) + rng.normal(size=(seeds, samples)) > 0
+                for own in skill
+            )
+            low, high = paired_interval(second.astype(np.float64) - first)
+            held.append((low <= truth <= high, high - low))
+        coverage, width = np.mean(held, axis=0).tolist()
+        told = {"metric": "top1", "skill": skill, "samples": samples, "seeds": seeds, "among": among}
+        found.append(told | {"coverage": coverage, "width": width})
         print(found[-1], flush=True)
     return found
 
@@ -114,6 +147,7 @@ def main() -> None:
         *by_category(options.rows, options.categories, options.draws, grouped=True),
         *of_means(options.rows, options.repeats, options.draws),
         *called_clear(options.rows, options.draws),
+        *of_top1(5 * options.repeats),
     ]
     options.out.write_text(json.dumps(rows, indent=1))
 

@@ -9,8 +9,13 @@ import time
 
 import pytest
 
+from labelwise.config import ModelConfig
 from labelwise.errors import RunError
+from labelwise.export.network import export
 from labelwise.folder_lock import LOCK, lock_folder
+from labelwise.models import checkpoint
+from labelwise.models.classifier import InputSpec
+from labelwise.models.zoo import build
 from labelwise.runs import start_run
 
 HOLD = """
@@ -44,6 +49,18 @@ def test_a_killed_process_keeps_nobody_out(tmp_path, other):
     other.wait()
     assert (tmp_path / "run" / LOCK).exists()
     assert start_run(tmp_path / "run", "refine", {}).lock is not None
+
+
+def test_an_export_waits_for_nobody(tmp_path, other):
+    classifier = build(ModelConfig(name="small-narrow"), ("cat", "dog"), InputSpec("image", 8, 1, (0.5,), (0.5,)))
+    checkpoint.save(tmp_path / "model", classifier, {})
+    with pytest.raises(RunError, match=rf"run: another process is at work in it \(process {other.pid}"):
+        export(tmp_path / "model", tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
+    other.kill()
+    other.wait()
+    export(tmp_path / "model", tmp_path / "run")
+    assert not (tmp_path / "run" / LOCK).exists()
 
 
 def test_ranks_that_only_look_take_no_lock(tmp_path, other):

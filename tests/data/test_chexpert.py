@@ -98,12 +98,23 @@ def test_without_valid_csv_it_is_chexpert_nevertheless(root, other):
     assert samples.classes == OBSERVATIONS and set(samples.part.tolist()) == {"train"} | ({"test"} if other else set())
 
 
-def test_batches_of_the_full_size_are_no_classes(tmp_path):
-    csv(tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)" / "train.csv", TRAIN, draw=False)
-    image(tmp_path / "CheXpert-v1.0 batch 2 (train 1)" / "patient00001" / "study1" / "view1_frontal.jpg")
-    with pytest.raises(DataError, match=r"train\.csv is a table of chexpert.*patients of its batches belong") as caught:
+@pytest.mark.parametrize("place", ["CheXpert-v1.0 batch 1 (validate & csv)", ""])
+def test_the_folders_that_the_full_size_is_published_in(tmp_path, place):
+    first, small = tmp_path / "CheXpert-v1.0 batch 1 (validate & csv)", "CheXpert-v1.0"
+    csv(tmp_path / place / "train.csv", TRAIN, prefix=small, draw=False)
+    csv(tmp_path / place / "valid.csv", VALID, prefix=small, draw=False)
+    for line in [*TRAIN, *VALID]:
+        part, patient, *rest = line.split(",")[0].split("/")
+        batch = "2 (train 1)" if patient < "patient00003" else "3 (train 2)"
+        folder = first / "valid" if part == "valid" else tmp_path / f"CheXpert-v1.0 batch {batch}"
+        image(folder.joinpath(patient, *rest))
+    samples = read_samples(DataConfig(source=str(tmp_path)))
+    assert samples.ids.tolist() == [f"{small}/{line.split(',')[0]}" for line in [*TRAIN, *VALID]]
+    assert samples.part.tolist() == ["train"] * len(TRAIN) + ["val"] * len(VALID)
+    assert all(samples.source.read(row).shape == (4, 5, 1) for row in range(len(samples)))
+    image(tmp_path / "CheXpert-v1.0 batch 4 (train 3)" / "patient00001" / "study9" / "view1_frontal.jpg")
+    with pytest.raises(DataError, match=r"patient00001 is in .*2 \(train 1\) and in .*4 \(train 3\)"):
         read_samples(DataConfig(source=str(tmp_path)))
-    assert "\n" not in str(caught.value)
 
 
 def test_stats_and_the_competition(root):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from labelwise.data.dataset import Features, ImageFiles, PackedImages, PixelArray
-from labelwise.data.decode import decode_image
+from labelwise.data.decode import Reading, decode_image, is_grey
 from labelwise.data.memory import guess_channels, image_sizes, to_memory, with_channels
 from labelwise.errors import DataError
 
@@ -165,6 +167,39 @@ def test_channels_are_guessed_from_headers(tmp_path):
     assert guess_channels(ImageFiles((*grey, tmp_path / "broken.png"), 3)) == 1
     assert guess_channels(ImageFiles((*grey, colour), 3)) == 3
     assert guess_channels(ImageFiles((tmp_path / "broken.png",), 3)) == 3
+
+
+def test_few_colour_images_among_grey_ones_are_told(tmp_path, capsys):
+    grey = [save(tmp_path / f"{i}.png", Image.new("L", (4, 4))) for i in range(60)]
+    colour = [save(tmp_path / f"c{i}.png", Image.new("RGB", (4, 4))) for i in range(4)]
+    assert guess_channels(ImageFiles((*grey, *colour[:3]), 3), "photos") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("photos: 3 of 63 images are in colour, the others in grey; all are read as grey (data.chan")
+    assert guess_channels(ImageFiles((*grey, *colour), 3)) == 3 and capsys.readouterr().err == ""
+
+
+def test_large_images_are_refused_until_they_are_allowed(tmp_path):
+    large = save(tmp_path / "large.png", Image.new("L", (40, 30)))
+    refusal = r"large.png: 40 x 30 = 1,200 pixels, too large; data.max_pixels \(predict: --max-pixels\) says how"
+    with pytest.raises(DataError, match=refusal):
+        decode_image(large, 1, reading=Reading(1199))
+    assert decode_image(large, 1, reading=Reading(1200)).shape == (30, 40, 1)
+    assert is_grey(large, Reading(1199)) is None and is_grey(large, Reading(1200)) is True
+    assert image_sizes(ImageFiles((large,), 1, Reading(1199)), 1)[1][0][1].endswith("says how many are read")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(("width", "height"), [(20_000, 15_000), (60_000, 60_000)])
+def test_huge_images_are_refused_by_their_header(tmp_path, width, height, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT"]
+    packed = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+    huge = tmp_path / "huge.png"
+    huge.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    with pytest.raises(DataError, match=r"pixels, too large; data\.max_pixels"):
+        decode_image(huge, 1)
+    assert is_grey(huge) is None
+    assert is_grey(huge, Reading(width * height)) is True
 
 
 def test_channels_of_arrays_are_converted_as_pillow_does():

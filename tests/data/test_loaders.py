@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,29 @@ def test_crops_have_the_pixels_of_torchvision(mode, channels):
             torch.from_numpy(image).permute(2, 0, 1), *box, [size, size], InterpolationMode(mode), antialias=True
         )
         assert ours.dtype == torch.uint8 and torch.equal(ours, theirs)
+
+
+def test_workers_live_as_long_as_the_loader(files):
+    """They decode one stream after the other: also after one that was left early, and beside one that goes on."""
+    views, alone = ViewConfig(), FileLoader(files, ViewConfig(), CPU, 0)
+    expected = {epoch: [b.inputs[8] for b in alone.stream(plans(views, 4, epoch), (8,), 7)] for epoch in range(3)}
+    before = {process.pid for process in multiprocessing.active_children()}
+    loader, workers = FileLoader(files, views, CPU, 2), []
+    for epoch in range(2):
+        for batch, crops in zip(loader.stream(plans(views, 4, epoch), (8,), 7), expected[epoch], strict=True):
+            assert torch.equal(batch.inputs[8], crops)
+        workers.append({process.pid for process in multiprocessing.active_children()} - before)
+    next(loader.stream(plans(views), (12,), 3))
+    for batch, crops in zip(loader.stream(plans(views, 4, 2), (8,), 7), expected[2], strict=True):
+        assert torch.equal(batch.inputs[8], crops)
+    workers.append({process.pid for process in multiprocessing.active_children()} - before)
+    assert len(workers[0]) == 2 and workers[0] == workers[1] == workers[2]
+    both = zip(*(loader.stream(plans(views, 4, epoch), (8,), 7) for epoch in (0, 1)), strict=True)
+    for number, batches in enumerate(both):
+        assert all(torch.equal(batch.inputs[8], expected[epoch][number]) for epoch, batch in enumerate(batches))
+    del loader, both, batches, batch
+    gc.collect()
+    assert not {process.pid for process in multiprocessing.active_children()} - before
 
 
 def test_an_image_is_decoded_once_a_batch(files):

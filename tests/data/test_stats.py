@@ -22,7 +22,7 @@ def test_stats(tmp_path, load, draw, folder_tree):
     assert sum(row["fit"] for row in stats["classes"]) == stats["splits"]["fit"]
     assert stats["images"] == {
         **{"height": [6, 9], "width": [6, 9], "most_frequent": [6, 6]},
-        **{"sizes": 2, "channels": 3},
+        **{"sizes": 2, "channels": 3, "value_range": None},
     }
     assert stats["label_differs"]["test"] == {"samples": 0, "share": 0.0}
     assert stats["label_differs"]["fit"]["samples"] + stats["label_differs"]["select"]["samples"] == round(0.5 * 9)

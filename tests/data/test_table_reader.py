@@ -108,6 +108,22 @@ def test_a_listed_image_that_is_missing_can_be_skipped(tmp_path, load, manifest)
     assert "3.png: no such image" in dataset.unreadable[0]
 
 
+def test_paths_of_windows_and_names_without_an_ending(tmp_path, read, manifest, draw):
+    written = ["img\\0.png", "img/1", "img\\2", "img/3.png", "img/4.png", "img/5.png"]
+    samples = read(manifest(tmp_path, path=written))
+    assert samples.ids.tolist() == written
+    assert [path.name for path in samples.source.paths] == [f"{i}.png" for i in range(6)]
+    draw(tmp_path / "img" / "1.jpg")
+    with pytest.raises(DataError, match=r"img/1 is listed but not there; set data\.root"):  # which of the two?
+        read(tmp_path / "list.csv")
+
+
+def test_lists_as_text_are_no_classes(tmp_path, read, manifest):
+    cells = ["['a', 'b']", "['a']", "[]", "", "['b']", "['a']"]
+    with pytest.raises(DataError, match=r"column 'label' holds lists as text, such as '\[\]'; write the categories"):
+        read(manifest(tmp_path, label=cells))
+
+
 def test_columns_that_are_not_used_are_told_in_one_line(tmp_path, read, manifest, capsys):
     path = manifest(tmp_path, split=None, Split=["train"] * 4 + ["test"] * 2, age=range(6))
     read(path)

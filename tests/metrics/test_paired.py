@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from labelwise.errors import DataError
@@ -66,26 +67,46 @@ def test_one_seed_is_the_bootstrap_of_two_models(metric):
     assert found.interval[0] < found.gain < found.interval[1]
 
 
-def test_seeds_are_resampled():
+def test_seeds_are_a_dimension_of_luck():
     labels, scores = problem(c=2, models=4)
     resampled = MeanRanking(labels, draws=40)
     before, after = [resampled(x) for x in scores[:2]], [resampled(x) for x in scores[2:]]
-    found = resampled.gain(before, after, seed=3)
+    found = resampled.gain(before, after)
     difference = np.stack(after) - np.stack(before)
     assert found.gain == pytest.approx(difference[:, 0].mean())
-    chosen = np.random.default_rng(3).integers(2, size=(2, 40))
-    drawn = [(difference[chosen[0, d], 1 + d] + difference[chosen[1, d], 1 + d]) / 2 for d in range(40)]
-    middle, reach = (found.interval[0] + found.interval[1]) / 2, (found.interval[1] - found.interval[0]) / 2
-    assert middle == pytest.approx(found.gain) and 1.96 * np.std(drawn) < reach < 2.3 * np.std(drawn)
+    assert sum(found.interval) / 2 == pytest.approx(found.gain)
+    samples, seeds = difference[:, 1:].mean(0).var(), difference[:, 0].var(ddof=1) / 2
+    reach = (found.interval[1] - found.interval[0]) / 2
+    assert 1.96 * np.sqrt(samples + seeds) < reach < t.ppf(0.975, 1) * np.sqrt(samples + seeds)
     same = resampled.gain(before, before)
     assert same.gain == 0 and same.interval == (0, 0)
 
 
-def test_a_lone_positive_leaves_the_mean_without_an_interval():
-    labels, (before, after) = problem()
-    resampled = MeanRanking(labels, draws=20)
-    found = resampled.gain([resampled(before)], [resampled(after)])
-    assert math.isfinite(found.gain) and all(map(math.isnan, found.interval))
+@BOTH
+def test_lone_positives_cost_degrees_of_freedom(metric):
+    """Of four categories one has a lone positive: a quarter of the mean, and nearly all of its variance."""
+    labels = np.zeros((60, 4), dtype=np.float32)
+    labels[:20] = 1
+    plain, rng = MeanRanking(labels, draws=40, metric=metric), np.random.default_rng(1)
+    labels[1:, 0] = 0
+    lone = MeanRanking(labels, draws=40, metric=metric)
+    before, after = rng.normal(size=labels.shape), rng.normal(size=labels.shape) + labels
+    wide, narrow = (of.gain([of(before)], [of(after)]).interval for of in (lone, plain))
+    assert np.isnan(wide).all() and np.isfinite(narrow).all()
+    fewer = labels.copy()
+    fewer[8:] = 0
+    told = MeanRanking(fewer, draws=40, metric=metric)
+    low, high = told.gain([told(before)], [told(after)]).interval  # the others vary, too
+    assert high - low > narrow[1] - narrow[0]
+
+
+def test_lone_positives_alone_tell_nothing_where_they_are_few():
+    labels, rng = np.zeros((60, 6), dtype=np.float32), np.random.default_rng(1)
+    labels[range(6), range(6)] = 1
+    for count in (5, 6):
+        own = MeanRanking(labels[:, :count], draws=20)
+        before, after = (own(rng.normal(size=(60, count))) for _ in range(2))
+        assert np.isnan(own.gain([before], [after]).interval).all() == (count == 5)
 
 
 def test_bad_input():

@@ -89,6 +89,9 @@ def predict(
     unreadable: Annotated[
         UnreadablePolicy, typer.Option(help="Unreadable images: fail at the first, or skip and count them.")
     ] = "fail",
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Largest image that is read, in pixels. Larger ones are unreadable.")
+    ] = 178_956_970,
     trust_code: TrustCodeOption = False,
 ) -> None:
     """Name the most probable classes of every image.
@@ -99,7 +102,7 @@ def predict(
     from labelwise.inference.predict import predict as run
 
     check_predictions_file(out)
-    found = run(model, folder, unreadable=unreadable, trust_code=trust_code)
+    found = run(model, folder, unreadable=unreadable, max_pixels=max_pixels, trust_code=trust_code)
     write_predictions(found, out, top)
     skipped = f", {len(found.unreadable)} unreadable skipped" if found.unreadable else ""
     make_console().print(f"{len(found.ids)} images -> {out}{skipped}")

@@ -6,11 +6,12 @@ Every format has a class of its own: the options that all formats share, and tho
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, field_validator, model_validator
 
 from labelwise.config.formats import BUILTIN, Format, expand_braces, find_format
 from labelwise.config.types import Fraction, PositiveFloat, PositiveInt, Rate, UnreadablePolicy
@@ -122,12 +123,27 @@ class DataConfig(Section):
     channels: Literal["auto", 1, 3] = Field(
         "auto", description="Channels of the images: 1 (grey) or 3 (RGB). auto: as they are stored."
     )
+    value_range: Literal["auto", "full"] | tuple[float, float] = Field(
+        "auto",
+        description="Values of 16-bit and floating point images that become black and white. full: 0 and 65535, or 0 "
+        "and 1. auto: those of the training images, where they use less than a quarter of that.",
+    )
+    max_pixels: PositiveInt = Field(
+        178_956_970, description="Largest image that is read, in pixels. Larger ones are refused as unreadable."
+    )
     memory: Literal["auto", "yes", "no"] = Field(
         "auto",
         description="Whether decoded images are held in memory. auto: where all have one size and fit the limit.",
     )
     memory_limit_gb: PositiveFloat = Field(4.0, description="Limit of the decoded images in memory, in GB.")
     workers: int = Field(2, ge=0, description="Number of processes that decode image files.")
+
+    @field_validator("value_range")
+    @classmethod
+    def _rising(cls, value: str | tuple[float, float]) -> str | tuple[float, float]:
+        if not isinstance(value, str) and not -math.inf < value[0] < value[1] < math.inf:
+            raise ValueError(f"low must be below high, got {list(value)}")
+        return value
 
     @model_validator(mode="before")
     @classmethod

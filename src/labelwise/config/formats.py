@@ -24,6 +24,9 @@ Format = Literal[
 
 BUILTIN = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenette")
 
+BATCHES = "CheXpert-v1.0 batch *"
+"""Folders that CheXpert is published in at its full size: one with the CSVs, the others with the patients of train."""
+
 _SUFFIXES: dict[str, Format] = {
     ".npz": "npz",
     ".csv": "table",
@@ -83,6 +86,8 @@ def find_format(source: str) -> Format | None:
             return name
     if found := next((found for _, found in published_tables(path, "*.csv")), None):
         return found
+    if any(published_tables(path, f"{BATCHES}/*.csv")):
+        return "chexpert"
     return "webdataset" if holds_tars(path) else "folder"
 
 

@@ -6,6 +6,7 @@ Readers build a :class:`Samples`; :func:`labelwise.data.splits.prepare` turns it
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.config import SplitName, check_choice
-from labelwise.data.decode import decode_image
+from labelwise.data.decode import AS_STORED, Reading, decode_image
 from labelwise.errors import DataError
 from labelwise.labels.table import LabelTable
 
@@ -74,6 +75,7 @@ class PackedImages:
     start: NDArray[np.int64]
     stop: NDArray[np.int64]
     channels: int
+    reading: Reading = AS_STORED
 
     def __len__(self) -> int:
         return len(self.start)
@@ -81,14 +83,14 @@ class PackedImages:
     def read(self, row: int) -> NDArray[np.uint8]:
         # Rows change under take(); the place in the blob is what a user can find again.
         name = f"packed image at bytes {self.start[row]}:{self.stop[row]}"
-        return decode_image(self.file(row), self.channels, name)
+        return decode_image(self.file(row), self.channels, name, self.reading)
 
     def file(self, row: int) -> IO[bytes]:
         """The encoded image."""
         return io.BytesIO(self.blob[self.start[row] : self.stop[row]].tobytes())
 
     def take(self, rows: NDArray[np.int64]) -> PackedImages:
-        return PackedImages(self.blob, self.start[rows], self.stop[rows], self.channels)
+        return dataclasses.replace(self, start=self.start[rows], stop=self.stop[rows])
 
 
 @dataclass(frozen=True)
@@ -97,19 +99,20 @@ class ImageFiles:
 
     paths: tuple[Path, ...]
     channels: int
+    reading: Reading = AS_STORED
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def read(self, row: int) -> NDArray[np.uint8]:
-        return decode_image(self.paths[row], self.channels)
+        return decode_image(self.paths[row], self.channels, reading=self.reading)
 
     def file(self, row: int) -> Path:
         """Path of the image."""
         return self.paths[row]
 
     def take(self, rows: NDArray[np.int64]) -> ImageFiles:
-        return ImageFiles(tuple(self.paths[row] for row in rows), self.channels)
+        return dataclasses.replace(self, paths=tuple(self.paths[row] for row in rows))
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,7 @@ class Dataset:
     ``fit`` were hidden for an experiment, ``true_table`` still has them, to score what is inferred.
     ``votes`` (N, K), where people were asked, are the shares of their votes, NaN throughout for a sample without any;
     for scoring only.
+    ``value_range`` are the values of 16-bit or floating point images that are read as black and white.
     ``reviewed`` says which labels a person has looked at since they were given: (N,), or (N, C) of multi-label data.
     """
 
@@ -223,6 +227,7 @@ class Dataset:
     true_table: LabelTable | None = None
     votes: NDArray[np.float32] | None = None
     reviewed: NDArray[np.bool_] | None = None
+    value_range: tuple[float, float] | None = None
     keys: NDArray[np.uint64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

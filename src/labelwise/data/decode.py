@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import struct
 import sys
+import warnings
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +28,8 @@ DICOM_SUFFIXES = (".dcm", ".dicom")
 # What Pillow's decoders raise on foreign bytes; UnidentifiedImageError is an OSError.
 BROKEN = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, struct.error, zlib.error)
 
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `_open` refuses what is too large
+
 # Not ImageOps.exif_transpose: it re-encodes the EXIF block, which fails on the odd tags some cameras write.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,45 +42,81 @@ _UPRIGHT = {
 }
 
 
-def decode_image(file: Path | IO[bytes], channels: int, name: str | None = None) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Reading:
+    """How image files are read.
+
+    Attributes
+    ----------
+    max_pixels : larger images are refused
+    value_range : values of 16-bit and floating point images that become 0 and 255; None for their full range, which is
+        0 to 65535 or 0 to 1
+    """
+
+    max_pixels: int = 178_956_970
+    value_range: tuple[float, float] | None = None
+
+
+AS_STORED = Reading()
+
+
+def decode_image(
+    file: Path | IO[bytes], channels: int, name: str | None = None, reading: Reading = AS_STORED
+) -> NDArray[np.uint8]:
     """Read an image as uint8 (H, W, channels).
 
-    EXIF orientation is applied, 16-bit data is scaled to 8 bits by its full range (65535 becomes 255), transparency is
-    laid over white, and palette, CMYK and grey images become what ``channels`` (1 or 3) asks for. Grey DICOM images (a
-    path of ``DICOM_SUFFIXES``, or a file object that says so) are rescaled and shown through their VOI LUT, or their
-    first window, or else by the full range of the bits stored; MONOCHROME1 is inverted.
+    EXIF orientation is applied, 16-bit data is scaled to 8 bits by its range, transparency is laid over white, and
+    palette, CMYK and grey images become what ``channels`` (1 or 3) asks for. Grey DICOM images (a path of
+    ``DICOM_SUFFIXES``, or a file object that says so) are rescaled and shown through their VOI LUT, or their first
+    window, or else by the full range of the bits stored; MONOCHROME1 is inverted.
 
     Parameters
     ----------
     file : a path, or the encoded image as a file object
     channels : 1 (grey) or 3 (RGB)
     name : what an error calls the image; default: the path
+    reading : up to which size, and by which range of values
 
     Raises
     ------
     DataError
-        If the file is missing, truncated or not an image, or is DICOM and pydicom is not installed.
+        If the file is missing, truncated, not an image or too large, or is DICOM and pydicom is not installed.
     """
     name = name or (str(file) if isinstance(file, Path) else "packed image")
     if _is_dicom(file):
         return _decode_dicom(file, channels, name)
     try:
         data = file.read_bytes() if isinstance(file, Path) else file.read()
-        with Image.open(io.BytesIO(data)) as image:
+        with _open(io.BytesIO(data), name, reading.max_pixels) as image:
             pixels = _jpeg_pixels(data, image, channels)
             if pixels is not None:
                 return pixels
             image.load()
-            return _to_uint8(_upright(image), channels)
+            return _to_uint8(_upright(image), channels, reading.value_range)
     except FileNotFoundError:
         raise DataError(f"{name}: no such image") from None
     except UnidentifiedImageError:
         raise DataError(f"{name}: cannot be read as an image (empty, damaged, or no image format)") from None
-    except (*BROKEN, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise DataError(f"{name}: cannot be read as an image ({error})") from None
 
 
-def is_grey(file: Path | IO[bytes]) -> bool | None:
+def extremes(file: Path | IO[bytes], reading: Reading) -> tuple[float, float, float] | None:
+    """Least and greatest value of a 16-bit or floating point image, and white of its full range; None for others, and
+    where it cannot be read."""
+    if _is_dicom(file):
+        return None
+    try:
+        with _open(file, "", reading.max_pixels) as image:
+            if not _is_deep(image.mode):
+                return None
+            values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+            return float(values.min()), float(values.max()), _white(image.mode)
+    except (*BROKEN, DataError):
+        return None
+
+
+def is_grey(file: Path | IO[bytes], reading: Reading = AS_STORED) -> bool | None:
     """Whether an image is stored in grey, from its header alone; None if it cannot be read.
 
     Raises
@@ -92,10 +132,29 @@ def is_grey(file: Path | IO[bytes]) -> bool | None:
         except (*BROKEN, AttributeError, pydicom.errors.InvalidDicomError):
             return None
     try:
-        with Image.open(file) as image:
+        with _open(file, "", reading.max_pixels) as image:
             return image.mode in GREY_MODES
-    except (*BROKEN, Image.DecompressionBombError):
+    except (*BROKEN, DataError):
         return None
+
+
+def _open(file: Path | IO[bytes], name: str, max_pixels: int) -> Image.Image:
+    """The image, from its header alone. Pillow refuses twice its own limit before one can ask for the size."""
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        image = Image.open(file)
+    except Image.DecompressionBombError:
+        raise _too_large(name, f"more than {2 * max_pixels:,} pixels") from None
+    width, height = image.size
+    if width * height > max_pixels:
+        image.close()
+        raise _too_large(name, f"{width:,} x {height:,} = {width * height:,} pixels")
+    return image
+
+
+def _too_large(name: str, size: str) -> DataError:
+    return DataError(f"{name}: {size}, too large; data.max_pixels (predict: --max-pixels) says how many are read")
 
 
 def _jpeg_pixels(data: bytes, image: Image.Image, channels: int) -> NDArray[np.uint8] | None:
@@ -131,9 +190,17 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
-def _to_uint8(image: Image.Image, channels: int) -> NDArray[np.uint8]:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _deep_to_uint8(image, channels)
+def _is_deep(mode: str) -> bool:
+    return mode.startswith("I") or mode == "F"
+
+
+def _white(mode: str) -> float:
+    return 1.0 if mode == "F" else 65535.0
+
+
+def _to_uint8(image: Image.Image, channels: int, value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+    if _is_deep(image.mode):
+        return _deep_to_uint8(image, channels, value_range or (0.0, _white(image.mode)))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
@@ -142,10 +209,10 @@ def _to_uint8(image: Image.Image, channels: int) -> NDArray[np.uint8]:
     return pixels.reshape(*pixels.shape[:2], channels)
 
 
-def _deep_to_uint8(image: Image.Image, channels: int) -> NDArray[np.uint8]:
-    """16-bit grey (modes I;16, I) by full range; floating point is taken as 0..1."""
-    values = np.asarray(image, dtype=np.float64)
-    values = np.nan_to_num(values) * 255 if image.mode == "F" else values / 257.0
+def _deep_to_uint8(image: Image.Image, channels: int, value_range: tuple[float, float]) -> NDArray[np.uint8]:
+    """16-bit grey (modes I;16, I) and floating point (F), with the ends of the range as black and white."""
+    low, high = value_range
+    values = (np.nan_to_num(np.asarray(image, dtype=np.float64)) - low) * (255 / (high - low))
     grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], channels, axis=2)
 

@@ -189,7 +189,10 @@ class FeatureLoader(_Replaying):
 
 
 class FileLoader(_Replaying):
-    """Images decoded by worker processes, each once a batch, then cropped for every view and size."""
+    """Images decoded by worker processes, each once a batch, then cropped for every view and size.
+
+    The processes live as long as the loader. A stream that begins before another one has ended has its own.
+    """
 
     def __init__(self, dataset: Dataset, views: ViewConfig, device: torch.device, workers: int) -> None:
         assert not isinstance(dataset.source, Features)
@@ -197,20 +200,20 @@ class FileLoader(_Replaying):
         self._given = torch.from_numpy(dataset.label).to(device)
         self._keys = dataset.keys
         self._views, self._device, self._workers = views, device, workers
+        self._helpers: _Helpers | None = None
 
     def stream(self, plans: Sequence[BatchPlan], sizes: Sequence[int], seed: int) -> Iterator[Batch]:
-        decoded = _DecodedBatches(self._source, self._keys, self._views, tuple(sizes), seed, plans, self._stored)
-        workers = min(self._workers, len(plans))
-        loader = torch.utils.data.DataLoader(
-            decoded,
-            batch_size=None,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            pin_memory=self._device.type == "cuda",
-            worker_init_fn=interrupts.terminable,
-        )
-        with interrupts.held_back():
-            items = iter(loader)  # starts the workers
+        helpers = self._helpers
+        if helpers is None or helpers.decoded.stored is not self._stored:
+            decoded = _DecodedBatches(self._source, self._keys, self._views, self._stored)
+            helpers = _Helpers(decoded, self._workers, self._device)
+        self._helpers = None  # they are this stream's until it ends
+        try:
+            yield from self._batches(helpers.decode(plans, tuple(sizes), seed), plans, seed)
+        finally:
+            self._helpers = helpers
+
+    def _batches(self, items: Iterator[_Item], plans: Sequence[BatchPlan], seed: int) -> Iterator[Batch]:
         for asked, item in zip(plans, items, strict=True):
             interrupts.check()
             if isinstance(item, DataError):
@@ -224,34 +227,53 @@ class FileLoader(_Replaying):
             yield _finish(Batch(plan.rows, inputs, given, boxes), plan, self._views, own_seed, self._keys, replay)
 
 
+_Asked = tuple[BatchPlan, tuple[int, ...], int]
+_Item = tuple[dict[int, Tensor], Tensor, Replay | None] | DataError
+
+
+class _Helpers:
+    """Worker processes, started once, that decode the batches of one stream after the other."""
+
+    def __init__(self, decoded: _DecodedBatches, workers: int, device: torch.device) -> None:
+        self.decoded = decoded
+        self._asked: list[_Asked] = []
+        self._loader = torch.utils.data.DataLoader(
+            decoded,
+            batch_size=None,
+            sampler=self._asked,  # the loader walks through it anew for every stream
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=interrupts.terminable,
+        )
+
+    def decode(self, plans: Sequence[BatchPlan], sizes: tuple[int, ...], seed: int) -> Iterator[_Item]:
+        """What ``_DecodedBatches`` makes of each plan, in order."""
+        self._asked[:] = [(plan, sizes, seed) for plan in plans]
+        with interrupts.held_back():
+            return iter(self._loader)  # starts the workers, the first time
+
+
 class _DecodedBatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """Item i is plan i: crops by size as uint8 (B, C, size, size), the boxes as int32 (B, 5), and what a store says of
-    them, if there is one; or what is wrong."""
+    """Of a plan, crops by size as uint8 (B, C, size, size), the boxes as int32 (B, 5), and what a store says of them,
+    if there is one; or what is wrong."""
 
     def __init__(
-        self,
-        source: ImageSource,
-        keys: NDArray[np.uint64],
-        views: ViewConfig,
-        sizes: tuple[int, ...],
-        seed: int,
-        plans: Sequence[BatchPlan],
-        stored: StoredViews | None,
+        self, source: ImageSource, keys: NDArray[np.uint64], views: ViewConfig, stored: StoredViews | None
     ) -> None:
-        self._source, self._keys, self._views = source, keys, views
-        self._sizes, self._seed, self._plans, self._stored = sizes, seed, plans, stored
+        self._source, self._keys, self._views, self.stored = source, keys, views, stored
 
-    def __len__(self) -> int:
-        return len(self._plans)
-
-    def __getitem__(self, index: int) -> tuple[dict[int, Tensor], Tensor, Replay | None] | DataError:
+    def __getitem__(self, asked: _Asked) -> _Item:
         try:
-            return self._crops(index)
+            return self._crops(*asked)
         except DataError as error:
             return error  # raised by the main process; a worker would put its traceback into the message
 
-    def _crops(self, index: int) -> tuple[dict[int, Tensor], Tensor, Replay | None]:
-        plan, seed, replay = _replayed(self._plans[index], self._seed, self._stored)
+    def _crops(
+        self, asked: BatchPlan, sizes: tuple[int, ...], own_seed: int
+    ) -> tuple[dict[int, Tensor], Tensor, Replay | None]:
+        plan, seed, replay = _replayed(asked, own_seed, self.stored)
         rows = plan.rows.tolist()
         decoded = {row: self._source.read(row) for row in dict.fromkeys(rows)}
         images = [decoded[row] for row in rows]  # several views of one image share it
@@ -259,9 +281,9 @@ class _DecodedBatches(torch.utils.data.Dataset):  # type: ignore[type-arg]
         boxes = _boxes(self._views, seed, self._keys, plan, replay, heights, widths)
         packed = np.stack([boxes.top, boxes.left, boxes.height, boxes.width, boxes.flip], axis=1).astype(np.int32)
         shape = (len(rows), self._source.channels)
-        crops = {size: torch.empty((*shape, size, size), dtype=torch.uint8) for size in self._sizes}
+        crops = {size: torch.empty((*shape, size, size), dtype=torch.uint8) for size in sizes}
         for i, (image, (*box, flip)) in enumerate(zip(images, packed.tolist(), strict=True)):
-            for size in self._sizes:
+            for size in sizes:
                 crop = resized_crop(image, box, size, self._views.interpolation)
                 crops[size][i] = crop.flip(-1) if flip else crop
         return crops, torch.from_numpy(packed), replay and replace(replay, boxes=None)

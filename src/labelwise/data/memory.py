@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from labelwise.config import DataConfig
 from labelwise.data.dataset import Dataset, Features, ImageFiles, ImageSource, PackedImages, PixelArray, Samples
-from labelwise.data.decode import is_grey
+from labelwise.data.decode import Reading, is_grey
+from labelwise.data.files import tell
 from labelwise.data.tars import TarImages
 from labelwise.errors import DataError
 
 EncodedImages = ImageFiles | PackedImages | TarImages
 """Images that can be looked at before they are decoded."""
 
+Encoded = TypeVar("Encoded", ImageFiles, PackedImages, TarImages)
+
 _CHUNK = 256  # images a thread takes at a time
 _SMALL = 80 * 80  # pixels; below, Python's share of the work makes two threads slower than one
-_LOOKED_AT = 64  # images whose headers decide between grey and colour
+_LOOKED_AT = 512  # images whose headers decide between grey and colour
+_FEW = 0.05  # share of images in colour among grey ones that does not make all of them colour
 
 
 def image_sizes(source: ImageSource | Features, workers: int) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
@@ -128,12 +134,29 @@ def to_memory(
     return PixelArray(pixels)
 
 
-def guess_channels(source: EncodedImages) -> int:
-    """1 if a fixed sample of the images is stored in grey throughout, otherwise 3."""
+def as_asked(source: Encoded, config: DataConfig) -> Encoded:
+    """Encoded images, to be read as the options say: grey or colour, and up to which size."""
+    source = dataclasses.replace(source, reading=Reading(config.max_pixels))
+    channels = guess_channels(source, config.source) if config.channels == "auto" else config.channels
+    return dataclasses.replace(source, channels=channels)
+
+
+def guess_channels(source: EncodedImages, name: str = "the images") -> int:
+    """1 if nearly all of a fixed sample of the images are stored in grey, otherwise 3. A line on stderr says if some
+    are not what most are."""
     rows = np.random.default_rng(0).permutation(len(source))[:_LOOKED_AT]
-    grey = [is_grey(source.file(row)) for row in rows]
+    grey = [is_grey(source.file(row), source.reading) for row in rows]
     known = [value for value in grey if value is not None]
-    return 1 if known and all(known) else 3
+    colour = known.count(False)
+    if not known or colour > _FEW * len(known):
+        return 3
+    if colour:
+        of = "" if len(known) == len(source) else " looked at"
+        tell(
+            f"{name}: {colour:,} of {len(known):,} images{of} are in colour, the others in grey; all are read as grey"
+            " (data.channels=3 reads them in colour)"
+        )
+    return 1
 
 
 def with_channels(pixels: NDArray[np.uint8], channels: Literal["auto", 1, 3]) -> NDArray[np.uint8]:

@@ -32,10 +32,10 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
     test}, or None for multi-label data; their ``categories``, a list of {name, trainable: whether fit has a known
     positive and a known negative, fit, select, test: {positive, negative, unknown, uncertain}}, else None;
     ``unlabelled`` samples of single-label data; ``images`` {height, width: [min, max], most_frequent: [height, width],
-    sizes: how many differ, channels} or None; ``dimension`` of features or None; ``unreadable``, messages;
-    ``left_out`` {kind: files that are no images}; ``groups``
-    {number, largest, single: whether every sample is its own}; ``label_differs`` {split: {samples, share}} between
-    given and true labels, or None; ``warnings``, sentences about partly known labels (`data.missingness`)
+    sizes: how many differ, channels, value_range: [black, white] of images of more than 8 bits, or None} or None;
+    ``dimension`` of features or None; ``unreadable``, messages; ``left_out`` {kind: files that are no images};
+    ``groups`` {number, largest, single: whether every sample is its own}; ``label_differs`` {split: {samples, share}}
+    between given and true labels, or None; ``warnings``, sentences about partly known labels (`data.missingness`)
     """
     images, dimension, broken = None, None, []
     if isinstance(dataset.source, Features):
@@ -44,6 +44,7 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
         sizes, failed = image_sizes(dataset.source, workers)
         broken = [f"{dataset.ids[row]}: {message}" for row, message in failed]
         images = _image_stats(dataset.source, sizes[sizes[:, 0] > 0])
+        images = images and images | {"value_range": dataset.value_range and list(dataset.value_range)}
     group_sizes = np.unique(dataset.groups, return_counts=True)[1]
     return {
         "name": dataset.name,
@@ -178,6 +179,9 @@ def _facts(stats: dict[str, Any]) -> list[tuple[str, str]]:
         size = f"{width} x {height}" if images["sizes"] == 1 else f"width {narrow} to {wide}, height {low} to {high}"
         often = "" if images["sizes"] == 1 else f", most often {width} x {height}"
         facts.append(("images", f"{size}{often}, {images['channels']} channel{'s' if images['channels'] > 1 else ''}"))
+        if images["value_range"] is not None:
+            low, high = images["value_range"]
+            facts.append(("black and white", f"values {low:g} and {high:g} of 16-bit or floating point images"))
     if not stats["groups"]["single"]:
         facts.append(
             ("groups", f"{stats['groups']['number']:,}, the largest of {stats['groups']['largest']:,} samples")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import tarfile
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.data.dataset import Features, ImageSource, JoinedImages
-from labelwise.data.decode import decode_image
+from labelwise.data.decode import AS_STORED, Reading, decode_image
 from labelwise.errors import DataError
 
 _BLOCK = 512
@@ -32,20 +33,21 @@ class TarImages:
     start: NDArray[np.int64]
     size: NDArray[np.int64]
     channels: int
+    reading: Reading = AS_STORED
 
     def __len__(self) -> int:
         return len(self.start)
 
     def read(self, row: int) -> NDArray[np.uint8]:
         name = f"{self.tars[self.tar[row]]}, member at byte {self.start[row]}"
-        return decode_image(self.file(row), self.channels, name)
+        return decode_image(self.file(row), self.channels, name, self.reading)
 
     def file(self, row: int) -> IO[bytes]:
         """The encoded image."""
         return io.BytesIO(read_bytes(self.tars[self.tar[row]], int(self.start[row]), int(self.size[row])))
 
     def take(self, rows: NDArray[np.int64]) -> TarImages:
-        return TarImages(self.tars, self.tar[rows], self.start[rows], self.size[rows], self.channels)
+        return dataclasses.replace(self, tar=self.tar[rows], start=self.start[rows], size=self.size[rows])
 
 
 def tar_numbers(source: ImageSource | Features) -> NDArray[np.int32] | None:

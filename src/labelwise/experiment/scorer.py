@@ -22,7 +22,7 @@ from labelwise.errors import ConfigError, DataError
 from labelwise.experiment.config import ExperimentConfig, ScoreConfig
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.bootstrap import group_draws, weighted_rankings
-from labelwise.metrics.few import Support, student_interval
+from labelwise.metrics.few import FEWEST, Support, gain_interval, unseen_variance
 from labelwise.metrics.multilabel import hard_labels
 from labelwise.metrics.ranking import mean_over_categories, ranking, to_tensor
 from labelwise.metrics.study import study_labels, study_scores
@@ -106,10 +106,11 @@ class Scorer:
         self._member, weights = group_draws(group, len(group), DRAWS, seed=0)
         self._weights = list(weights)
         if dataset.table is None:
-            self._freedom = self._member.max(keepdims=True).astype(np.float64)
+            count = self._member.max(keepdims=True) + 1.0
+            self._freedom = np.where(count < FEWEST, np.nan, count - 1)
         else:
             self._support = Support.of(self._labels, self._member)
-            self._freedom = np.array([self._support.take(part).freedom() for part in self._columns])
+            self._freedom = np.array([self._support.take(part).of_mean() for part in self._columns])
             lone = torch.from_numpy(self._support.lone)
             self._lone = torch.cat([block[lone] for block in self._weights], dim=1).double().numpy()
 
@@ -159,17 +160,16 @@ class Scorer:
     def gains(self, before: Sequence[DrawnScore], after: Sequence[DrawnScore], level: float = 0.95) -> list[Gain]:
         """Over every set of categories the mean gain of after over before, and its interval over groups and seeds.
 
-        Both are in the order of the seeds, which are resampled together; where one side has a single network, it is
-        compared with the mean of the other side's, and nothing but the test samples is resampled.
+        Both are in the order of the seeds; where one side has a single network, it is compared with the mean of the
+        other side's, and the interval is over the test samples alone.
         """
         if len(before) != len(after):
             before, after = [mean_of(before)], [mean_of(after)]
-        value = np.mean([b.value - a.value for a, b in zip(before, after, strict=True)], axis=0)
-        drawn = np.stack([b.drawn - a.drawn for a, b in zip(before, after, strict=True)])
-        seeds = np.random.default_rng(0).integers(len(drawn), size=(len(drawn), drawn.shape[2]))
-        drawn = np.take_along_axis(drawn, seeds[:, None], axis=0).mean(axis=0)
-        freedom = self._freedom[: len(value)]  # scores over all categories alone are those of the first set
-        ends = student_interval(value, drawn.std(axis=1), freedom, level)
+        by_seed = np.stack([b.value - a.value for a, b in zip(before, after, strict=True)])
+        drawn = np.mean([b.drawn - a.drawn for a, b in zip(before, after, strict=True)], axis=0)
+        variance = drawn.var(axis=1) + (unseen_variance(self._member.max() + 1) if self.metric == "top1" else 0)
+        freedom = self._freedom[: len(drawn)]  # scores over all categories alone are those of the first set
+        ends, value = gain_interval(by_seed, variance, freedom, level), by_seed.mean(axis=0)
         return [
             Gain(gain=gain, interval=interval) for gain, interval in zip(value.tolist(), ends.tolist(), strict=True)
         ]

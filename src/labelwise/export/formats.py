@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from labelwise import __version__
 from labelwise.config import DataConfig
+from labelwise.data.decode import Reading
 from labelwise.data.readers.unlabelled import read_unlabelled
 from labelwise.data.sampling import Shard, plan_evaluation
 from labelwise.errors import ConfigError, ModelError
@@ -175,7 +176,8 @@ def _inputs(model: Classifier, card: dict[str, Any], images: Path | None) -> Ten
     if images is None:
         x = probe(model, model.spec)
         return torch.cat([x, x.flip(-1), 1 - x, x * 0.5, x[:1] * 0])
-    dataset = read_unlabelled(images, model.classes, model.spec.channels, skip_unreadable=False)
+    reading = Reading(value_range=model.spec.value_range)
+    dataset = read_unlabelled(images, model.classes, model.spec.channels, reading, skip_unreadable=False)
     _, loader = make_ready(model, card, dataset, DataConfig())
     rows = np.linspace(0, len(dataset) - 1, min(MOST, len(dataset))).astype(np.int64)
     [batch] = loader.stream(plan_evaluation(rows, MOST, Shard(0, 1), None), (model.spec.size,), 0)

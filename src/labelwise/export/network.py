@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from labelwise.errors import ConfigError, LabelwiseError, ModelError, RunError
 from labelwise.export.formats import FILES, NO_GRAPHS, ONNX_DATA, Graphs, check_installed, write_graphs
+from labelwise.folder_lock import lock_folder
 from labelwise.models import checkpoint
 from labelwise.models.backbone import ModelSource, is_timm, open_model
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec, logits_of
@@ -131,6 +132,7 @@ def _merge(old: Classifier, head: tuple[Tensor, Tensor], categories: tuple[str, 
 @torch.no_grad()
 def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tensor, graphs: Graphs) -> Exported:
     """Save a network and load it again the way a user will; ``expected`` are its logits (2, C) for the probe."""
+    lock = lock_folder(folder)
     checkpoint.save(folder, model, card)
     timm_loads = is_timm(model.name) and model.network.keys() <= {"name", "args"}  # no boost or small_images in timm
     copies: list[nn.Module] = []
@@ -148,7 +150,9 @@ def _write(folder: Path, model: Classifier, card: dict[str, Any], expected: Tens
     difference = max(float((logits - expected).abs().max()) for logits in copied)
     if not difference <= _TOLERANCE * scale:
         raise ModelError(f"{folder}: the exported network's logits are {difference:.3g} away from what they should be")
-    return Exported(folder, timm_loads, model.classes, difference, write_graphs(folder, again, known, graphs))
+    exported = Exported(folder, timm_loads, model.classes, difference, write_graphs(folder, again, known, graphs))
+    del lock
+    return exported
 
 
 def timm_config(model: Classifier, eval_crop: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
 from labelwise.data.sampling import Shard, plan_evaluation
+from labelwise.data.value_range import as_trained
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.features.file import MARKER, UNFINISHED, finish_folder, write_arrays
 from labelwise.features.network import Network, open_network
@@ -70,6 +71,8 @@ def extract_features(
     runtime = start_runtime(recipe)
     dataset = load_dataset(recipe.data, partial=True)
     network = open_network(source, recipe, dataset, keep_head)
+    if (seen := as_trained(recipe.data, network.classifier.spec.value_range)) != recipe.data:
+        dataset = load_dataset(seen, partial=True)
     identity = _identity(network, dataset, recipe, precision) | {"shards": runtime.shard.world}
     run = start_run(out, "features", identity, writes=runtime.is_main)
     if run.finished:

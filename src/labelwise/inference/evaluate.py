@@ -17,6 +17,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.files import tell
 from labelwise.data.readers import load_dataset, studies_of
 from labelwise.data.readers.chexpert import COMPETITION
+from labelwise.data.value_range import as_trained
 from labelwise.errors import DataError, ModelError
 from labelwise.inference.loader import MULTI_LABEL, SINGLE_LABEL, decision_thresholds, make_ready
 from labelwise.labels.table import LabelTable
@@ -68,7 +69,8 @@ def evaluate(
     if split != "all":
         check_choice("split", split, SplitName)
     network, card = checkpoint.load(path, trust_code)
-    dataset = load_dataset(recipe.data.model_copy(update={"unlabelled": None}), partial=split == "all")
+    asked = as_trained(recipe.data, network.spec.value_range).model_copy(update={"unlabelled": None})
+    dataset = load_dataset(asked, partial=split == "all")
     dataset = _with_classes_of(network, dataset)
     rows = _scored_rows(dataset, split)
     _check_task(card, dataset, path)

@@ -62,4 +62,4 @@ def shape_of(dataset: Dataset) -> InputSpec:
     """Kind, length and channels of the data; not their normalisation."""
     if isinstance(dataset.source, Features):
         return InputSpec("features", dataset.source.values.shape[1], 1, (), ())
-    return InputSpec("image", 0, dataset.source.channels, (), ())
+    return InputSpec("image", 0, dataset.source.channels, (), (), value_range=dataset.value_range)

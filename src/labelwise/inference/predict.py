@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, UnreadablePolicy, check_choice
+from labelwise.data.decode import Reading
 from labelwise.data.readers.unlabelled import read_unlabelled
 from labelwise.errors import ConfigError
 from labelwise.inference.loader import MULTI_LABEL, decision_thresholds, make_ready
@@ -69,7 +70,12 @@ class Predictions:
 
 
 def predict(
-    model: str | Path, images: str | Path, *, unreadable: UnreadablePolicy = "fail", trust_code: bool = False
+    model: str | Path,
+    images: str | Path,
+    *,
+    unreadable: UnreadablePolicy = "fail",
+    max_pixels: int = Reading.max_pixels,
+    trust_code: bool = False,
 ) -> Predictions:
     """Predict the classes of new images.
 
@@ -78,6 +84,7 @@ def predict(
     model : checkpoint folder, such as RUN/seed-0/generation-2
     images : folder of images, one image, or an .npz file of images or embeddings
     unreadable : ``fail`` at the first unreadable image, or ``skip`` and list them
+    max_pixels : largest image that is read; larger ones are unreadable
     trust_code : whether code that the checkpoint names as its network may be run
 
     Returns
@@ -93,7 +100,8 @@ def predict(
     network, card = checkpoint.load(Path(model), trust_code)
     multi_label, channels = card.get("task") == MULTI_LABEL, network.spec.channels
     thresholds = decision_thresholds(card, network.classes, Path(model)) if multi_label else None
-    dataset = read_unlabelled(Path(images), network.classes, channels, skip_unreadable=unreadable == "skip")
+    reading = Reading(max_pixels, network.spec.value_range)
+    dataset = read_unlabelled(Path(images), network.classes, channels, reading, skip_unreadable=unreadable == "skip")
     runtime, loader = make_ready(network, card, dataset, DataConfig())
     logits = predict_logits(network.to(runtime.device), loader, np.arange(len(dataset)), runtime)
     return Predictions(

@@ -18,7 +18,7 @@ from torch.nn.functional import embedding_bag
 
 from labelwise.config import Metric
 from labelwise.errors import DataError
-from labelwise.metrics.few import Support, p_values, student_interval
+from labelwise.metrics.few import FEWEST, Support, gain_interval, p_values, unseen_variance
 from labelwise.metrics.ranking import Array, mean_over_categories, ranking, to_tensor
 
 DRAWS_AT_ONCE = 128  # at least, memory allowing: rows of weights of 512 bytes, long enough to stream
@@ -49,46 +49,41 @@ class RankingGains:
 
 
 def paired_interval(
-    difference: NDArray[np.floating],
-    groups: NDArray[np.str_] | None = None,
-    *,
-    draws: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
+    difference: NDArray[np.floating], groups: NDArray[np.str_] | None = None, *, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of paired differences, resampling whole groups.
+    """Interval of the mean of paired differences between -1 and 1, such as of right answers.
+
+    Whole groups are the samples. Two more of them, one better and one worse, stand for what no sample has shown (Bonett
+    and Price 2012, "Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on Paired Data"):
+    two networks that are right on the same samples need not be equal. They widen the interval, and leave its middle.
 
     Parameters
     ----------
-    difference : (N,) or (S, N) with S paired repetitions (seeds) over the same samples; repetitions are resampled too
-    groups : (N,), optional; samples of one group are drawn together
+    difference : (N,) or (S, N) with S paired repetitions (seeds) over the same samples
+    groups : (N,), optional; samples of one group count as one
     level : coverage
 
     Returns
     -------
-    (low, high)
+    (low, high), NaN with fewer than `labelwise.metrics.few.FEWEST` groups
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> better = rng.random(200) < 0.8  # whether each sample is right, after
     >>> worse = rng.random(200) < 0.6  # and before
-    >>> low, high = paired_interval(better.astype(float) - worse, seed=0)
+    >>> low, high = paired_interval(better.astype(float) - worse)
     >>> 0 < low < high
     True
     """
     values = np.atleast_2d(np.asarray(difference, dtype=np.float64))
-    index, count = _members(groups, values.shape[1])
-    sums = np.stack([np.bincount(index, weights=row, minlength=count) for row in values])
-    sizes = np.bincount(index, minlength=count).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    means = np.empty(draws)
-    for i in range(draws):
-        weight = np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64)
-        seeds = rng.integers(len(values), size=len(values))
-        means[i] = (sums[seeds].mean(0) @ weight) / (sizes @ weight)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    member, count = _members(groups, values.shape[1])
+    mean = values.mean(axis=0)
+    of_group = np.bincount(member, weights=mean - mean.mean(), minlength=count)
+    variance = of_group @ of_group / len(mean) ** 2 * count / max(count - 1, 1) + unseen_variance(count)
+    freedom = np.array(count - 1.0 if count >= FEWEST else np.nan)
+    low, high = gain_interval(values.mean(axis=1), np.asarray(variance), freedom, level).tolist()
+    return low, high
 
 
 def ranking_gain_intervals(
@@ -153,12 +148,11 @@ def ranking_gain_intervals(
         return RankingGains(gain.numpy(), np.stack([nothing] * 2, 1), nothing, math.nan, (math.nan, math.nan), 0)
     support, value = support.take(np.array(scored)), gain.numpy()[scored]
     wide = support.widened(value, drawn[scored], torch.cat(lone, dim=1).double().numpy()[scored])
-    freedom = (support.groups - 1).astype(np.float64)
     interval, p_value = np.full((len(gain), 2), np.nan), np.full(len(gain), np.nan)
-    interval[scored] = student_interval(value, _deviation(wide, drawn[scored]), freedom, level)
-    p_value[scored] = p_values(value, _deviation(wide, drawn[scored]), freedom)
-    of_mean = np.array(support.freedom())
-    low, high = student_interval(mean.numpy(), wide.mean(0).std(), of_mean, level).tolist()
+    deviation = _deviation(wide, drawn[scored])
+    interval[scored] = gain_interval(value[None], deviation**2, support.of_each(), level)
+    p_value[scored] = p_values(value, deviation, support.of_each())
+    low, high = gain_interval(mean.numpy()[None], wide.mean(0).var(), np.array(support.of_mean()), level).tolist()
     return RankingGains(gain.numpy(), interval, p_value, mean.item(), (low, high), len(scored))
 
 

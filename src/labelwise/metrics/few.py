@@ -3,8 +3,8 @@
 A bootstrap of k positives has (k - 1) / k of the variance that it estimates, and its quantiles are those of a normal
 distribution that is known exactly; with few positives both make intervals far too short. Deviations are multiplied by
 sqrt(k / (k - 1)), and ends are k - 1 degrees of freedom of Student's t away (Hesterberg 2015, "What Teachers Should
-Know About the Bootstrap", section 4). Coverage was measured: docs/results/cft.md, section "Intervals". k counts groups
-(patients), and the scarcer of positives and negatives.
+Know About the Bootstrap", section 4). So are those of a few seeds. Coverage was measured: docs/results/cft.md, section
+"Intervals". k counts groups (patients), and the scarcer of positives and negatives.
 """
 
 from __future__ import annotations
@@ -73,32 +73,67 @@ class Support:
         result: Floats = value[:, None] + found
         return result
 
-    def freedom(self) -> float:
+    def of_each(self) -> Floats:
+        """(C,) degrees of freedom of each category's variance; NaN below `FEWEST` groups, where no interval holds."""
+        return np.where(self.groups < FEWEST, np.nan, self.groups - 1.0)
+
+    def of_mean(self) -> float:
         """Degrees of freedom of the mean over the categories (Satterthwaite), each positive being as variable; at most
-        those of all groups together, which categories may share. Below `FEWEST` - 1 nothing can be told."""
+        those of all groups together, which categories may share. NaN where no interval holds: below one degree, below
+        `FEWEST` groups, and at `FEWEST` where a positive is alone.
+
+        The variance of lone positives is that of their scores around the mean of all C categories: each has
+        (C - 1) / C degrees of freedom.
+        """
         count = self.groups[self.groups > 0].astype(np.float64)
-        if not len(count):
-            return 0.0
+        together = len(np.unique(np.concatenate(self.behind))) if len(count) else 0
+        if together < FEWEST or (together == FEWEST and (count == 1).any()):
+            return np.nan
         single, more = int((count == 1).sum()), count[count > 1]
         variance = single + (1 / more).sum()
-        squares = single**2 / max(single - 1, 1e-9) + (1 / (more**2 * (more - 1))).sum()
-        return min(float(variance**2 / squares), len(np.unique(np.concatenate(self.behind))) - 1.0)
+        squares = single * len(count) / max(len(count) - 1, 1) + (1 / (more**2 * (more - 1))).sum()
+        found = min(float(variance**2 / squares), together - 1.0)
+        return found if found >= 1 else np.nan
 
 
-def student_interval(value: Floats, deviation: Floats, freedom: Floats, level: float) -> Floats:
-    """(..., 2) ends around values (...) of that standard deviation; NaN where degrees of freedom are too few."""
-    reach = stdtrit(np.maximum(freedom, 1), (1 + level) / 2) * deviation
-    ends = np.stack([value - reach, value + reach], axis=-1).clip(-1, 1)
-    ends[np.asarray(freedom) < FEWEST - 1] = np.nan
+def gain_interval(by_seed: Floats, variance: Floats, freedom: Floats, level: float) -> Floats:
+    """Ends of an interval around the mean of gains over seeds, for other test samples and other seeds.
+
+    The variances of both add up, and Student's t has the degrees of freedom of their sum (Satterthwaite). What differs
+    by chance between seeds on the same samples counts in both: the interval is rather wide than short.
+
+    Parameters
+    ----------
+    by_seed : (S, ...) gains; one alone (S = 1) says nothing of other seeds
+    variance : (...) of the mean gain, by the choice of test samples
+    freedom : (...) degrees of freedom of that variance, NaN where it cannot be told
+
+    Returns
+    -------
+    (..., 2), NaN where ``freedom`` is
+    """
+    seeds, value = len(by_seed), by_seed.mean(axis=0)
+    among = by_seed.var(axis=0, ddof=1) / seeds if seeds > 1 else np.zeros_like(value)
+    total = variance + among
+    with np.errstate(invalid="ignore"):
+        joint = total**2 / (variance**2 / freedom + among**2 / max(seeds - 1, 1))
+        reach = np.where(total == 0, 0 * freedom, stdtrit(joint, (1 + level) / 2) * np.sqrt(total))
+    ends: Floats = np.stack([value - reach, value + reach], axis=-1).clip(-1, 1)
     return ends
 
 
+def unseen_variance(groups: int) -> float:
+    """Variance of a mean difference of right answers by what no group has shown: two more groups, one better and one
+    worse (Bonett and Price 2012). Without it, the interval of networks that differ on no sample has no width."""
+    return 2 / groups**2
+
+
 def p_values(value: Floats, deviation: Floats, freedom: Floats) -> Floats:
-    """(...) two-sided, of the hypothesis that a value is zero; NaN where degrees of freedom are too few."""
+    """(...) two-sided, of the hypothesis that a value is zero; NaN where ``freedom`` is."""
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(value == 0, 0.0, np.abs(value) / deviation)
-    found: Floats = 2 * stdtr(np.maximum(freedom, 1), -statistic)
-    return np.where(np.asarray(freedom) < FEWEST - 1, np.nan, found)
+    found: Floats = 2 * stdtr(freedom, -statistic)
+    return found
 
 
 def discoveries(p_value: Floats, rate: float = 0.05) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from labelwise.config import Metric
 from labelwise.metrics.bootstrap import group_draws, weighted_rankings
-from labelwise.metrics.few import Support, student_interval
+from labelwise.metrics.few import Support, gain_interval
 from labelwise.metrics.ranking import ranking, to_tensor
 
 
@@ -70,18 +70,10 @@ class MeanRanking:
         return np.append(plain.mean(), wide.mean(0))
 
     def gain(
-        self,
-        before: list[NDArray[np.float64]],
-        after: list[NDArray[np.float64]],
-        *,
-        level: float = 0.95,
-        seed: int = 0,
+        self, before: list[NDArray[np.float64]], after: list[NDArray[np.float64]], *, level: float = 0.95
     ) -> MeanGain:
-        """Mean of ``after`` minus ``before``, results of this object by seed; seeds are resampled too, by ``seed``."""
+        """Mean of ``after`` minus ``before``, results of this object by seed; its interval is over seeds, too."""
         difference = np.stack(after) - np.stack(before)
-        rng = np.random.default_rng(seed)
-        chosen = rng.integers(len(difference), size=(len(difference), difference.shape[1] - 1))
-        drawn = np.take_along_axis(difference[:, 1:], chosen, axis=0).mean(0)
-        gain, freedom = difference[:, 0].mean(), np.array(self._support.freedom())
-        low, high = student_interval(gain, drawn.std(), freedom, level).tolist()
-        return MeanGain(float(gain), (low, high))
+        gain, variance = difference[:, 0], difference[:, 1:].mean(axis=0).var()
+        low, high = gain_interval(gain, variance, np.array(self._support.of_mean()), level).tolist()
+        return MeanGain(float(gain.mean()), (low, high))

@@ -21,6 +21,7 @@ class InputSpec:
 
     ``size`` is the side of a square image, or the length of a feature vector; ``mean`` and ``std`` are per channel
     for images (of values in [0, 1]), per feature and one number for embeddings. ``size`` 0 takes any image size.
+    ``value_range`` is what black and white were in images of more than 8 bits; None for all that their files can hold.
     """
 
     kind: Literal["image", "features"]
@@ -29,15 +30,18 @@ class InputSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str = "bilinear"
+    value_range: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a checkpoint's JSON."""
-        return asdict(self)
+        card = asdict(self)
+        return card if self.value_range is not None else {k: v for k, v in card.items() if k != "value_range"}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> InputSpec:
         """The inverse of :meth:`to_json`."""
-        return InputSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        tuples = {key: tuple(values[key]) for key in ("mean", "std", "value_range") if values.get(key) is not None}
+        return InputSpec(**{**values, **tuples})
 
 
 def check_input(name: str, network: InputSpec, data: InputSpec) -> None:
@@ -46,7 +50,7 @@ def check_input(name: str, network: InputSpec, data: InputSpec) -> None:
     Raises
     ------
     ModelError
-        If they are of another kind, length or number of channels.
+        If they are of another kind, length, number of channels or range of values.
     """
     if network.kind != data.kind:
         raise ModelError(f"{name} takes {network.kind}, the data are of kind {data.kind}")
@@ -54,6 +58,9 @@ def check_input(name: str, network: InputSpec, data: InputSpec) -> None:
         raise ModelError(f"{name} takes {network.size} features, the data have {data.size}")
     if network.kind == "image" and network.channels not in (data.channels, 3):
         raise ModelError(f"{name} takes {network.channels} channel, the data have {data.channels}")
+    if network.value_range not in (None, data.value_range):
+        low, high = network.value_range
+        raise ModelError(f"{name} takes images of values from {low:g} to {high:g}; set data.value_range=[{low},{high}]")
 
 
 def logits_of(output: Any) -> Tensor:

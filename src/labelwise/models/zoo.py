@@ -7,6 +7,7 @@ import importlib.machinery
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def build(config: ModelConfig, classes: tuple[str, ...], input_spec: InputSpec) 
         net, spec = _of_the_user(config, len(classes), input_spec, pretrained), input_spec
     else:
         net, spec = _timm(config, len(classes), input_spec, pretrained)
+    spec = replace(spec, value_range=input_spec.value_range)
     if config.small_images:
         if config.name not in OWN and not is_import_path(config.name):  # these have been told
             small_stem(net, config.name)

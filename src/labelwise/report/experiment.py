@@ -230,7 +230,7 @@ def _choices(results: ExperimentResults, columns: Sequence[TableColumn]) -> Tabl
                 rows.append(Row([name, *chosen, cell.test, cell.over_reference, over]))
     before = (
         f"The mean {metric_of(results)} on select over the seeds chose; test chose nothing. Points have a 95% paired"
-        " bootstrap interval over groups of test samples and seeds. The choice is not made again in its draws."
+        " interval over groups of test samples and seeds. It does not make the choice again."
     )
     heads = [Column("", right=False), Column("chosen", right=False), Column("candidates"), Column("select, %", SCORE)]
     heads += [Column("test, %", SCORE), Column("points on test", gain_text), Column("over", right=False)]
@@ -243,7 +243,7 @@ def _differences(results: ExperimentResults, columns: Sequence[TableColumn]) -> 
     own = any(cell.over_base or cell.over_networks for cell in results.table)
     brackets = " In brackets: of a head over its own network, of an ensemble over the mean of its networks."
     before = (
-        f'Points over "{results.reference}" as it is trained, with a 95% paired bootstrap interval over groups of test'
+        f'Points over "{results.reference}" as it is trained, with a 95% paired interval over groups of test'
         f" samples and seeds.{brackets if own else ''}"
     )
     shown = [(Column(c.title or "points", difference_text), lambda name, c=c: c.cell(*names[name])) for c in columns]

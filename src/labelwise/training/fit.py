@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from labelwise.config import TrainConfig, ViewConfig, parse_lr_steps
 from labelwise.data.counter_rng import derive_seed
+from labelwise.data.files import tell
 from labelwise.data.loaders import Batch, ViewLoader
 from labelwise.data.sampling import Rows, Unlabelled, plan_training, steps_per_epoch
 from labelwise.errors import ModelError, RunError
@@ -36,6 +37,9 @@ Scores = dict[str, float]
 
 _HEADLINES = {"top1": "top-1", "map": "mAP", "loss": "loss"}
 """What is shown of an epoch's scores: the first of these that they have."""
+
+CLEARLY = 0.01
+"""By how much the score of the weights is above that of their average, to be told."""
 
 ASK_STEPS = 20
 """Of several processes, all agree in every so many steps on whether a checkpoint is due."""
@@ -184,6 +188,9 @@ def fit(
         if select is not None:
             record["select"] = select(loop.evaluated)
             _choose(state, loop.evaluated, record["select"], epoch + 1, config.keep)
+            if loop.average is not None and epoch + 1 == config.epochs:
+                record["unaveraged"] = select(model)
+                _compare_average(state, model, record, config.keep, folder.name)
         record["seconds"] = round(state.seconds, 3)
         progress.show(_note(record, config.epochs))
         runtime.accelerator.log(_flat(record, f"{folder.parent.name}/{folder.name}"), step=epoch + 1)
@@ -289,6 +296,22 @@ def _choose(state: _State, model: Classifier, scores: Scores, epoch: int, keep: 
     if state.best is None or rank > state.best:
         state.best, state.best_epoch = rank, epoch
         state.best_weights = {k: v.detach().cpu().clone() for k, v in model.net.state_dict().items()}
+
+
+def _compare_average(state: _State, model: Classifier, record: dict[str, Any], keep: str, name: str) -> None:
+    """Say if the weights are clearly better on select than their average; they are kept where select chooses."""
+    own, average = record["unaveraged"], record["select"]
+    key = "map" if "map" in own else "top1"
+    kept = average[key] if state.best is None else state.best[0 if keep == "best" else 1]
+    if own[key] - kept < CLEARLY:
+        return
+    if keep != "last":
+        state.best = None
+        _choose(state, model, own, record["epoch"], keep)
+    tell(
+        f"warning: {name}: averaged weights have {_HEADLINES[key]} {kept:.3f} on select, the weights themselves"
+        f" {own[key]:.3f}; kept is {'the average' if keep == 'last' else 'what is better'} (train.ema averages them)"
+    )
 
 
 def _keep(model: Classifier, evaluated: Classifier, state: _State) -> None:

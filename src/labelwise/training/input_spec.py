@@ -43,6 +43,7 @@ def measure_input_spec(dataset: Dataset, views: ViewConfig) -> InputSpec:
         tuple(mean.tolist()),
         tuple(np.maximum(std, 1e-3).tolist()),
         views.interpolation,
+        dataset.value_range,
     )
 
 

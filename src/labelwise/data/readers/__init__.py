@@ -33,6 +33,7 @@ from labelwise.data.memory import to_memory
 from labelwise.data.readers import builtin, chexpert, coco, folder, hf, nih, npz, open_images, table, voc, webdataset
 from labelwise.data.readers.unlabelled import add_unlabelled, read_others
 from labelwise.data.splits import prepare
+from labelwise.data.value_range import with_value_range
 from labelwise.data.votes import add_votes
 
 
@@ -58,6 +59,7 @@ def load_dataset(config: DataConfig, *, partial: bool = False) -> Dataset:
         dataset = corrected.lay_over(dataset, samples.ids)
     if config.votes is not None:
         dataset = add_votes(dataset, samples, config.votes)
+    dataset = with_value_range(dataset, config)
     others = None if config.unlabelled is None or partial else read_others(config, dataset)
     source = to_memory(dataset.source, config.memory, config.memory_limit_gb, config.workers)
     dataset = dataclasses.replace(dataset, source=source)

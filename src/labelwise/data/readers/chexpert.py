@@ -1,9 +1,10 @@
 """CheXpert: chest radiographs with 14 observations, from the CSVs that it is published with.
 
 A folder holds ``train.csv``, ``valid.csv`` (or ``val_labels.csv``) and ``test.csv`` (or ``test_labels.csv``, or
-``groundtruth.csv``), or is one such file. Columns: ``Path`` of a view, or ``Study`` of all views in a folder;
-``Frontal/Lateral``; one a category, where 1 is positive, 0 negative, -1 uncertain and blank unmentioned (unknown).
-Source: Irvin et al. 2019, https://stanfordmlgroup.github.io/competitions/chexpert/.
+``groundtruth.csv``), or is one such file. At full size it holds the folders of the publisher: ``CheXpert-v1.0 batch 1
+(validate & csv)`` with the CSVs, and others with the patients of train. Columns: ``Path`` of a view, or ``Study`` of
+all views in a folder; ``Frontal/Lateral``; one a category, where 1 is positive, 0 negative, -1 uncertain and blank
+unmentioned (unknown). Source: Irvin et al. 2019, https://stanfordmlgroup.github.io/competitions/chexpert/.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from labelwise.config import ChexpertConfig
+from labelwise.config.formats import BATCHES
 from labelwise.data.dataset import Samples
 from labelwise.data.files import as_strings, read_table
 from labelwise.data.readers.folder import look_under
@@ -68,6 +70,8 @@ def read(config: ChexpertConfig) -> Samples:
     source = Path(config.source)
     files = _files(source)
     root = Path(config.root) if config.root is not None else files[0][0].parent
+    if config.root is None and root.match(BATCHES):
+        root = root.parent
     parts = [_read_part(file, name, root, config) for file, name in files]
     ids = np.concatenate([part.ids for part in parts])
     table = to_table(source, np.concatenate([part.labels for part in parts]), OBSERVATIONS)
@@ -106,7 +110,12 @@ def _files(source: Path) -> list[tuple[Path, str]]:
     """The CSVs of a folder, or the one that is given, each with its part; "" where its name does not tell."""
     if not source.is_dir():
         return [(source, next((part for part, names in _FILES.items() if source.name in names), ""))]
-    found = [(file, part) for part, names in _FILES.items() if (file := _first(source, names)) is not None]
+    folders = [source, *sorted(source.glob(BATCHES))]
+    found = [
+        (file, part)
+        for part, names in _FILES.items()
+        if (file := next(filter(None, (_first(folder, names) for folder in folders)), None)) is not None
+    ]
     if not found:
         raise DataError(f"{source}: found none of {', '.join(name for names in _FILES.values() for name in names)}")
     return found
@@ -146,7 +155,26 @@ def _below(root: Path, names: NDArray[np.str_]) -> list[Path]:
     """Where the paths of a CSV lie, with or without the folder they begin with."""
     parted = [name.partition("/") for name in names.tolist()]
     present = {first: (root / first).is_dir() for first in {first for first, _, _ in parted}}
-    return [root / first / rest if present[first] else root / rest for first, _, rest in parted]
+    below = [name if present[first] else rest for name, (first, _, rest) in zip(names.tolist(), parted, strict=True)]
+    batches = _batches(root)
+    return [batches.get(name.split("/")[1], root) / name.split("/", 1)[1] if batches else root / name for name in below]
+
+
+def _batches(root: Path) -> dict[str, Path]:
+    """The folder of every patient in the batches of the full size; none where the root has no batches.
+
+    Raises
+    ------
+    DataError
+        If a patient is in two of them.
+    """
+    found: dict[str, Path] = {}
+    for batch in sorted(root.glob(BATCHES)):
+        for folder in (batch, batch / "train", batch / "valid"):
+            for patient in folder.glob("patient*"):
+                if found.setdefault(patient.name, folder) != folder:
+                    raise DataError(f"{root}: {patient.name} is in {found[patient.name]} and in {folder}")
+    return found
 
 
 def _views(

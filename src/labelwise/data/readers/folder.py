@@ -14,7 +14,7 @@ from labelwise.config.formats import published_tables
 from labelwise.data.dataset import ImageFiles, Samples
 from labelwise.data.decode import DICOM_SUFFIXES
 from labelwise.data.files import PARTS, same_name, tell
-from labelwise.data.memory import guess_channels
+from labelwise.data.memory import as_asked
 from labelwise.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
@@ -68,14 +68,13 @@ def read(config: FolderConfig) -> Samples:
     tell_left_out(root, others)
     ids = [path.relative_to(root).as_posix() for path in paths]
     refuse_other_text(ids, root)
-    files = ImageFiles(tuple(paths), 3)
     return Samples(
         name=root.resolve().name,
         classes=tuple(classes),
         ids=np.array(ids),
         label=np.array(label, dtype=np.int64),
         part=np.array(part_of),
-        source=ImageFiles(files.paths, guess_channels(files) if config.channels == "auto" else config.channels),
+        source=as_asked(ImageFiles(tuple(paths), 3), config),
         left_out=dict(others),
     )
 
@@ -90,10 +89,9 @@ def refuse_other_text(names: Iterable[str], folder: Path) -> None:
 def _refuse_published(root: Path) -> None:
     """Folders of patients would be taken for classes."""
     for table, name in published_tables(root, "*/*.csv"):
-        hint = "; patients of its batches belong into train/ and valid/ beside the CSVs" if name == "chexpert" else ""
         raise DataError(
             f"{table} is a table of {name}, so the folders in {root} are no classes; give {table.parent} as"
-            f" data.source{hint} (or data.format=folder)"
+            " data.source (or data.format=folder)"
         )
 
 

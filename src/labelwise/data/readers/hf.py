@@ -10,7 +10,7 @@ import numpy as np
 from labelwise.config import HubConfig
 from labelwise.data.dataset import PackedImages, Samples
 from labelwise.data.files import PARTS, encode_labels
-from labelwise.data.memory import guess_channels
+from labelwise.data.memory import as_asked
 from labelwise.errors import DataError
 
 _DEFAULT_IMAGE = HubConfig.model_fields["image_column"].default
@@ -62,14 +62,13 @@ def read(config: HubConfig) -> Samples:
     blob = np.frombuffer(b"".join(images), dtype=np.uint8)
     stop = np.cumsum([len(image) for image in images], dtype=np.int64)
     start = np.concatenate([[0], stop[:-1]]).astype(np.int64)
-    channels = guess_channels(PackedImages(blob, start, stop, 3)) if config.channels == "auto" else config.channels
     return Samples(
         name=name.replace("/", "-"),
         classes=found,
         ids=np.array(ids),
         label=label,
         part=np.array(part),
-        source=PackedImages(blob, start, stop, channels),
+        source=as_asked(PackedImages(blob, start, stop, 3), config),
     )
 
 

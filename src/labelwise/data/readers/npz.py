@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from labelwise.config import DataConfig, EmbeddingsConfig, NpzConfig
 from labelwise.data.dataset import Features, ImageSource, PackedImages, PixelArray, Samples
 from labelwise.data.files import as_strings, encode_labels, parse_parts, read_arrays
-from labelwise.data.memory import guess_channels, with_channels
+from labelwise.data.memory import as_asked, with_channels
 from labelwise.errors import DataError
 from labelwise.labels.table import LabelTable
 
@@ -167,9 +167,7 @@ def _packed_images(path: Path, arrays: Arrays, config: DataConfig) -> PackedImag
     offset = arrays["offset"].astype(np.int64)
     if offset[0] < 0 or offset[-1] > len(blob) or (np.diff(offset) < 0).any():
         raise DataError(f"{path}: offset must rise from 0 to the {len(blob)} bytes of {key}")
-    packed = PackedImages(blob, offset[:-1], offset[1:], 3)
-    channels = guess_channels(packed) if config.channels == "auto" else config.channels
-    return PackedImages(blob, offset[:-1], offset[1:], channels)
+    return as_asked(PackedImages(blob, offset[:-1], offset[1:], 3), config)
 
 
 def _features(path: Path, arrays: Arrays) -> Features:

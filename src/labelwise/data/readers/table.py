@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import math
 import posixpath
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from numpy.typing import NDArray
 from labelwise.config import DataConfig, TableConfig
 from labelwise.data.dataset import ImageFiles, Samples
 from labelwise.data.files import as_strings, encode_labels, parse_parts, read_table, refuse_repeated, same_name, tell
-from labelwise.data.memory import guess_channels
+from labelwise.data.memory import as_asked
+from labelwise.data.readers.folder import SUFFIXES
 from labelwise.errors import ConfigError, DataError
 from labelwise.labels.table import UNKNOWN, LabelTable
 
@@ -56,6 +59,7 @@ def read(config: TableConfig) -> Samples:
     table = _label_table(path, frame, config)
     if table is None:
         values = _column(path, frame, "label_column", config.label_column)
+        _refuse_lists(path, config.label_column, values)
         label, classes = encode_labels(values, None, f"{path}: {config.label_column}")
     else:
         label, classes = np.full(len(frame), -1, dtype=np.int64), table.categories
@@ -66,6 +70,16 @@ def read(config: TableConfig) -> Samples:
     ids, source, groups = read_paths(path, frame, config)
     _tell_unused(path, frame, config, () if table is None else table.categories)
     return Samples(path.stem, classes, ids, label, part, source, groups, table=table)
+
+
+def _refuse_lists(path: Path, column: str, values: NDArray[Any]) -> None:
+    """Lists as a spreadsheet or pandas writes them would make each combination a class."""
+    cells = {value for value in values.tolist() if value != ""}
+    if cells and all(isinstance(cell, str) and cell.startswith("[") and cell.endswith("]") for cell in cells):
+        raise DataError(
+            f"{path}: column {column!r} holds lists as text, such as {min(cells, key=len)!r}; write the categories of a"
+            " row as a|b with data.label_separator, or save the lists as Parquet"
+        )
 
 
 def read_paths(
@@ -157,11 +171,15 @@ def refuse_bad_ids(path: Path, ids: NDArray[np.str_], column: str) -> None:
 def image_files(path: Path, paths: Sequence[Path], config: DataConfig) -> ImageFiles:
     """The image files that a table lists, grey or colour as the options or their headers say.
 
+    A path may have backslashes, as on Windows, or lack the ending of the one image file of its name.
+
     Raises
     ------
     DataError
         If one is not there, unless ``unreadable: skip``, which lists it later.
     """
+    inside = cache(_by_stem)  # folders are few
+    paths = [path if path.is_file() else _as_meant(path, inside) for path in paths]
     if config.unreadable == "fail":
         missing = [image for image in paths if not image.is_file()]
         if missing:
@@ -169,8 +187,20 @@ def image_files(path: Path, paths: Sequence[Path], config: DataConfig) -> ImageF
             raise DataError(
                 f"{path}: {missing[0]} is listed but not there{more}; set data.root to the folder where the paths start"
             )
-    files = ImageFiles(tuple(paths), 3)
-    return ImageFiles(files.paths, guess_channels(files) if config.channels == "auto" else config.channels)
+    return as_asked(ImageFiles(tuple(paths), 3), config)
+
+
+def _as_meant(path: Path, inside: Callable[[Path], dict[str, Path]]) -> Path:
+    """The file that a path stands for that is not there as it is written."""
+    path = Path(str(path).replace("\\", "/"))
+    return path if path.is_file() else inside(path.parent).get(path.name, path)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The images in a folder by their names without an ending; without those that several share."""
+    images = [path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES]
+    times = Counter(path.stem for path in images)
+    return {path.stem: path for path in images if times[path.stem] == 1}
 
 
 def _tell_unused(path: Path, frame: pd.DataFrame, config: TableConfig, categories: Sequence[str]) -> None:

@@ -23,8 +23,9 @@ from labelwise.data.dataset import (
     JoinedImages,
     PixelArray,
 )
+from labelwise.data.decode import Reading
 from labelwise.data.files import read_arrays, read_table, refuse_repeated
-from labelwise.data.memory import image_sizes, to_memory
+from labelwise.data.memory import EncodedImages, image_sizes, to_memory
 from labelwise.data.readers import npz, table, webdataset
 from labelwise.data.readers.folder import look_under, refuse_other_text, tell_left_out
 from labelwise.errors import DataError
@@ -50,13 +51,16 @@ class Unlabelled:
         return dataclasses.replace(self, ids=self.ids[rows], source=self.source.take(rows), groups=groups)
 
 
-def read_unlabelled(source: Path, classes: tuple[str, ...], channels: int, *, skip_unreadable: bool) -> Dataset:
+def read_unlabelled(
+    source: Path, classes: tuple[str, ...], channels: int, reading: Reading, *, skip_unreadable: bool
+) -> Dataset:
     """Every image under a folder, one image file, or an .npz of images or embeddings; all of it in the test split.
 
     Parameters
     ----------
     classes : of the network that will look at it
     channels : that the network wants, 1 or 3
+    reading : how image files are read
     skip_unreadable : leave unreadable images out and list them, instead of failing on the first
 
     Raises
@@ -72,6 +76,7 @@ def read_unlabelled(source: Path, classes: tuple[str, ...], channels: int, *, sk
         found = _read_tars(source, channels)
     else:
         found = _read_images(source, channels)
+    found = _read_by(reading, found)
     found = _readable(found, workers=2) if skip_unreadable else found
     n = len(found.ids)
     return Dataset(
@@ -83,6 +88,7 @@ def read_unlabelled(source: Path, classes: tuple[str, ...], channels: int, *, sk
         split=np.full(n, "test"),
         source=found.source,
         unreadable=found.unreadable,
+        value_range=reading.value_range,
     )
 
 
@@ -106,6 +112,7 @@ def read_others(config: DataConfig, dataset: Dataset) -> Unlabelled:
     if isinstance(found.source, Features) != dataset.is_features:
         theirs, ours = ("images", "embeddings") if dataset.is_features else ("embeddings", "images")
         raise DataError(f"{where}: holds {theirs}, {dataset.name} holds {ours}; give more of the same")
+    found = _read_by(Reading(config.max_pixels, dataset.value_range), found)
     found = _readable(found, config.workers) if config.unreadable == "skip" else found
     known = _are_in(found, dataset)
     held_out = dataset.groups[np.isin(dataset.split, ["select", "test"])]
@@ -188,6 +195,13 @@ def _read_images(path: Path, channels: int) -> Unlabelled:
         raise DataError(f"{path}: no images in it")
     root = path if path.is_dir() else path.parent
     return Unlabelled(np.array([p.relative_to(root).as_posix() for p in paths]), ImageFiles(tuple(paths), channels))
+
+
+def _read_by(reading: Reading, found: Unlabelled) -> Unlabelled:
+    source = found.source
+    if isinstance(source, EncodedImages):
+        source = dataclasses.replace(source, reading=reading)
+    return dataclasses.replace(found, source=source)
 
 
 def _readable(found: Unlabelled, workers: int) -> Unlabelled:

@@ -20,7 +20,7 @@ from labelwise.config import WebDatasetConfig
 from labelwise.config.formats import expand_braces
 from labelwise.data.dataset import Samples
 from labelwise.data.files import PARTS, encode_labels, same_name
-from labelwise.data.memory import guess_channels
+from labelwise.data.memory import as_asked
 from labelwise.data.readers.folder import SUFFIXES, tell_left_out
 from labelwise.data.readers.table import labels_from_lists, to_table
 from labelwise.data.tars import TarImages, members, read_bytes
@@ -77,8 +77,6 @@ def read(config: WebDatasetConfig) -> Samples:
         np.array(found.size, dtype=np.int64),
         3,
     )
-    channels = guess_channels(images) if config.channels == "auto" else config.channels
-    source = TarImages(images.tars, images.tar, images.start, images.size, channels)
     label, table = np.full(len(images), -1, dtype=np.int64), None
     classes: tuple[str, ...] = ()
     if "json list" in found.kinds:
@@ -93,7 +91,7 @@ def read(config: WebDatasetConfig) -> Samples:
         ids=np.array(list(found.ids)),
         label=label,
         part=np.array(found.part),
-        source=source,
+        source=as_asked(images, config),
         left_out=dict(found.others),
         table=table,
     )
