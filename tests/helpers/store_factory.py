@@ -34,8 +34,13 @@ def some_boxes(crops: int, seed: int, largest: int = 500) -> Boxes:
     return Boxes(top, left, height, width, rng.random(crops) < 0.5)
 
 
-def make_store(folder, sizes=(5, 5, 2), k=4, mass=None, first=0):
-    """A store of made-up labels of images from number ``first`` on; returns ids, and labels and boxes of all crops."""
+def make_store(folder, sizes=(5, 5, 2), k=4, mass=None, first=0, **changes):
+    """A store of made-up labels of images from number ``first`` on, with ``changes`` of its header.
+
+    Returns
+    -------
+    ids, and labels and boxes of all crops
+    """
     n = sum(sizes)
     ids = np.array([f"image-{i}-é" for i in range(first, first + n)])
     header = StoreHeader(
@@ -58,6 +63,7 @@ def make_store(folder, sizes=(5, 5, 2), k=4, mass=None, first=0):
         shards=len(sizes),
         libraries={},
     )
+    header = header.model_copy(update=changes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HEADER).write_text(json.dumps(header.to_dict()))
     labels, boxes = best(log_probabilities(n * VIEWS, CLASSES, 0), k), some_boxes(n * VIEWS, 0)

@@ -15,6 +15,7 @@ from labelwise.config import ModelConfig, load_recipe
 from labelwise.labelling.job import LabelRequest
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import InputSpec
+from labelwise.store.making import Kept
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 
@@ -71,8 +72,8 @@ def request_for(network: Callable[..., str], arrays: Path) -> Callable[..., Labe
 
     def make(source: Path = arrays, settings: tuple[str, ...] = (), **changes: Any) -> LabelRequest:
         recipe = load_recipe(None, [f"data={{source: {source}, select_share: 0}}", "seed=3", *settings])
-        return LabelRequest(
-            **{"models": (default,), "recipe": recipe, "views": 3, "k": 3, "shard_samples": 30, **changes}
-        )
+        own = {key: changes.pop(key) for key in ("models", "split", "trust") if key in changes}
+        kept = Kept(**{"views": 3, "k": 3, "shard_samples": 30, **changes})
+        return LabelRequest(**{"models": (default,), "recipe": recipe, "kept": kept, **own})
 
     return make

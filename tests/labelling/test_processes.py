@@ -8,7 +8,7 @@ import pytest
 
 from helpers import forked
 from labelwise.config import ModelConfig
-from labelwise.errors import ConfigError, RunError
+from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.labelling import processes
 from labelwise.labelling.run import label, prepare
 from labelwise.models import checkpoint, zoo
@@ -55,8 +55,8 @@ def test_if_all_processes_are_killed_the_error_says_so(request_for, tmp_path) ->
 def test_an_error_in_a_process_is_the_error_of_the_command(request_for, tmp_path) -> None:
     asked = request_for()
     ready = prepare(asked, tmp_path / "store", processes=2)
-    with pytest.raises(ConfigError, match="say how many views"):
-        processes.make_in_processes(request_for(views=None), tmp_path / "store", ready.todo, 1, lambda _: None)
+    with pytest.raises(DataError, match="k is 9, expected 1 to 5"):
+        processes.make_in_processes(request_for(k=9), tmp_path / "store", ready.todo, 1, lambda _: None)
 
 
 def test_ray_that_is_not_installed_is_one_line(request_for, tmp_path, monkeypatch) -> None:

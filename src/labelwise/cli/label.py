@@ -101,24 +101,17 @@ def label(
     if k not in (None, "all") and not (k.isdecimal() and int(k) > 0):
         raise ConfigError(f"--k {k}: expected a number of classes from 1 on, or all")
     recipe = data_recipe(data, given_overrides(overrides, seed, None))
+    if (number := views or recipe.views.number) is None:
+        raise ConfigError("say how many views of every sample are labelled: --views")
     from labelwise.labelling.job import LabelRequest
     from labelwise.labelling.part import own_part
     from labelwise.labelling.run import label as run
     from labelwise.labelling.run import prepare
+    from labelwise.store.making import Kept
 
     kept: int | Literal["all"] | None = int(k) if k and k.isdecimal() else "all" if k else None
-    request = LabelRequest(
-        tuple(models),
-        recipe,
-        views,
-        kept,
-        precision,
-        mass,
-        not no_boxes,
-        split,
-        shard_samples,
-        trust_code or own_networks(recipe),
-    )
+    keeps = Kept(number, kept, precision, mass, not no_boxes, shard_samples)
+    request = LabelRequest(tuple(models), recipe, keeps, split, trust_code or own_networks(recipe))
     ready = prepare(request, out, own_part(shard, os.environ), workers)
     first = not int(os.environ.get("RANK", "0"))
     if first:

@@ -10,7 +10,8 @@ from datetime import timedelta
 import torch
 
 from labelwise.data.loaders import make_loader
-from labelwise.labelling.job import LabelJob, plan_views
+from labelwise.labelling.job import LabelJob
+from labelwise.store.making import plan_views
 from labelwise.store.shard import DIGEST, HEAD, PROBE, PROBES
 
 
@@ -51,11 +52,11 @@ class Estimate:
 
 def estimate(job: LabelJob, todo: Sequence[int], processes: int) -> Estimate:
     """Count the bytes of a store, and time a batch of the shards ``todo`` that ``processes`` share."""
-    header, layout = job.header, job.header.layout
-    ids = sum(len(name.encode()) + 1 for name in job.dataset.ids[job.rows].tolist())
+    work, header, layout = job.work, job.work.header, job.work.header.layout
+    ids = sum(len(name.encode()) + 1 for name in work.dataset.ids[work.rows].tolist())
     fixed = HEAD.size + PROBES * PROBE.itemsize + DIGEST
-    crops_left = sum(len(job.rows_of(number)) for number in todo) * header.views_per_sample
-    size, seconds = (plan_views(job.rows_of(todo[0]), header.views_per_sample)[0].rows.size, 0.0) if todo else (0, 0.0)
+    crops_left = sum(len(work.rows_of(number)) for number in todo) * header.views_per_sample
+    size, seconds = (plan_views(work.rows_of(todo[0]), header.views_per_sample)[0].rows.size, 0.0) if todo else (0, 0.0)
     if todo:
         seconds = _seconds_per_crop(job, todo[0], processes) * crops_left / min(processes, len(todo))
     return Estimate(
@@ -77,20 +78,20 @@ def estimate(job: LabelJob, todo: Sequence[int], processes: int) -> Estimate:
 
 def _seconds_per_crop(job: LabelJob, number: int, processes: int) -> float:
     """Of a second batch: the first one is slow. Processes that decode work while the network does."""
-    header, workers = job.header, job.request.recipe.data.workers // processes
-    plan = plan_views(job.rows_of(number), header.views_per_sample)[0]
-    loader = job.loader
-    if job.dataset.in_files:
-        loader = make_loader(job.dataset, header.view_config(), job.device, 0)
+    work, header, workers = job.work, job.work.header, job.request.recipe.data.workers // processes
+    plan = plan_views(work.rows_of(number), header.views_per_sample)[0]
+    loader = work.loader
+    if work.dataset.in_files:
+        loader = make_loader(work.dataset, header.view_config(), job.device, 0)
     for _ in range(2):
         started = time.perf_counter()
-        [batch] = loader.stream([plan], job.refinery.sizes, header.seed)
+        [batch] = loader.stream([plan], work.refinery.sizes, header.seed)
         _wait(job.device)
         loaded = time.perf_counter()
-        job.answer(batch)
+        work.answer(batch)
         answered = time.perf_counter()
     load, answer = loaded - started, answered - loaded
-    together = max(load / workers, answer) if job.dataset.in_files and workers else load + answer
+    together = max(load / workers, answer) if work.dataset.in_files and workers else load + answer
     return together / len(plan.rows)
 
 

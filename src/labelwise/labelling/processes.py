@@ -14,14 +14,14 @@ from pathlib import Path
 
 from labelwise import interrupts
 from labelwise.errors import ConfigError, LabelwiseError, RunError
-from labelwise.labelling.job import LabelJob, LabelRequest, open_job
-from labelwise.labelling.shards import make_shard
+from labelwise.labelling.job import LabelRequest, open_job
 from labelwise.store.header import claim
+from labelwise.store.making import LabelPass, make_shard
 
 FRESH = multiprocessing.get_context("spawn")
 """How helpers start: torch's threads do not survive a fork."""
 
-_opened: list[tuple[LabelRequest, LabelJob]] = []
+_opened: list[tuple[LabelRequest, LabelPass]] = []
 """What this process labels, with data and networks, which are opened once."""
 
 
@@ -110,12 +110,12 @@ def make_one(request: LabelRequest, out: Path, number: int, place: int) -> int:
     place : number of this process on its machine, which chooses the accelerator
     """
     if not _opened or _opened[0][0] != request:
-        job = open_job(request, place)
-        claim(out, job.header)
-        _opened[:] = [(request, job)]
-    job = _opened[0][1]
-    make_shard(job, out, number, lambda _: None)
-    return len(job.rows_of(number)) * job.header.views_per_sample
+        work = open_job(request, place).work
+        claim(out, work.header)
+        _opened[:] = [(request, work)]
+    work = _opened[0][1]
+    make_shard(work, out, number)
+    return len(work.rows_of(number)) * work.header.views_per_sample
 
 
 def _with_workers(request: LabelRequest, processes: int) -> LabelRequest:

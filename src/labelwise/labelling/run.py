@@ -15,11 +15,11 @@ from labelwise.labelling.estimate import Estimate, estimate
 from labelwise.labelling.job import LabelJob, LabelRequest, open_job
 from labelwise.labelling.part import Part
 from labelwise.labelling.processes import make_in_processes, make_on_ray
-from labelwise.labelling.shards import is_finished, make_shard
 from labelwise.progress import Progress
 from labelwise.results import LabelResults
 from labelwise.runs import RESULTS, RUN, about_run, remove_leftovers, write_json
 from labelwise.store.header import claim
+from labelwise.store.making import is_finished, make_shard
 from labelwise.store.reader import Store
 
 MEASURED = 65_536
@@ -47,8 +47,9 @@ def prepare(request: LabelRequest, out: Path, part: Part = Part(), processes: in
         If the networks cannot label the data, or ``out`` holds anything but the same store.
     """
     job = open_job(request)
-    claim(out, job.header, write=False)
-    todo = tuple(n for n in part.of(range(job.header.shards)) if not is_finished(job.header, out, n))
+    header = job.work.header
+    claim(out, header, write=False)
+    todo = tuple(n for n in part.of(range(header.shards)) if not is_finished(header, out, n))
     return LabelRun(job, out, part, todo, processes, estimate(job, todo, processes))
 
 
@@ -68,7 +69,7 @@ def label(run: LabelRun, *, engine: Literal["ray"] | None = None, quiet: bool = 
     LabelwiseError
         If an image cannot be read, a refinery answers with NaN, or the folder cannot be written.
     """
-    header, started = run.job.header, time.monotonic()
+    header, started = run.job.work.header, time.monotonic()
     request, processes = run.job.request, min(run.processes, len(run.todo))
     claim(run.out, header)
     with Progress("label", "crops", quiet=quiet) as progress:
@@ -84,13 +85,13 @@ def label(run: LabelRun, *, engine: Literal["ray"] | None = None, quiet: bool = 
             make_in_processes(request, run.out, run.todo, processes, advance)
         else:
             for number in run.todo:
-                make_shard(run.job, run.out, number, advance)
+                make_shard(run.job.work, run.out, number, advance)
     return finish(run, time.monotonic() - started)
 
 
 def finish(run: LabelRun, seconds: float) -> LabelResults | None:
     """Write ``results.json`` and ``run.json`` if all shards are there; None otherwise."""
-    header, request = run.job.header, run.job.request
+    header, request = run.job.work.header, run.job.request
     try:
         store = Store(run.out)
     except DataError:

@@ -14,10 +14,11 @@ from labelwise.data.counter_rng import generator
 from labelwise.data.replay import Replay
 from labelwise.data.sampling import BatchPlan
 from labelwise.errors import ConfigError, DataError
-from labelwise.labelling.job import BATCH, LabelJob, LabelRequest, open_job
+from labelwise.labelling.job import LabelRequest, open_job
 from labelwise.runs import RUN, read_json
 from labelwise.settings import resolve
 from labelwise.store.header import COUNTS, first_difference
+from labelwise.store.making import BATCH, Kept, LabelPass
 from labelwise.store.reader import Store
 
 BOUND = {"fp16": 0.01, "uint8": 0.04}
@@ -119,24 +120,24 @@ def compare(store: Store, recipe: Recipe, models: tuple[str, ...], sample: int, 
     LabelwiseError
         If the store was made by other networks or of other data, with the first difference.
     """
-    job = _job_of(store, recipe, models, trust_code)
-    places = store.places(job.dataset.keys)
-    job = replace(job, loader=job.loader.replaying(_AsStored(store, places)))
+    work = _pass_of(store, recipe, models, trust_code)
+    places = store.places(work.dataset.keys)
+    work = replace(work, loader=work.loader.replaying(_AsStored(store, places)))
     row_of = np.full(len(store), -1, dtype=np.int64)
     row_of[places[places >= 0]] = np.flatnonzero(places >= 0)
     if (row_of < 0).any():
         name = np.concatenate([shard.ids() for shard in store.shards])[int(np.argmin(row_of))]
-        raise DataError(f"{store.folder}: has labels of {str(name)!r}, which is not in {job.dataset.name}")
+        raise DataError(f"{store.folder}: has labels of {str(name)!r}, which is not in {work.dataset.name}")
     total = len(store) * store.header.views_per_sample
     crops = np.sort(generator("verify", "crops").choice(total, min(sample, total), replace=False))
-    largest, worst = _largest_difference(job, row_of, crops)
+    largest, worst = _largest_difference(work, row_of, crops)
     probes = _probes(store, sample)
-    seen = np.array(_probed_again(job, row_of, probes["crop"])).reshape(-1, 2)
+    seen = np.array(_probed_again(work, row_of, probes["crop"])).reshape(-1, 2)
     row = int(row_of[worst // store.header.views_per_sample])
     return Comparison(
         crops=len(crops),
         largest=largest,
-        at=(str(job.dataset.ids[row]), worst % store.header.views_per_sample),
+        at=(str(work.dataset.ids[row]), worst % store.header.views_per_sample),
         bound=BOUND[store.header.precision] * (1 if store.header.autocast == "no" else 2),
         probes=len(probes),
         images_differ=int((seen[:, 0] != probes["image"]).sum()),
@@ -144,26 +145,16 @@ def compare(store: Store, recipe: Recipe, models: tuple[str, ...], sample: int, 
     )
 
 
-def _job_of(store: Store, recipe: Recipe, models: tuple[str, ...], trust_code: bool) -> LabelJob:
-    """The request that the store was made by, with these data and networks."""
+def _pass_of(store: Store, recipe: Recipe, models: tuple[str, ...], trust_code: bool) -> LabelPass:
+    """What the store was made with, with these data and networks."""
     header = store.header
     train = recipe.train.model_copy(update={"precision": header.autocast})
     recipe = recipe.model_copy(update={"views": header.view_config(), "seed": header.seed, "train": train})
-    job = open_job(
-        LabelRequest(
-            models=models,
-            recipe=recipe,
-            k=header.k,
-            precision=header.precision,
-            mass=header.mass,
-            boxes=header.boxes,
-            split="all",
-            trust=trust_code,
-        )
-    )
-    if (other := first_difference(header, job.header, without=(*COUNTS, "libraries"))) is not None:
+    kept = Kept(header.views_per_sample, header.k, header.precision, header.mass, header.boxes)
+    work = open_job(LabelRequest(models, recipe, kept, "all", trust_code)).work
+    if (other := first_difference(header, work.header, without=(*COUNTS, "libraries"))) is not None:
         raise DataError(f"{store.folder}: was made with another {other}")
-    return job
+    return work
 
 
 def _plans(store_views: int, row_of: NDArray[np.int64], crops: NDArray[np.int64]) -> list[BatchPlan]:
@@ -172,13 +163,13 @@ def _plans(store_views: int, row_of: NDArray[np.int64], crops: NDArray[np.int64]
     return [BatchPlan(row_of[part // store_views], part % store_views) for part in parts]
 
 
-def _largest_difference(job: LabelJob, row_of: NDArray[np.int64], crops: NDArray[np.int64]) -> tuple[float, int]:
+def _largest_difference(work: LabelPass, row_of: NDArray[np.int64], crops: NDArray[np.int64]) -> tuple[float, int]:
     """Of a probability of a class that is kept, over all crops; and the crop where it is."""
     differences = []
-    for batch in job.loader.stream(_plans(job.header.views_per_sample, row_of, crops), job.refinery.sizes, 0):
+    for batch in work.loader.stream(_plans(work.header.views_per_sample, row_of, crops), work.refinery.sizes, 0):
         assert batch.labels is not None
-        as_probability = torch.sigmoid if job.header.task == "multi-label" else torch.exp
-        now, before = as_probability(job.refinery.log_answer(batch)), as_probability(batch.labels.values)
+        as_probability = torch.sigmoid if work.header.task == "multi-label" else torch.exp
+        now, before = as_probability(work.refinery.log_answer(batch)), as_probability(batch.labels.values)
         now = now if batch.labels.ids is None else now.gather(1, batch.labels.ids)
         kept = ~torch.isneginf(batch.labels.values)
         differences.append(torch.where(kept, (now - before).abs(), 0).amax(1).cpu().numpy())
@@ -200,9 +191,9 @@ def _probes(store: Store, count: int) -> NDArray[np.void]:
     return np.concatenate(found)
 
 
-def _probed_again(job: LabelJob, row_of: NDArray[np.int64], crops: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _probed_again(work: LabelPass, row_of: NDArray[np.int64], crops: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Hashes of image and pixels of each crop."""
     seen = []
-    for batch in job.loader.stream(_plans(job.header.views_per_sample, row_of, crops), job.refinery.sizes, 0):
-        seen += [job.probe(batch, place, 0)[-2:] for place in range(len(batch))]
+    for batch in work.loader.stream(_plans(work.header.views_per_sample, row_of, crops), work.refinery.sizes, 0):
+        seen += [work.probe(batch, place, 0)[-2:] for place in range(len(batch))]
     return seen
