@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from labelwise.audit.kernel import _blocks, _unseen
+from labelwise.audit.kernel import UnseenKernelRidge, _blocks, _unseen
 from labelwise.training.closed_form.kernel import RidgePath
 
 
@@ -31,3 +31,27 @@ def test_blocks_hold_every_sample_once_and_part_no_group():
         seen.append(rows)
     assert len(seen) == 2 and not set(groups[seen[0]]) & set(groups[seen[1]])
     assert sorted(np.concatenate(seen)) == list(range(len(groups)))
+
+
+def test_a_second_fit_to_other_targets_is_what_the_first_would_be():
+    rng = np.random.default_rng(0)
+    x, label = rng.standard_normal((300, 5)).astype(np.float32), rng.integers(0, 3, 300)
+    groups, targets = np.arange(300).astype(str), np.eye(3, dtype=np.float32)[label]
+    soft = (0.8 * targets + 0.2 / 3).astype(np.float32)
+    ridge = UnseenKernelRidge(x, groups, 0)
+    ridge.log_probability(soft, label)
+    again = ridge.log_probability(targets, label)
+    np.testing.assert_array_equal(again, UnseenKernelRidge(x, groups, 0).log_probability(targets, label))
+
+
+def test_coordinates_give_the_regression_of_the_features():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((300, 5)).astype(np.float32), torch.from_numpy(rng.random((300, 3))).float()
+    ridge = UnseenKernelRidge(x, np.arange(300).astype(str), 0)
+    path = ridge._path(y)
+    expected = RidgePath.of((ridge._nystroem(ridge._x[rows]), y[rows]) for rows, _ in ridge._blocks)
+    for rows, _, along in ridge._coordinates():
+        z = ridge._nystroem(ridge._x[rows])
+        for strength in (0.1, 1.0, 10.0):
+            weight, bias = expected.solution(strength)
+            torch.testing.assert_close(path.answers(along, strength), z @ weight + bias, atol=2e-3, rtol=1e-3)

@@ -1,71 +1,35 @@
-"""Outliers and near duplicates, against brute force and copies that were made on purpose."""
+"""Nearest neighbours and outliers, against brute force."""
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_sample_image
 from sklearn.neighbors import NearestNeighbors
 
 from labelwise.audit import neighbours
-from labelwise.audit.neighbours import (
-    SAME_IMAGE,
-    count_duplicates,
-    duplicate_table,
-    duplicates_of_embeddings,
-    duplicates_of_images,
-    outlier_scores,
-    perceptual_hashes,
-)
+from labelwise.audit.neighbours import nearest, outlier_scores, weights
 
 
-def cosines(embeddings):
-    unit = embeddings - embeddings.mean(0)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    return unit @ unit.T
+@pytest.mark.parametrize("largest", [1 << 25, 200])
+def test_neighbours_are_those_of_scikit_learn_in_other_groups(largest, monkeypatch):
+    monkeypatch.setattr(neighbours, "LARGEST", largest)
+    rng = np.random.default_rng(0)
+    vectors, groups = rng.standard_normal((90, 6)) + 2, rng.integers(0, 30, 90)
+    centred = vectors - vectors.mean(0)
+    distance, index = NearestNeighbors(n_neighbors=90, metric="cosine").fit(centred).kneighbors(centred)
+    seen = []
+    for found in nearest(vectors, groups, 5, seed=0, width=100):
+        for row, own, cosine in zip(found.rows, found.index, found.cosine, strict=True):
+            others = groups[index[row]] != groups[row]
+            assert own.tolist() == index[row][others][:5].tolist()
+            np.testing.assert_allclose(cosine, 1 - distance[row][others][:5], atol=1e-5)
+        seen += found.rows.tolist()
+    assert seen == list(range(90))
 
 
-def with_copies(n, copies, seed=0):
-    """(n + copies, 16) vectors, of which the last are nearly those at the beginning."""
-    rng = np.random.default_rng(seed)
-    vectors = rng.standard_normal((n, 16))
-    return np.concatenate([vectors, vectors[:copies] + 0.05 * rng.standard_normal((copies, 16))])
-
-
-@pytest.mark.parametrize("block", [7, 1024])
-def test_pairs_are_those_of_brute_force(block, monkeypatch):
-    monkeypatch.setattr(neighbours, "BLOCK", block)
-    vectors = with_copies(60, 9)
-    cosine = cosines(vectors)
-    found = duplicates_of_embeddings(vectors, 0.9)
-    expected = {(i, j) for i, j in np.argwhere(cosine >= 0.9).tolist() if i < j}
-    assert len(expected) == 9 and found.exact
-    assert set(map(tuple, found.rows.tolist())) == expected
-    np.testing.assert_allclose(found.similarity, cosine[tuple(found.rows.T)], rtol=1e-5)
-    assert (np.diff(found.similarity) <= 0).all()
-
-
-def test_random_hyperplanes_find_the_same_pairs(monkeypatch):
-    vectors = with_copies(3000, 200)
-    exact = duplicates_of_embeddings(vectors, 0.97)
-    monkeypatch.setattr(neighbours, "EXACT", 0)
-    found = duplicates_of_embeddings(vectors, 0.97)
-    assert len(exact.rows) >= 190 and not found.exact
-    assert len(found.rows) >= 0.995 * len(exact.rows)
-    assert set(map(tuple, found.rows.tolist())) <= set(map(tuple, exact.rows.tolist()))
-
-
-def test_many_copies_of_one_sample_stay_a_short_list():
-    vectors = np.concatenate([np.random.default_rng(0).standard_normal((50, 4)), np.ones((200, 4)) * 9])
-    assert len(duplicates_of_embeddings(vectors, 0.9999).rows) <= 200 * neighbours.PARTNERS
-
-
-def test_no_pairs_and_rows_of_zeros():
-    found = duplicates_of_embeddings(np.array([[1.0, 0], [-1, 0], [0, 0], [0, 0]]), 0.9)
-    assert found.rows.shape == (0, 2) and found.similarity.shape == (0,)
+def test_a_group_of_everything_has_no_neighbours_and_no_weight():
+    found = next(nearest(np.random.default_rng(0).standard_normal((4, 3)), np.zeros(4), 9, seed=0))
+    assert found.index.shape == (4, 4) and not weights(found.cosine, 10.0).any()
 
 
 def test_outlier_scores_are_distances_to_the_nearest_neighbours():
@@ -86,42 +50,9 @@ def test_outliers_are_found_among_a_sample_of_the_samples(monkeypatch):
     vectors[450:, 0] -= 9
     vectors[5] = [0, 0, 90]
     whole = outlier_scores(vectors)
-    monkeypatch.setattr(neighbours, "REFERENCE", 300)
+    monkeypatch.setattr(neighbours, "OUTLIER_REFERENCES", 300)
     assert outlier_scores(vectors).argmax() == whole.argmax() == 5
 
 
 def test_equal_samples_have_no_outlier():
     assert outlier_scores(np.ones((30, 4))).tolist() == [0] * 30
-
-
-def pictures(n):
-    """Parts of a photo, of 80 x 70 pixels."""
-    rng, photo = np.random.default_rng(3), load_sample_image("china.jpg")
-    corners = zip(rng.integers(0, photo.shape[0] - 80, n), rng.integers(0, photo.shape[1] - 70, n), strict=True)
-    return [photo[y : y + 80, x : x + 70] for y, x in corners]
-
-
-def test_copies_of_an_image_are_found_and_others_are_not():
-    images = pictures(20)
-    file = io.BytesIO()
-    Image.fromarray(images[3]).save(file, "JPEG", quality=50)
-    resized = np.asarray(Image.fromarray(images[7]).resize((90, 100)))
-    darker = (images[11] * 0.8).astype(np.uint8).mean(2).astype(np.uint8)[..., None]  # grey, with one channel
-    found = duplicates_of_images([*images, np.asarray(Image.open(file)), resized, darker])
-    assert set(map(tuple, found.rows.tolist())) == {(3, 20), (7, 21), (11, 22)}
-    assert (found.similarity >= SAME_IMAGE).all()
-
-
-def test_blank_images_are_copies_of_each_other():
-    hashes = perceptual_hashes([np.full((9, 9, 3), value, np.uint8) for value in (0, 128, 255)])
-    assert (hashes[1] == hashes[2]).all() and (np.abs(hashes) == 1).all()
-
-
-def test_the_table_names_samples_splits_and_labels():
-    ids, split = np.array(["a", "b", "c", "d"]), np.array(["fit", "fit", "test", "test"])
-    pairs = neighbours.Pairs(np.array([[0, 1], [1, 2], [2, 3]]), np.float32([1.0, 0.999, 0.996]), True)
-    table = duplicate_table(pairs, ids, split, ["cat", "dog", "", "dog"])
-    row = {"id_a": "b", "id_b": "c", "split_a": "fit", "split_b": "test", "given_a": "dog", "given_b": ""}
-    assert table.drop(columns="similarity").loc[1].to_dict() == row
-    counted = count_duplicates(table, "cosine")
-    assert (counted.found, counted.across_splits, counted.labels_differ) == (3, 1, 1)

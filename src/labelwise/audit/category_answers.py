@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from labelwise.audit.neighbours import nearest, weights
 from labelwise.cft.solvers.coordinates import Coordinates, principal_coordinates
 from labelwise.cft.solvers.inputs import blocks
 from labelwise.cft.solvers.logistic import STEPS, fit_logistic, make_grid
@@ -30,12 +31,6 @@ CATEGORIES, BUDGET = 256, 64_000_000
 NEIGHBOURS, SHARPNESS, DOUBT = 50, 5.0, 1.0
 """Nearest neighbours: how many answer, how fast their weight exp(s (cosine - cosine of the nearest)) falls, and the
 weight of the category's prevalence beside them."""
-
-REFERENCES = 50_000
-"""Samples among which neighbours are looked for, at most."""
-
-LARGEST = 1 << 24
-"""Numbers that the comparison of some samples with all others may hold."""
 
 Array = NDArray[np.float32]
 
@@ -102,23 +97,13 @@ def _kernel(x: Array, seed: int) -> tuple[Nystroem, Coordinates]:
 
 def nearest_neighbours(data: EmbeddedCells, seed: int) -> Array:
     """Logits (n, C) of the known labels of the most similar samples of other groups, by the cosine."""
-    x = data.x - data.x.mean(0)
-    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    drawn = np.sort(generator(seed, "references").permutation(len(x))[:REFERENCES])
-    reference, own = torch.from_numpy(x[drawn]), torch.from_numpy(np.unique(data.groups, return_inverse=True)[1])
-    known = ~np.isnan(data.values[drawn])
-    positive = np.nan_to_num(data.values[drawn])
+    known, positive = ~np.isnan(data.values), np.nan_to_num(data.values)
+    negative = known & (positive < 0.5)
     prevalence = (positive.sum(0) + 0.5) / (known.sum(0) + 1)
-    count = min(NEIGHBOURS, len(drawn) - 1)
     out = np.empty_like(data.values)
-    step = max(1, LARGEST // max(len(drawn), count * data.values.shape[1]))
-    for rows in np.array_split(np.arange(len(x)), -(-len(x) // step)):
-        cosine = torch.from_numpy(x[rows]) @ reference.T
-        cosine[own[rows][:, None] == own[drawn][None]] = -torch.inf
-        nearest = cosine.topk(count, dim=1)
-        weight = torch.exp(SHARPNESS * (nearest.values - nearest.values[:, :1])).nan_to_num(0.0).numpy()
-        index = nearest.indices.numpy()
-        up = np.einsum("mk,mkc->mc", weight, positive[index]) + DOUBT * prevalence
-        down = np.einsum("mk,mkc->mc", weight, (known & (positive < 0.5))[index]) + DOUBT * (1 - prevalence)
-        out[rows] = np.log(up / down)
+    for near in nearest(data.x, data.groups, NEIGHBOURS, seed, width=NEIGHBOURS * known.shape[1]):
+        weight = weights(near.cosine, SHARPNESS).numpy()
+        up = np.einsum("mk,mkc->mc", weight, positive[near.index]) + DOUBT * prevalence
+        down = np.einsum("mk,mkc->mc", weight, negative[near.index]) + DOUBT * (1 - prevalence)
+        out[near.rows] = np.log(up / down)
     return out

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from labelwise.audit.answers import Answer, Answers, Array, kept, log_probability
 from labelwise.audit.kernel import UnseenKernelRidge
+from labelwise.audit.neighbours import nearest, weights
 from labelwise.audit.wrong_labels import fit_noise_model
 from labelwise.config import AuditConfig
 from labelwise.data.counter_rng import generator
@@ -30,11 +31,8 @@ NEIGHBOURS, SHARPNESS, DOUBT = 50, 10.0, 1.0
 """Nearest neighbours: how many answer, how fast their weight exp(s (cosine - cosine of the nearest)) falls, and the
 weight of the class frequencies beside them."""
 
-REFERENCES = 50_000
-"""Samples among which neighbours are looked for, at most, so that the time grows no faster than their number."""
-
-COMPARED = 1024
-"""Samples that are compared with all references at a time."""
+FITTED = 100_000
+"""Samples that logistic regression is fitted to, at most: it has few numbers to find."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,20 @@ class Embedded:
 
 def standardised(values: Array) -> Array:
     """Embeddings less their mean, in units of the spread of all features."""
-    sample = torch.from_numpy(values[generator("location").permutation(len(values))[:REFERENCES]]).double()
+    sample = torch.from_numpy(values[generator("location").permutation(len(values))[:FITTED]]).double()
     centre, spread = location(sample)
-    return ((values - centre.float().numpy()) / np.float32(spread)).astype(np.float32)
+    found = values.astype(np.float32)
+    found -= centre.float().numpy()
+    found /= np.float32(spread)
+    return found
 
 
-def logistic(data: Embedded, advance: Callable[[], None]) -> Array:
+def logistic(data: Embedded, seed: int, advance: Callable[[], None]) -> Array:
     """Multinomial logistic regression; its strength is the one of the likeliest labels of the first fold."""
     found = np.empty((len(data.x), data.classes), dtype=np.float32)
     strength: float | None = None
     for seen, unseen in data.parts():
+        seen = np.sort(generator(seed, "fitted").permutation(seen)[:FITTED])
         tried = {}
         for c in STRENGTHS if strength is None else (strength,):
             model = LogisticRegression(C=c, max_iter=300).fit(data.x[seen], data.label[seen])
@@ -84,22 +86,11 @@ def logistic(data: Embedded, advance: Callable[[], None]) -> Array:
 
 def nearest_neighbours(data: Embedded, seed: int) -> Array:
     """The labels of the most similar samples by the cosine, the nearer ones counting more."""
-    x = data.x / np.maximum(np.linalg.norm(data.x, axis=1, keepdims=True), 1e-12)
-    drawn = np.sort(generator(seed, "references").permutation(len(x))[:REFERENCES])
-    reference = torch.from_numpy(x[drawn])
-    _, group = np.unique(data.groups, return_inverse=True)
-    targets, own = data.targets(), torch.from_numpy(group)
-    count = min(NEIGHBOURS, len(drawn))
-    common = DOUBT * targets.mean(0)
-    found = np.empty_like(targets)
-    for rows in np.array_split(np.arange(len(x)), -(-len(x) // COMPARED)):
-        cosine = torch.from_numpy(x[rows]) @ reference.T
-        cosine[own[rows][:, None] == own[drawn][None]] = -torch.inf
-        nearest = cosine.topk(count, dim=1)
-        weight = torch.exp(SHARPNESS * (nearest.values - nearest.values[:, :1])).numpy()
-        near = targets[drawn[nearest.indices.numpy()]]
-        p = (weight[:, :, None] * near).sum(1) + common
-        found[rows] = log_probability(p / p.sum(1, keepdims=True))
+    label, found = torch.from_numpy(data.label), np.empty((len(data.x), data.classes), dtype=np.float32)
+    common = torch.bincount(label, minlength=data.classes).float() * (DOUBT / len(label))
+    for near in nearest(data.x, data.groups, NEIGHBOURS, seed, width=data.classes):
+        p = common.repeat(len(near.rows), 1).scatter_add_(1, label[near.index], weights(near.cosine, SHARPNESS)).numpy()
+        found[near.rows] = log_probability(p / p.sum(1, keepdims=True))
     return found
 
 
@@ -121,7 +112,7 @@ def answer_embeddings(data: Embedded, config: AuditConfig, folder: Path, quiet: 
         advance()
         near = kept(folder, "nearest_neighbours", lambda: nearest_neighbours(data, config.seed))
         advance()
-        linear = kept(folder, "logistic", lambda: logistic(data, advance))
+        linear = kept(folder, "logistic", lambda: logistic(data, config.seed, advance))
         parts = [Answer("nearest neighbours", "nearest neighbours", near), Answer("logistic", "logistic", linear)]
         mean = Answers((Answer("kernel ridge", "kernel ridge", first), *parts)).mean()
         right = fit_noise_model(mean, data.label, config.seed).right_class(mean, data.label)

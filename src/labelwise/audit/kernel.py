@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -41,25 +43,39 @@ class UnseenKernelRidge:
         # Single precision is four times as fast, and its errors are far below any ridge.
         self._nystroem = Nystroem(exact.scale, exact.centres.float(), exact.whitening.float())
 
+    @cached_property
+    def _axes(self) -> tuple[RidgePath, Tensor]:
+        """The regression without targets, and what turns kernels with the centres into coordinates along its axes."""
+        none = torch.empty(len(self._x), 0)
+        path = RidgePath.of((self._nystroem(self._x[rows]), none[rows]) for rows, _ in self._blocks)
+        return path, self._nystroem.whitening @ path.axes
+
+    def _path(self, y: Tensor) -> RidgePath:
+        """The regression on targets (n, K)."""
+        path, axes = self._axes
+        target = y.mean(0)
+        product = sum(self._nystroem.kernel(self._x[rows]).T @ (y[rows] - target) for rows, _ in self._blocks)
+        return replace(path, moment=axes.T @ product, target=target)
+
     def log_probability(self, targets: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray[np.float32]:
         """Answers (n, K) after a fit to ``targets`` (n, K), hard or soft; ``label`` (n,) are the given labels, which
         choose ridge and temperature."""
         y = torch.from_numpy(targets)
-        path = RidgePath.of((z, y[rows]) for rows, _, z in self._features())
-        rows, ends, z = next(self._features())
+        path = self._path(y)
+        rows, ends, along = next(self._coordinates())
         given = torch.nn.functional.one_hot(torch.from_numpy(label[rows]), y.shape[1]).float()
-        along = path.along(z)
         found = [inverse_temperature(_unseen(path, along, y[rows], ends, ridge), given) for ridge in RIDGE]
         best = min(range(len(RIDGE)), key=lambda i: found[i][1])
         log_p = np.empty(targets.shape, dtype=np.float32)
-        for rows, ends, z in self._features():
-            scores = found[best][0] * _unseen(path, path.along(z), y[rows], ends, RIDGE[best])
+        for rows, ends, along in self._coordinates():
+            scores = found[best][0] * _unseen(path, along, y[rows], ends, RIDGE[best])
             log_p[rows] = torch.log_softmax(scores, 1).numpy()
         return log_p
 
-    def _features(self) -> Iterator[tuple[Rows, Rows, Tensor]]:
+    def _coordinates(self) -> Iterator[tuple[Rows, Rows, Tensor]]:
+        path, axes = self._axes
         for rows, ends in self._blocks:
-            yield rows, ends, self._nystroem(self._x[rows])
+            yield rows, ends, self._nystroem.kernel(self._x[rows]) @ axes - path.centre @ path.axes
 
 
 def _blocks(groups: NDArray[np.str_], seed: int) -> list[tuple[Rows, Rows]]:

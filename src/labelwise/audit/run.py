@@ -16,6 +16,12 @@ from numpy.typing import NDArray
 from labelwise.audit import expected
 from labelwise.audit.answers import Answers
 from labelwise.audit.category_answers import Cells, EmbeddedCells
+from labelwise.audit.duplicates import (
+    count_duplicates,
+    duplicate_table,
+    duplicates_of_embeddings,
+    duplicates_of_images,
+)
 from labelwise.audit.embeddings import Embedded, answer_embeddings, standardised
 from labelwise.audit.multi_label import (
     CLASSIFIERS,
@@ -27,13 +33,7 @@ from labelwise.audit.multi_label import (
     given_cells,
     judge_cells,
 )
-from labelwise.audit.neighbours import (
-    count_duplicates,
-    duplicate_table,
-    duplicates_of_embeddings,
-    duplicates_of_images,
-    outlier_scores,
-)
+from labelwise.audit.neighbours import outlier_scores
 from labelwise.audit.networks import Panel, panel_answers, panel_logits, panels_of_run, train_panels
 from labelwise.audit.samples import audited_rows, draw_folds, take_audited
 from labelwise.audit.subject import Subject, open_subject

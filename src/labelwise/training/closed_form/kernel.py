@@ -123,7 +123,11 @@ class Nystroem:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(n, D) to (n, F)."""
-        return torch.exp(-squared_distances(x * self.scale, self.centres)) @ self.whitening
+        return self.kernel(x) @ self.whitening
+
+    def kernel(self, x: Tensor) -> Tensor:
+        """Kernel (n, M) of samples (n, D) with the centres."""
+        return torch.exp(-squared_distances(x * self.scale, self.centres))
 
     def network(self, path: RidgePath, ridge: float, bandwidth: float) -> nn.Module:
         """Kernel and regression as a network of two layers."""
