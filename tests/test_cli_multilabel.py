@@ -63,6 +63,22 @@ def test_the_table_fits_a_terminal_of_80_columns(
     assert done.code == 0 and "…" not in done.out and max(map(len, done.out.splitlines())) <= 80
 
 
+def test_evaluate_draws_curves_and_keeps_two_files_apart(
+    labelwise: Callable[..., Any], data: Path, model: Path, tmp_path: Path
+) -> None:
+    page, scores = tmp_path / "page.html", tmp_path / "scores.json"
+    assert labelwise("evaluate", model, "--data", data, "--page", page, "--out", scores).code == 0
+    names = [one["name"] for one in json.loads(scores.read_text())["curves"]]
+    source = page.read_text()
+    assert names and source.count('aria-label="ROC of') == source.count('aria-label="Precision against') == len(names)
+    (tmp_path / "folder").mkdir()
+    other = tmp_path / "folder" / ".." / "same.html"
+    same = labelwise("evaluate", model, "--data", data, "--out", tmp_path / "same.html", "--page", other)
+    assert same.code == 1 and len(same.err) == 1
+    assert f"--page {other}: is the file of --out, too; give two different files" in same.err[0]
+    assert not other.exists()
+
+
 def test_evaluate_a_split_there_is_not(labelwise: Callable[..., Any], data: Path, model: Path) -> None:
     done = labelwise("evaluate", model, "--data", data, "--split", "validation")
     told = " ".join(done.err)

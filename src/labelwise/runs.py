@@ -172,6 +172,20 @@ def check_out_file(path: Path, kind: str, ours: Callable[[str], bool], option: s
         raise RunError(f"{option} {path}: exists and does not hold {kind}; give another {option}")
 
 
+def check_two_files(options: dict[str, Path | None]) -> None:
+    """Refuse two options of a command that name the same file, of which one would replace the other.
+
+    Raises
+    ------
+    RunError
+        In one line.
+    """
+    seen: dict[Path, str] = {}
+    for option, path in options.items():
+        if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
+            raise RunError(f"{option} {path}: is the file of {other}, too; give two different files")
+
+
 def _run_in(out: Path, kind: str) -> dict[str, Any] | None:
     """Content of ``run.json``; None for a folder that is new or empty."""
     if out.exists() and not out.is_dir():

@@ -82,6 +82,34 @@ def test_scores_are_those_of_the_known_labels(data: Path, tmp_path: Path) -> Non
     assert found["map"] == pytest.approx(np.mean([entry["ap"] for entry in found["categories"]]))
 
 
+def test_curves_are_the_rates_at_every_threshold(data: Path, tmp_path: Path) -> None:
+    folder = save(tmp_path / "net")
+    found = evaluate(folder, recipe(data), split="test", curves=["fish"]).to_json()
+    [curve] = found["curves"]
+    z, table = logits_of(folder, data, "test")
+    truth = hard_labels(table)[:, 2]
+    score, truth = z[~np.isnan(truth), 2], truth[~np.isnan(truth)] == 1
+    decided = [score >= threshold for threshold in sorted(set(score.tolist()), reverse=True)]
+    expected = {
+        "recall": [said[truth].mean() for said in decided],
+        "precision": [truth[said].mean() for said in decided],
+        "false_positive_rate": [said[~truth].mean() for said in decided],
+    }
+    assert curve.pop("name") == "fish"
+    for key, values in expected.items():
+        np.testing.assert_allclose(curve[key], values, atol=1e-4)
+
+
+def test_without_names_the_curves_are_those_of_the_lowest_ap(data: Path, tmp_path: Path) -> None:
+    folder = save(tmp_path / "net")
+    found = evaluate(folder, recipe(data), split="test", curves=()).to_json()
+    lowest = sorted(found["categories"], key=lambda entry: entry["ap"])
+    assert [one["name"] for one in found["curves"]] == [one["name"] for one in lowest]
+    assert "curves" not in evaluate(folder, recipe(data), split="test").to_json()
+    with pytest.raises(DataError, match=r"^--curves bird: is no category of data: cat, dog, fish$"):
+        evaluate(folder, recipe(data), curves=["cat", "bird"])
+
+
 def test_tuned_thresholds_come_from_select(data: Path, tmp_path: Path) -> None:
     folder = save(tmp_path / "net")
     found = evaluate(folder, recipe(data), split="test").to_json()

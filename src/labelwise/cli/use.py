@@ -39,6 +39,14 @@ def evaluate(
     page: Annotated[
         Path | None, typer.Option("--page", help="HTML file that shows the scores in a browser, without a network.")
     ] = None,
+    curves: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--curves",
+            help="Multi-label: category whose PR and ROC curves are kept. May be given several times. Default with "
+            "--page: the eight with the lowest AP.",
+        ),
+    ] = None,
     trust_code: TrustCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,8 +56,9 @@ def evaluate(
     thresholds tuned on select. Only known labels count.
     """
     from labelwise.results import check_scores_file
-    from labelwise.runs import write_json
+    from labelwise.runs import check_two_files, write_json
 
+    check_two_files({"--out": out, "--page": page})
     if out is not None:
         check_scores_file(out)
     if page is not None:
@@ -59,7 +68,8 @@ def evaluate(
     recipe = data_recipe(data, overrides or [])
     from labelwise.inference.evaluate import evaluate as run
 
-    scores = run(model, recipe, split=split, trust_code=trust_code)
+    drawn = curves or (None if page is None else ())
+    scores = run(model, recipe, split=split, curves=drawn, trust_code=trust_code)
     if out is not None:
         write_json(out, scores.to_json())
     if page is not None:

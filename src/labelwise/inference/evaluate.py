@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from labelwise.data.readers import load_dataset, studies_of
 from labelwise.data.readers.chexpert import COMPETITION
 from labelwise.data.value_range import as_trained
 from labelwise.errors import DataError, ModelError
+from labelwise.inference.curves import category_curves, check_categories
 from labelwise.inference.loader import MULTI_LABEL, SINGLE_LABEL, decision_thresholds, make_ready
 from labelwise.labels.table import LabelTable
 from labelwise.metrics.classification import scores as scores_of
@@ -36,7 +37,12 @@ _RESULTS: TypeAdapter[SingleLabelEvaluation | MultiLabelEvaluation] = TypeAdapte
 
 
 def evaluate(
-    model: str | Path, data: str | Path | Recipe, *, split: Scored = "test", trust_code: bool = False
+    model: str | Path,
+    data: str | Path | Recipe,
+    *,
+    split: Scored = "test",
+    curves: Sequence[str] | None = None,
+    trust_code: bool = False,
 ) -> SingleLabelEvaluation | MultiLabelEvaluation:
     """Score a checkpoint on one split of a data set, or on all of it.
 
@@ -53,6 +59,8 @@ def evaluate(
     model : checkpoint folder, such as RUN/seed-0/generation-2
     data : a data source such as ``digits`` or a path; a recipe file (.yaml), or a recipe, whose data section is used
     split : ``fit``, ``select`` or ``test``; or ``all``: every labelled sample, such as those of a test set of one's own
+    curves : multi-label data: categories whose precision, recall and false positive rate are kept at many thresholds;
+        an empty sequence means those with the lowest AP, None means none
     trust_code : whether code that the checkpoint names as its network may be run
 
     Returns
@@ -74,6 +82,9 @@ def evaluate(
     dataset = _with_classes_of(network, dataset)
     rows = _scored_rows(dataset, split)
     _check_task(card, dataset, path)
+    if curves and dataset.table is None:
+        raise DataError(f"--curves {curves[0]}: {dataset.name} has one class per sample; curves are of categories")
+    check_categories(curves or (), dataset.classes, dataset.name)
     network = _in_order_of(network, dataset.classes, str(path))
     if split != "all" and len(rows) < len(dataset):
         n = f"{len(rows):,} of {len(dataset):,}"
@@ -86,9 +97,11 @@ def evaluate(
         scores = scores_of(logits, torch.from_numpy(dataset.label[rows]), dataset.classes)
         return _RESULTS.validate_python(found | {"task": SINGLE_LABEL} | scores)
     decided = probabilities(decision_thresholds(card, dataset.classes, path))
-    scores = _multi_label(
-        dataset, dataset.table, split, rows, decided, lambda chosen: predict_logits(network, loader, chosen, runtime)
-    )
+
+    def logits_of(chosen: NDArray[np.int64]) -> torch.Tensor:
+        return predict_logits(network, loader, chosen, runtime)
+
+    scores = _multi_label(dataset, dataset.table, split, rows, decided, logits_of, curves)
     scores["own_thresholds"] = len(card.get("thresholds", {}))
     studies = studies_of(recipe.data, dataset.ids[rows])
     if studies is not None:
@@ -136,11 +149,14 @@ def _multi_label(
     rows: NDArray[np.int64],
     decided: NDArray[np.float64],
     logits_of: Callable[[NDArray[np.int64]], torch.Tensor],
+    curves: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Scores at the probabilities ``decided`` (C,) and at thresholds found on other samples than they are scored on."""
     select = dataset.rows("select")
     labels, logits = table.take(rows), logits_of(rows)
     found = multilabel_scores(logits, labels, thresholds=decided)
+    if curves is not None:
+        found["curves"] = category_curves(logits.numpy(), hard_labels(labels), found["categories"], curves)
     if split in ("select", "all") or not len(select):
         return found | {"tuned": None}
     rule = ThresholdRule("max-f1")

@@ -18,7 +18,7 @@ from labelwise.report.plots import (
     change_scatter,
     dot_plot,
     gain_scatter,
-    precision_plot,
+    rate_plot,
     reliability_plot,
 )
 from labelwise.report.read import Folder
@@ -148,7 +148,7 @@ def precision_pictures(run: Run, folder: Folder) -> list[Picture]:
         lines = [Line(label, colour, *curve) for (label, curve), colour in zip(curves.items(), COLOURS, strict=True)]
         said = cft.change(by_name[name])
         alt = f"Precision against recall of {name}: {run.metric} {said} percent."
-        found.append(Picture(f"{shorten(name, 24)} {said}", precision_plot(f"precision-{place}", alt, lines)))
+        found.append(Picture(f"{shorten(name, 24)} {said}", rate_plot(f"precision-{place}", alt, lines)))
     return found
 
 

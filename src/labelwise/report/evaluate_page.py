@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from labelwise.report.formats import DASH, count, decimal, percent, percent2, several
+from labelwise.report.formats import DASH, count, decimal, percent, percent2, several, shorten
 from labelwise.report.page import Tile, write_page
+from labelwise.report.plots import Line, rate_plot
 from labelwise.report.scores import decided
 from labelwise.report.table import Column, Row, Table
 from labelwise.results import MultiLabelEvaluation, SingleLabelEvaluation
@@ -45,6 +46,7 @@ def _single_label(scores: SingleLabelEvaluation) -> dict[str, Any]:
     listed = sorted(scores.per_class, key=lambda entry: _lowest_first(entry.top1 if entry.n else None))
     rows = [Row([entry.name, entry.n, entry.top1 if entry.n else None]) for entry in listed]
     return {
+        "curves": [],
         "facts": [f"checkpoint {scores.model}", several(samples, "image"), several(len(rows), "class", "classes")],
         "tiles": tiles,
         "sections": [
@@ -76,10 +78,34 @@ def _multi_label(scores: MultiLabelEvaluation) -> dict[str, Any]:
     if scores.studies is not None:
         sections.append(("Every category by study", _ranking(scores, scores.studies.categories)))
     return {
+        "curves": _curves(scores),
         "facts": [f"checkpoint {scores.model}", several(scores.samples, "sample"), known, *left_out],
         "tiles": [*tiles, *_calibration(scores.nll, scores.ece)],
         "sections": sections,
     }
+
+
+def _curves(scores: MultiLabelEvaluation) -> list[tuple[str, str, str]]:
+    """Of each category whose curves were kept its heading, and precision against recall and the ROC as pictures."""
+    found, scored = [], {one.name: one for one in scores.categories}
+    for place, one in enumerate(scores.curves or ()):
+        ap, auc = percent(scored[one.name].ap), percent(scored[one.name].auc)
+        precise = rate_plot(
+            f"pr-{place}",
+            f"Precision against recall of {one.name}: AP {ap} percent.",
+            [Line("", "test", one.recall, one.precision)],
+            up="precision",
+        )
+        roc = rate_plot(
+            f"roc-{place}",
+            f"ROC of {one.name}: AUC {auc} percent.",
+            [Line("", "test", (0.0, *one.false_positive_rate), (0.0, *one.recall))],
+            "false positive rate",
+            "recall",
+            chance=True,
+        )
+        found.append((f"{shorten(one.name, 24)}: AP {ap}, AUC {auc}", precise, roc))
+    return found
 
 
 def _calibration(nll: float | None, ece: float | None) -> list[Tile]:

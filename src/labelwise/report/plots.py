@@ -137,15 +137,20 @@ def curve_plot(lines: Sequence[Line], limits: tuple[float, float], kept: Sequenc
 
 
 @drawn
-def precision_plot(lines: Sequence[Line]) -> Figure:
-    """Draw precision against recall of one category: before in grey, after in colour."""
-    figure, axes = svg.canvas(2.7, 2.2, 0.5, 0.45, 0.1, 0.1)
+def rate_plot(lines: Sequence[Line], across: str = "recall", up: str = "", *, chance: bool = False) -> Figure:
+    """Draw one rate of a category against another, of which the axes are named; ``chance`` marks where both are equal.
+
+    As it stands it is precision against recall: before in grey, after in colour.
+    """
+    figure, axes = svg.canvas(2.7, 2.2, 0.68 if up else 0.5, 0.45, 0.1, 0.1)
+    if chance:
+        axes.plot((0, 1), (0, 1), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for line in lines:
         axes.plot(line.x, _gaps(line.y), color=COLOURS[line.colour], linewidth=1.7)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.04)
-    svg.set_axis(axes.xaxis, "recall", svg.percent_tick, bins=4)
-    svg.set_axis(axes.yaxis, "", svg.percent_tick, bins=4)
+    svg.set_axis(axes.xaxis, across, svg.percent_tick, bins=4)
+    svg.set_axis(axes.yaxis, up, svg.percent_tick, bins=4)
     return figure
 
 

@@ -106,6 +106,15 @@ class EvaluatedCategory(TunedCategory):
     tuned: TunedCategory | None = None
 
 
+class CategoryCurve(Record):
+    """Rates of a category at thresholds from the highest down."""
+
+    name: str
+    recall: tuple[float, ...]
+    precision: tuple[float, ...]
+    false_positive_rate: tuple[float, ...]
+
+
 class CategoryGroup(Record):
     """Means over a set of categories."""
 
@@ -153,6 +162,7 @@ class MultiLabelEvaluation(Evaluation):
     categories: tuple[EvaluatedCategory, ...]
     tuned: TunedDecisions | None
     studies: Studies | None = None
+    curves: tuple[CategoryCurve, ...] | None = None
 
 
 EvaluateResults = Annotated[SingleLabelEvaluation | MultiLabelEvaluation, Field(discriminator="task")]
