@@ -3,12 +3,14 @@
     uv venv .venv-peers && uv pip install --python .venv-peers/bin/python -r benchmarks/peers/requirements-cleanlab.txt
     python benchmarks/audit.py find --data ../shared/data --peer-python .venv-peers/bin/python --out audit
     python benchmarks/audit.py act --data ../shared/data --out audit
+    python benchmarks/audit.py again --data ../shared/data --out audit --seeds 1
     python benchmarks/audit.py find --data ../shared/data --out audit --images 1000 --seeds 1   # no peer, a minute
 
 `find`: CIFAR-10N, three kinds of human labels of the first 10,000 images, 128 features, and the test images of CIFAR-10
 whose labels people reviewed. Every method has one setting for all of them and sees no clean label. cleanlab answers
 twice: from its usual cross-validated logistic regression, and from labelwise's own out-of-sample answers.
 `act`: what the corrections of the first 500 of the list are worth, by the test accuracy of a classifier.
+`again`: the first 500 are corrected, and the data audited once more: how many wrong labels it says are left.
 Finished audits are not repeated.
 """
 
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
@@ -228,6 +231,29 @@ def act(options: argparse.Namespace) -> None:
         print(f"| {words} | {' | '.join(cells)} |")
 
 
+def again(options: argparse.Namespace) -> None:
+    """The share of wrong labels by a second audit, after a review of the top of the first one's list."""
+    rows = []
+    for seed in range(options.seeds):
+        for name in LABELS:
+            _, label, clean = problem(name, options)
+            _, frame, _ = audited(name, seed, options)
+            top = np.argsort(-frame["score"].to_numpy(), kind="stable")[:CORRECTED]
+            now = with_labels(label, top, clean)
+            provenance = np.where(np.isin(np.arange(len(label)), top), "reviewed", "given")
+            table = options.out / f"{name}-{seed}.csv"
+            pd.DataFrame({"id": np.arange(len(label)), "label": now, "provenance": provenance}).to_csv(
+                table, index=False
+            )
+            config, folder = AuditConfig(seed=seed, duplicates=False), options.out / f"{name}-{seed}-again"
+            source = options.out / f"{name}.npz"
+            found = run_audit(config, source, folder, overrides=[f"data.labels.file={table}"], quiet=True)
+            said = {"estimated": found.noise_rate.estimate, "interval": found.noise_rate.interval}
+            rows.append({"labels": name, "seed": seed, "true": float((now != clean).mean()), **said})
+            print(rows[-1])
+    write_json(options.out / "again.json", {"environment": environment(), "rows": rows})
+
+
 def with_labels(label: NDArray[np.int64], rows: NDArray[np.int64], clean: NDArray[np.int64]) -> NDArray[np.int64]:
     """Labels of which some rows were reviewed."""
     found = label.copy()
@@ -252,7 +278,7 @@ def test_accuracy(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("find", "act"))
+    parser.add_argument("what", choices=("find", "act", "again"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--peer-python", type=Path)
@@ -260,7 +286,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    {"find": find, "act": act}[options.what](options)
+    {"find": find, "act": act, "again": again}[options.what](options)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
+from labelwise.audit.answers import Answers
 from labelwise.audit.category_answers import EmbeddedCells
 from labelwise.audit.multi_label import SUGGESTED, JudgedCells, answer_cells, doubt_of_cells, judge_cells
 from labelwise.runs import environment, write_json
@@ -91,9 +92,9 @@ def run_one(options: argparse.Namespace, known: float, seed: int) -> dict[str, A
     cells, right = problem(options.data, known, seed)
     base = base_model(cells)
     with tempfile.TemporaryDirectory() as folder:
-        answers = answer_cells(cells, Path(folder), seed, lambda: None)
+        answers = Answers(tuple(answer_cells(cells, Path(folder), seed, lambda: None)))
         judged = judge_cells(cells, answers)
-        mean = expit(np.mean(list(answers.values()), axis=0))
+        mean = expit(answers.mean())
         own = {
             "base": np.where(cells.values == 1, 1 - base, base),
             "answers": np.where(cells.values == 1, 1 - mean, mean),

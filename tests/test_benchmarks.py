@@ -1,4 +1,4 @@
-"""The benchmark scripts run: a tiny ``cft.py quality`` and a tiny ``distill.py``, from made data to table and JSON."""
+"""The benchmark scripts run, each in small, from made data to table and JSON."""
 
 from __future__ import annotations
 
@@ -150,3 +150,48 @@ def test_wrong_labels_of_multi_label_data_are_scored(made_features: Path) -> Non
     assert run["rows"]["labelwise"]["both"] > 2 * run["rate"]["true"]
     assert sum(count for count, *_ in run["calibration"]["scores"]) == pytest.approx(450, abs=60)
     assert "| 50% | labelwise |" in audit_multi_label.table([run])
+
+
+@pytest.fixture
+def made_humans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Features of ten classes with human labels, where ``audit.py`` looks for them, and its modules on the path."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, 10, 50_200)
+    features = np.zeros((50_200, 12), dtype=np.float16)
+    features[:, :10] = 3 * np.eye(10)[true]
+    features[:200] += rng.standard_normal((200, 12)).astype(np.float16)
+    np.savez(tmp_path / "cifar10_features_lite0_pca128.npz", features=features, label=true)
+    given = {
+        name: np.where(rng.random(50_200) < rate, (true + 1) % 10, true)
+        for name, rate in (("worse_label", 0.3), ("random_label1", 0.2), ("aggre_label", 0.1))
+    }
+    np.savez(tmp_path / "cifar10n.npz", clean_label=true, **given)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return tmp_path
+
+
+def test_audit_finds_the_wrong_labels_and_says_what_corrections_are_worth(
+    made_humans: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import audit
+
+    monkeypatch.setattr(audit, "CORRECTED", 20)
+    monkeypatch.setattr(audit, "LABELS", ("worse_label", "aggre_label"))
+    options = argparse.Namespace(data=made_humans, out=made_humans / "out", peer_python=None, seeds=1, images=200)
+    options.out.mkdir()
+    audit.find(options)
+    table = capsys.readouterr().out
+    rows = json.loads((options.out / "find.json").read_text())["rows"]
+    ours = [row for row in rows if row["method"] == "labelwise"]
+    assert {row["labels"] for row in ours} == set(audit.LABELS) and all(row["auroc"] > 0.8 for row in ours)
+    [said] = [row for row in rows if row["method"] == "calibration" and row["labels"] == "worse_label"]
+    stored = np.load(made_humans / "cifar10n.npz")
+    wrong = (stored["worse_label"] != stored["clean_label"])[:200]
+    assert said["true"] == wrong.mean() and said["depths"][-1][0] == 200 and said["depths"][-1][3] == wrong.sum()
+    assert "**aggre_label**" in table and "| neighbours' vote |" in table
+    audit.act(options)
+    found = {row["labels"]: row["wrong"] for row in json.loads((options.out / "act.json").read_text())["rows"]}
+    assert found["none"] == wrong.mean() > found["first 20 of the list"]
+    audit.again(options)
+    [left, _] = json.loads((options.out / "again.json").read_text())["rows"]
+    assert left["true"] == found["first 20 of the list"] and left["interval"][0] < left["true"] < left["interval"][1]

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from labelwise.audit.category_answers import EmbeddedCells, kernel_logistic, nearest_neighbours
-from labelwise.audit.category_noise import CellNoise, fit_cell_noise, with_related
+from labelwise.audit.category_noise import CellNoise, GivenCells, fit_cell_noise, with_related
 
 
 def noisy(n=4000, c=3, missed=0.2, added=0.05, known=1.0, seed=0):
@@ -25,11 +25,11 @@ def noisy(n=4000, c=3, missed=0.2, added=0.05, known=1.0, seed=0):
 @pytest.mark.parametrize("known", [1.0, 0.3])
 def test_rates_and_calibration_are_found_from_given_labels_alone(known):
     logits, given, right = noisy(known=known)
-    noise = fit_cell_noise(logits / 3, given)  # answers that are three times too unsure
+    noise = fit_cell_noise(logits / 3, GivenCells.plain(given))  # answers that are three times too unsure
     np.testing.assert_allclose(noise.missed, 0.2, atol=0.05)
     np.testing.assert_allclose(noise.added, 0.05, atol=0.025)
     np.testing.assert_allclose(noise.scale, 3, rtol=0.2)
-    positive = noise.positive(logits / 3, given)
+    positive = noise.positive(logits / 3, GivenCells.plain(given))
     for low in np.arange(0, 1, 0.2):
         inside = (positive >= low) & (positive < low + 0.2)
         assert positive[inside].mean() == pytest.approx(right[inside].mean(), abs=0.06)
@@ -40,19 +40,20 @@ def test_the_probability_is_that_of_bayes_rule():
     logits = np.float32([[0.7], [0.7], [0.7]])
     p = expit(2 * 0.7 - 1)
     expected = [p * 0.9 / (p * 0.9 + (1 - p) * 0.02), p * 0.1 / (p * 0.1 + (1 - p) * 0.98), p]
-    np.testing.assert_allclose(noise.positive(logits, np.float32([[1], [0], [np.nan]]))[:, 0], expected, rtol=1e-6)
+    given = GivenCells.plain(np.float32([[1], [0], [np.nan]]))
+    np.testing.assert_allclose(noise.positive(logits, given)[:, 0], expected, rtol=1e-6)
 
 
 def test_a_category_of_few_labels_has_the_rates_of_the_others():
     logits, given, _ = noisy()
     given[6:, 2] = np.nan
-    noise = fit_cell_noise(logits, given)
+    noise = fit_cell_noise(logits, GivenCells.plain(given))
     assert noise.missed[2] == pytest.approx(noise.missed[:2].mean(), rel=0.2)
 
 
 def test_no_label_that_is_wrong_gives_small_rates():
     logits, given, _ = noisy(missed=0, added=0)
-    noise = fit_cell_noise(logits, given)
+    noise = fit_cell_noise(logits, GivenCells.plain(given))
     assert noise.missed.max() < 0.02 and noise.added.max() < 0.02
 
 
@@ -63,7 +64,7 @@ def test_labels_of_other_categories_inform_a_category():
     right[:, 0] = right[:, 1]
     given[:, 0] = np.where(right[:, 0], np.random.default_rng(1).random(900) >= 0.1, 0)
     fold = np.arange(900) % 3
-    found = with_related(logits, given, fold)
+    found = with_related(logits, GivenCells.plain(given), fold)
     missing = right[:, 0] & (given[:, 0] == 0)
     unlabelled = given[:, 0] == 0
     assert average_precision_score(missing[unlabelled], found[unlabelled, 0]) > 0.8
@@ -74,7 +75,7 @@ def test_no_cell_has_seen_its_own_label_in_the_other_categories():
     """Labels of pure chance cannot be told."""
     rng = np.random.default_rng(0)
     logits, given = rng.normal(0, 0.1, (600, 4)).astype(np.float32), (rng.random((600, 4)) < 0.5).astype(np.float32)
-    found = with_related(logits, given, np.arange(600) % 3)
+    found = with_related(logits, GivenCells.plain(given), np.arange(600) % 3)
     assert roc_auc_score(given.ravel(), found.ravel()) < 0.54
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from labelwise.audit import kernel
 from labelwise.audit.kernel import UnseenKernelRidge, _blocks, _unseen
 from labelwise.training.closed_form.kernel import RidgePath
 
@@ -42,6 +43,24 @@ def test_a_second_fit_to_other_targets_is_what_the_first_would_be():
     ridge.log_probability(soft, label)
     again = ridge.log_probability(targets, label)
     np.testing.assert_array_equal(again, UnseenKernelRidge(x, groups, 0).log_probability(targets, label))
+
+
+def test_groups_that_were_not_fitted_are_answered_by_the_regression_on_the_others(monkeypatch):
+    monkeypatch.setattr(kernel, "CENTRES", 100)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((9000, 3)).astype(np.float32)
+    label, groups = (x[:, 0] > 0).astype(int), np.repeat(np.arange(4500), 2).astype(str)
+    whole = UnseenKernelRidge(x, groups, 0).log_probability(np.eye(2, dtype=np.float32)[label], label)
+    monkeypatch.setattr(kernel, "FITTED", 4000)
+    ridge = UnseenKernelRidge(x, groups, 0)
+    fitted, others = (np.concatenate([rows for rows, _ in part]) for part in (ridge._blocks, ridge._others))
+    assert len(fitted) + len(others) == 9000 and not set(groups[fitted]) & set(groups[others])
+    targets = np.eye(2, dtype=np.float32)[label]
+    found = ridge.log_probability(targets, label)
+    targets[others] = 0.5  # labels that were not fitted are no matter
+    np.testing.assert_array_equal(ridge.log_probability(targets, label), found)
+    assert (found.argmax(1) == label)[others].mean() > 0.97
+    assert np.abs(np.exp(found) - np.exp(whole)).mean() < 0.03
 
 
 def test_coordinates_give_the_regression_of_the_features():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from labelwise.audit.answers import Answer, Answers
 from labelwise.audit.category_answers import EmbeddedCells
 from labelwise.audit.multi_label import (
     answer_cells,
@@ -34,8 +35,8 @@ def case(tmp_path_factory):
     samples = LabelledSamples("made", CLASSES, ids, blank, np.full(600, "fit"), ids, np.zeros(600, np.int64))
     folder = tmp_path_factory.mktemp("audit")
     calls: list[int] = []
-    answers = answer_cells(cells, folder, 0, lambda: calls.append(1))
-    assert len(calls) == len(answers) == 2 and len(list((folder / "answers").iterdir())) == 2
+    answers = Answers(tuple(answer_cells(cells, folder, 0, lambda: calls.append(1))))
+    assert len(calls) == len(answers.parts) == 2 and len(list((folder / "answers").iterdir())) == 2
     return cells, right, samples, answers, judge_cells(cells, answers)
 
 
@@ -80,7 +81,7 @@ def test_the_list_has_every_known_cell_and_positive_suggestions(case):
 
 def test_agreement_is_the_share_of_answers_that_say_so(case):
     _, _, _, answers, judged = case
-    first, second = answers.values()
+    first, second = (one.values for one in answers.parts)
     says = judged.positive >= 0.5
     np.testing.assert_allclose(judged.agreement, ((first > 0) == says) / 2 + ((second > 0) == says) / 2)
 
@@ -113,3 +114,25 @@ def test_categories_of_which_little_is_known_have_no_suggestions(case):
     assert "sea" not in set(frame.category[frame.verdict == "suggestion"])
     assert cell_warnings(CLASSES, values) == ("1 category has fewer than 5 known positive or negative labels: sea",)
     assert cell_warnings(CLASSES, cells.values) == ()
+
+
+def test_networks_of_one_kind_count_once_together():
+    one, two, other = (np.full((2, 3), value, np.float32) for value in (1.0, 3.0, -4.0))
+    answers = Answers((Answer("net 1", "network", one), Answer("net 2", "network", two), Answer("near", "near", other)))
+    assert (answers.mean() == -1).all()  # (2 - 4) / 2
+    assert (answers.agreement_of_cells(np.ones((2, 3), dtype=bool)) == 2 / 3).all()
+
+
+def test_reviewed_cells_are_certain_and_the_rest_is_estimated_from_what_was_first_given(case):
+    cells, right, _, answers, judged = case
+    known = ~np.isnan(cells.values)
+    reviewed = known & (judged.score >= 0.5)
+    values = np.where(reviewed, right, cells.values).astype(np.float32)
+    corrected = EmbeddedCells(values, cells.fold, cells.groups, cells.x, first=cells.values, reviewed=reviewed)
+    again = judge_cells(corrected, answers)
+    assert (again.score[reviewed] == 0).all() and (again.positive[reviewed] == right[reviewed]).all()
+    rest = known & ~reviewed
+    true = (values != right)[rest].mean()
+    assert again.score[rest].mean() == pytest.approx(true, abs=0.01)
+    untold = judge_cells(EmbeddedCells(values, cells.fold, cells.groups, cells.x), answers)
+    assert untold.score[rest].mean() < true / 2  # the labels that look wrong are gone, so nothing seems to be

@@ -72,6 +72,7 @@ def test_reviewed_labels_count_everywhere_and_inferred_ones_where_a_network_lear
     assert (found.label == expected).all() and (expected != plain.label).sum() == 5
     assert found.reviewed is not None
     assert set(found.ids[found.reviewed]) == {name for name, (_, kind) in wanted.items() if kind == "reviewed"}
+    assert found.uncorrected is not None and (found.uncorrected == plain.label).all()
     assert found.true_label is None, "labels that were corrected are no truth"
     assert found.fingerprint() != plain.fingerprint()
 
@@ -81,6 +82,16 @@ def test_a_label_that_was_confirmed_makes_another_run(source):
     [name] = first_of(plain, "fit", 1)
     given, confirmed = load(source, table(plain)), load(source, table(plain, **{name: ("10", "reviewed")}))
     assert (given.label == confirmed.label).all() and given.fingerprint() != confirmed.fingerprint()
+
+
+def test_corrections_of_other_labels_than_those_of_the_data_do_not_say_what_was_first_given(source):
+    """The audit saw labels of another column: what the data say of a corrected sample was never given."""
+    plain = load(source)
+    one, two, three = first_of(plain, "fit", 3)
+    found = load(source, table(plain, **{one: ("2", "reviewed"), two: ("dog", "inferred"), three: ("cat", "given")}))
+    assert found.uncorrected is not None
+    changed = np.isin(found.ids, [one, two])
+    assert (found.uncorrected[changed] == -1).all() and (found.uncorrected == found.label)[~changed].all()
 
 
 def test_an_unlabelled_sample_that_was_reviewed_joins_fit(source):
@@ -183,6 +194,7 @@ def test_cells_that_were_reviewed_are_known_and_inferred_ones_are_learnt_alone(c
     assert found.table.source[place[unknown], 0] == GIVEN and found.table.values[place[unknown], 0] == 1
     assert found.table.source[place[flipped], 1] == INFERRED and found.table.values[place[flipped], 1] == 1
     assert found.reviewed.sum() == 1 and found.reviewed[place[unknown], 0]
+    np.testing.assert_array_equal(found.uncorrected, plain.table.given())
     changed = found.table.source != plain.table.source
     assert changed.sum() == 2, "what is scored in test is what was given"
     kept = ~changed

@@ -22,12 +22,13 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Answer:
-    """What one network or classifier says of n samples, as log-probabilities (n, K) float32; of one ``view``, if it was
-    asked about several. Answers of one ``kind``, such as several networks and views, count once together."""
+    """What one network or classifier says of n samples: ``values`` (n, K) float32, log-probabilities of classes, or
+    logits of categories; of one ``view``, if it was asked about several. Answers of one ``kind``, such as several
+    networks and views, count once together."""
 
     name: str
     kind: str
-    log_p: Array
+    values: Array
     view: int | None = None
 
 
@@ -42,25 +43,27 @@ class Answers:
         return tuple(one.name for one in self.parts)
 
     def mean(self) -> Array:
-        """The mean log-probability (n, K) over kinds, of each the mean over its answers."""
+        """The mean (n, K) over kinds, of each the mean over its answers."""
         kinds = dict.fromkeys(one.kind for one in self.parts)
-        return _mean([_mean([one.log_p for one in self.parts if one.kind == kind]) for kind in kinds])
+        return _mean([_mean([one.values for one in self.parts if one.kind == kind]) for kind in kinds])
 
     def by_view(self) -> Array | None:
         """Probabilities (V, n, K) of each view, by the mean of all that saw it; None where there are not two views."""
         views = sorted({one.view for one in self.parts if one.view is not None})
         if len(views) < 2:
             return None
-        means = [_mean([one.log_p for one in self.parts if one.view == view]) for view in views]
+        means = [_mean([one.values for one in self.parts if one.view == view]) for view in views]
         p = np.exp(np.stack(means))
         normed: Array = p / p.sum(2, keepdims=True)
         return normed
 
     def agreement(self, suggested: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n,) share of the answers for which the class ``suggested`` (n,) is the likeliest."""
-        likeliest = np.stack([one.log_p.argmax(1) for one in self.parts])
-        share: NDArray[np.float64] = (likeliest == suggested).mean(0)
-        return share
+        return np.mean([one.values.argmax(1) == suggested for one in self.parts], axis=0)
+
+    def agreement_of_cells(self, positive: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """(n, C) share of the answers that say of each cell what ``positive`` (n, C) says."""
+        return np.mean([(one.values > 0) == positive for one in self.parts], axis=0)
 
 
 def _mean(values: Sequence[Array]) -> Array:

@@ -3,13 +3,14 @@ label of that cell, and has learnt from known labels alone."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from labelwise.audit.category_noise import GivenCells
 from labelwise.audit.neighbours import nearest, weights
 from labelwise.cft.solvers.coordinates import Coordinates, principal_coordinates
 from labelwise.cft.solvers.inputs import blocks
@@ -44,11 +45,21 @@ class Cells:
     values : (n, C) 1 positive, 0 negative, NaN unknown
     fold : (n,) from 0; no group is parted
     groups : (n,)
+    first : (n, C) labels before any correction, NaN where unknown; None where there was none
+    reviewed : (n, C) a person has looked: the label is right; None where nobody has
     """
 
     values: Array
     fold: NDArray[np.int64]
     groups: NDArray[np.str_]
+    first: Array | None = field(default=None, kw_only=True)
+    reviewed: NDArray[np.bool_] | None = field(default=None, kw_only=True)
+
+    def given(self) -> GivenCells:
+        """The labels, and what became of them."""
+        nobody = np.zeros(self.values.shape, dtype=bool)
+        certain = nobody if self.reviewed is None else self.reviewed & np.isfinite(self.values)
+        return GivenCells(self.values, self.values if self.first is None else self.first, certain)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,30 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class GivenCells:
+    """Labels of n samples in C categories, and what became of them (see `labelwise.audit.wrong_labels.GivenLabels`).
+
+    Parameters
+    ----------
+    values : (n, C) as they are now, 1, 0, or NaN where unknown
+    first : (n, C) before any correction
+    reviewed : (n, C) a person has looked: the label is right
+    """
+
+    values: Array
+    first: Array
+    reviewed: NDArray[np.bool_]
+
+    @staticmethod
+    def plain(values: Array) -> GivenCells:
+        """Labels that nobody has corrected."""
+        return GivenCells(values, values, np.zeros(values.shape, dtype=bool))
+
+    def take(self, rows: NDArray[np.int64]) -> GivenCells:
+        return GivenCells(self.values[rows], self.first[rows], self.reviewed[rows])
+
+
+@dataclass(frozen=True)
 class CellNoise:
     """``scale`` a, ``bias`` b, ``missed`` m and ``added`` f of the C categories, float64."""
 
@@ -46,25 +70,24 @@ class CellNoise:
     missed: NDArray[np.float64]
     added: NDArray[np.float64]
 
-    def positive(self, logits: Array, values: Array) -> NDArray[np.float64]:
-        """Probability (n, C) that the right label is positive: of known cells given that label, of others without."""
+    def positive(self, logits: Array, given: GivenCells) -> NDArray[np.float64]:
+        """Probability (n, C) that the right label is positive, the label that was first given known, if there was one;
+        certain where a person has looked."""
+        first = given.first
         z = self.scale * logits + self.bias
         of_positive = np.log1p(-self.missed) - np.log(self.added)
         of_negative = np.log(self.missed) - np.log1p(-self.added)
-        z += np.where(np.isnan(values), 0, np.where(values >= 0.5, of_positive, of_negative))
-        found: NDArray[np.float64] = expit(z)
-        return found
+        z += np.where(np.isnan(first), 0, np.where(first >= 0.5, of_positive, of_negative))
+        return np.where(given.reviewed, given.values, expit(z))
 
 
-def fit_cell_noise(logits: Array, values: Array) -> CellNoise:
-    """The likeliest noise of the known labels.
-
-    Parameters
-    ----------
-    logits : (n, C) out-of-sample answers
-    values : (n, C) 1, 0, or NaN where unknown
-    """
-    z, y, known = _tensors(logits, values)
+def fit_cell_noise(logits: Array, given: GivenCells) -> CellNoise:
+    """The likeliest noise of the labels that were first given to n samples in C categories; ``logits`` (n, C) are
+    out-of-sample answers."""
+    z, y, known = _tensors(logits, given.first)
+    may_be_positive, may_be_negative = (
+        torch.from_numpy(~given.reviewed | (given.values == right)).double() for right in (1, 0)
+    )
     c = z.shape[1]
     start = torch.logit(torch.tensor([START, START]).double())[:, None]
     common = {"scale": torch.zeros(1), "bias": torch.zeros(1), "rate": start.clone()}
@@ -78,8 +101,10 @@ def fit_cell_noise(logits: Array, values: Array) -> CellNoise:
     def loss() -> Tensor:
         scale, bias, (missed, added) = parts()
         p = torch.sigmoid(scale * z + bias)
-        given = (p * (1 - missed) + (1 - p) * added).clamp(1e-9, 1 - 1e-9)
-        likelihood = (torch.where(y > 0.5, given, 1 - given).log() * known).sum()
+        of_positive, of_negative = may_be_positive * p, may_be_negative * (1 - p)
+        up = of_positive * (1 - missed) + of_negative * added
+        down = of_positive * missed + of_negative * (1 - added)
+        likelihood = (torch.where(y > 0.5, up, down).clamp(min=1e-9).log() * known).sum()
         prior = SPREAD * own["rate"].square().sum() + HELD * (common["rate"] - start).square().sum()
         prior = prior + BIASES * own["bias"].square().sum() + SCALES * own["scale"].square().sum()
         return (prior - likelihood) / known.sum()
@@ -90,7 +115,7 @@ def fit_cell_noise(logits: Array, values: Array) -> CellNoise:
     return CellNoise(scale.numpy(), bias.numpy(), missed.numpy(), added.numpy())
 
 
-def with_related(logits: Array, values: Array, fold: NDArray[np.int64]) -> Array:
+def with_related(logits: Array, given: GivenCells, fold: NDArray[np.int64]) -> Array:
     """Logits (n, C) that also know the labels of the sample in the other categories.
 
     The mean of the calibrated logits and of those of logistic regression of each label on its own logit and on the
@@ -99,9 +124,9 @@ def with_related(logits: Array, values: Array, fold: NDArray[np.int64]) -> Array
     """
     if logits.shape[1] > MOST:
         return logits
-    z, y, known = _tensors(logits, values)
-    noise = fit_cell_noise(logits, values)
-    p = torch.from_numpy(noise.positive(logits, values))
+    z, y, known = _tensors(logits, given.values)
+    noise = fit_cell_noise(logits, given)
+    p = torch.from_numpy(noise.positive(logits, given))
     others = torch.logit(p).clamp(-SURE, SURE)
     others = others - others.mean(0)
     out = ((noise.scale * logits + noise.bias) / 2).astype(np.float32)

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from labelwise.audit.answers import Answer, Answers, Array, kept, log_probability
 from labelwise.audit.kernel import UnseenKernelRidge
 from labelwise.audit.neighbours import nearest, weights
-from labelwise.audit.wrong_labels import fit_noise_model
+from labelwise.audit.wrong_labels import GivenLabels, fit_noise_model
 from labelwise.config import AuditConfig
 from labelwise.data.counter_rng import generator
 from labelwise.progress import Progress
@@ -40,10 +40,14 @@ class Embedded:
     """Embeddings ``x`` (n, D) of one scale, given labels (n,) of ``classes`` kinds, folds (n,) and groups (n,)."""
 
     x: Array
-    label: NDArray[np.int64]
+    given: GivenLabels
     classes: int
     fold: NDArray[np.int64]
     groups: NDArray[np.str_]
+
+    @property
+    def label(self) -> NDArray[np.int64]:
+        return self.given.label
 
     def targets(self) -> Array:
         """(n, K) one-hot given labels."""
@@ -115,7 +119,7 @@ def answer_embeddings(data: Embedded, config: AuditConfig, folder: Path, quiet: 
         linear = kept(folder, "logistic", lambda: logistic(data, config.seed, advance))
         parts = [Answer("nearest neighbours", "nearest neighbours", near), Answer("logistic", "logistic", linear)]
         mean = Answers((Answer("kernel ridge", "kernel ridge", first), *parts)).mean()
-        right = fit_noise_model(mean, data.label, config.seed).right_class(mean, data.label)
+        right = fit_noise_model(mean, data.given, config.seed).right_class(mean, data.given)
         refined = kept(folder, "kernel_ridge_refined", lambda: ridge.log_probability(right, data.label))
         advance()
     return [Answer("kernel ridge", "kernel ridge", refined), *parts]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.audit.wrong_labels import UNSHOWN, NoiseModel, fit_noise_model
+from labelwise.audit.wrong_labels import UNSHOWN, GivenLabels, NoiseModel, fit_noise_model
 from labelwise.data.counter_rng import generator
 from labelwise.results.audit import ClassHealth, Expected, NoiseRate
 
@@ -33,30 +33,26 @@ class Doubt:
 
 
 def doubt_of(
-    model: NoiseModel,
-    log_p: NDArray[np.float32],
-    label: NDArray[np.int64],
-    groups: NDArray[np.str_],
-    seed: int,
-    reviewed: NDArray[np.bool_] | None = None,
+    model: NoiseModel, log_p: NDArray[np.float32], given: GivenLabels, groups: NDArray[np.str_], seed: int
 ) -> Doubt:
     """How far scores may be off: by what no answer can tell, and by which groups of samples were drawn.
 
     Parameters
     ----------
-    model : fitted to ``log_p`` (n, K) and ``label`` (n,)
+    model : fitted to ``log_p`` (n, K) and the labels
     groups : (n,) samples of a group are drawn together
-    reviewed : (n,) labels that a person has looked at: nothing is unsure of them
     """
-    rows = np.arange(len(label))
-    ends = ((0, 2 * UNSHOWN), (1, 0))
-    low, high = (1 - model.right_class(log_p, label, *end)[rows, label].astype(np.float64) for end in ends)
-    if reviewed is not None:
-        low[reviewed] = high[reviewed] = 0
+
+    def score(found: NoiseModel, rows: NDArray[np.int64], follow: float, unshown: float) -> Scores:
+        part = given.take(rows)
+        right = found.right_class(log_p[rows], part, follow, unshown)
+        return 1 - right[np.arange(len(rows)), part.label].astype(np.float64)
 
     def refitted(drawn: NDArray[np.int64]) -> float:
-        return fit_noise_model(log_p[drawn], label[drawn], seed).visible
+        return float(score(fit_noise_model(log_p[drawn], given.take(drawn), seed), drawn, 0, 0).mean())
 
+    every = np.arange(len(log_p))
+    low, high = score(model, every, 0, 2 * UNSHOWN), score(model, every, 1, 0)
     return Doubt(low, high, refit_error(groups, seed, refitted))
 
 

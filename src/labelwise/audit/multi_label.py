@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from labelwise.audit.answers import kept
+from labelwise.audit.answers import Answer, Answers, kept
 from labelwise.audit.category_answers import Cells, EmbeddedCells, kernel_logistic, nearest_neighbours
 from labelwise.audit.category_noise import CellNoise, fit_cell_noise, with_related
 from labelwise.audit.expected import Doubt, refit_error
@@ -66,34 +66,33 @@ def given_cells(table: LabelTable) -> Array:
     return np.where(table.known, table.values >= 0.5, np.nan).astype(np.float32)
 
 
-def answer_cells(data: EmbeddedCells, folder: Path, seed: int, advance: Callable[[], None]) -> dict[str, Array]:
+def answer_cells(data: EmbeddedCells, folder: Path, seed: int, advance: Callable[[], None]) -> list[Answer]:
     """Out-of-sample logits (n, C) of each classifier; those that ``folder`` holds from an earlier run are read."""
-    found = {}
+    found = []
     for name, classifier in CLASSIFIERS.items():
-        found[name] = kept(folder, name.replace(" ", "_"), lambda ask=classifier: ask(data, seed))  # type: ignore[misc]
+        values = kept(folder, name.replace(" ", "_"), lambda ask=classifier: ask(data, seed))  # type: ignore[misc]
+        found.append(Answer(name, name, values))
         advance()
     return found
 
 
-def judge_cells(data: Cells, answers: dict[str, Array], reviewed: NDArray[np.bool_] | None = None) -> JudgedCells:
-    """Scores and probabilities from the answers ``name: (n, C)`` to all cells."""
-    certain = np.isfinite(data.values) & (False if reviewed is None else reviewed)
-    logits = with_related(np.mean(list(answers.values()), axis=0, dtype=np.float32), data.values, data.fold)
-    noise = fit_cell_noise(logits, data.values)
-    positive = np.where(certain, data.values, noise.positive(logits, data.values))
-    says = positive >= 0.5
-    agreement = np.mean([(one > 0) == says for one in answers.values()], axis=0)
-    return JudgedCells(data.values, positive, _score(data.values, positive), agreement, noise, logits, certain)
+def judge_cells(data: Cells, answers: Answers) -> JudgedCells:
+    """Scores and probabilities from answers to all cells."""
+    given = data.given()
+    logits = with_related(answers.mean(), given, data.fold)
+    noise = fit_cell_noise(logits, given)
+    positive = noise.positive(logits, given)
+    agreement = answers.agreement_of_cells(positive >= 0.5)
+    return JudgedCells(data.values, positive, _score(data.values, positive), agreement, noise, logits, given.reviewed)
 
 
 def doubt_of_cells(data: Cells, judged: JudgedCells, seed: int) -> tuple[NDArray[np.float64], Doubt]:
     """Scores (m,) of the known cells, row by row, and how far they may be off: by which groups were drawn."""
-    score = judged.score[~np.isnan(data.values)]
+    score, given = judged.score[~np.isnan(data.values)], data.given()
 
     def refitted(rows: NDArray[np.int64]) -> float:
-        logits, values = judged.logits[rows], data.values[rows]
-        again = fit_cell_noise(logits, values).positive(logits, values)
-        return float(np.nanmean(_score(values, np.where(judged.reviewed[rows], values, again))))
+        logits, part = judged.logits[rows], given.take(rows)
+        return float(np.nanmean(_score(part.values, fit_cell_noise(logits, part).positive(logits, part))))
 
     return score, Doubt(score, score, refit_error(data.groups, seed, refitted))
 

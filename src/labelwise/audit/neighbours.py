@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,7 +27,8 @@ OUTLIER_REFERENCES = 10_000
 """References of outliers: a mean distance needs fewer of them than a vote."""
 
 
-class Neighbours(NamedTuple):
+@dataclass(frozen=True)
+class Neighbours:
     """Of the samples ``rows`` (m,) their k nearest neighbours ``index`` (m, k), and ``cosine`` (m, k), from the nearest
     on; -inf where there is no further sample of another group."""
 

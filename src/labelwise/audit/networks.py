@@ -148,12 +148,14 @@ def panel_answers(
 
 def panel_logits(
     panels: Iterable[Panel], rows: NDArray[np.int64], config: AuditConfig, folder: Path, quiet: bool
-) -> dict[str, Array]:
-    """Logits (len(rows), C) of every panel for multi-label data, the mean over views; kept in ``folder`` likewise."""
-    found = dict[str, Array]()
+) -> list[Answer]:
+    """The answers of every panel for multi-label data, logits (len(rows), C), each the mean over views; kept in
+    ``folder`` likewise."""
+    found = []
     for panel in panels:
         p = np.stack(list(_views(panel, rows, config, folder, quiet).values()))
-        found[panel.name] = np.mean(logit(p.clip(UNSURE, 1 - UNSURE)), axis=0, dtype=np.float32)
+        values: Array = np.mean(logit(p.clip(UNSURE, 1 - UNSURE)), axis=0, dtype=np.float32)
+        found.append(Answer(panel.name, panel.kind, values))
     return found
 
 

@@ -37,7 +37,7 @@ from labelwise.audit.neighbours import outlier_scores
 from labelwise.audit.networks import Panel, panel_answers, panel_logits, panels_of_run, train_panels
 from labelwise.audit.samples import audited_rows, draw_folds, take_audited
 from labelwise.audit.subject import Subject, open_subject
-from labelwise.audit.table import judge, settle, single_label_table
+from labelwise.audit.table import judge, single_label_table
 from labelwise.audit.thumbnails import write_thumbnails
 from labelwise.audit.verdicts import verdicts
 from labelwise.audit.wrong_labels import fit_noise_model
@@ -53,6 +53,11 @@ JSON, DUPLICATES = "audit.json", "duplicates.csv"
 
 NOT_ANSWERS = {"thumbnails", "duplicates", "similarity", "threads"}
 """Options that no answer depends on: an audit may be run again with others."""
+
+
+UNKNOWN_BEFORE = (
+    "labels were corrected, and the data do not say what they were before, so the wrong ones that are left look fewer"
+)
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def answer(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> 
     if subject.run is None and isinstance(dataset.source, Features):
         x = standardised(dataset.source.values[audited_rows(dataset)])
         fold = draw_folds(samples, config.folds, config.seed)
-        data = Embedded(x, samples.label, samples.num_classes, fold, samples.groups)
+        data = Embedded(x, samples.given(), samples.num_classes, fold, samples.groups)
         parts += answer_embeddings(data, config, folder, quiet)
     return Answers(tuple(parts))
 
@@ -146,10 +151,9 @@ def _panels(
 def _judge_samples(config: AuditConfig, subject: Subject, folder: Path, quiet: bool) -> Findings:
     """Scores and the list of single-label data, from the answers."""
     samples, answers = subject.samples, answer(config, subject, folder, quiet)
-    mean = answers.mean()
-    model = fit_noise_model(mean, samples.label, config.seed)
-    right = model.right_class(mean, samples.label)
-    settle(right, samples.label, samples.reviewed)
+    mean, given = answers.mean(), samples.given()
+    model = fit_noise_model(mean, given, config.seed)
+    right = model.right_class(mean, given)
     judged = judge(right, samples.label)
     outliers = _outliers(subject.dataset, config.seed)
     verdict = verdicts(judged.score, right, answers.by_view(), outliers, samples.reviewed)
@@ -158,10 +162,11 @@ def _judge_samples(config: AuditConfig, subject: Subject, folder: Path, quiet: b
         frame,
         order,
         judged.score,
-        expected.doubt_of(model, mean, samples.label, samples.groups, config.seed, samples.reviewed),
+        expected.doubt_of(model, mean, given, samples.groups, config.seed),
         expected.class_health(samples.classes, samples.label, judged.suggested, judged.score),
         answers.names,
         transition=expected.transition(right, samples.label),
+        warnings=(UNKNOWN_BEFORE,) if (given.first < 0).any() else (),
     )
 
 
@@ -169,19 +174,22 @@ def _judge_cells(config: AuditConfig, subject: Subject, folder: Path, quiet: boo
     """Scores and the list of multi-label data, from the answers of networks and of classifiers of embeddings."""
     samples, dataset = subject.samples, subject.dataset
     assert dataset is not None and samples.table is not None
-    data = Cells(given_cells(samples.table), draw_folds(samples, config.folds, config.seed), samples.groups)
-    answers = panel_logits(*_panels(config, subject, folder, quiet), config, folder, quiet)
+    fold = draw_folds(samples, config.folds, config.seed)
+    first = None if samples.uncorrected is None else samples.uncorrected.astype(np.float32)
+    data = Cells(given_cells(samples.table), fold, samples.groups, first=first, reviewed=samples.reviewed)
+    parts = panel_logits(*_panels(config, subject, folder, quiet), config, folder, quiet)
     if subject.run is None and isinstance(dataset.source, Features):
         x = standardised(dataset.source.values[audited_rows(dataset)])
         with Progress("audit", "classifiers", quiet) as progress:
             progress.start(len(CLASSIFIERS))
-            embedded = EmbeddedCells(data.values, data.fold, data.groups, x)
-            answers |= answer_cells(embedded, folder, config.seed, progress.advance)
-    judged = judge_cells(data, answers, samples.reviewed)
+            embedded = EmbeddedCells(data.values, fold, data.groups, x)
+            parts += answer_cells(embedded, folder, config.seed, progress.advance)
+    answers = Answers(tuple(parts))
+    judged = judge_cells(data, answers)
     frame, order = cell_table(samples, judged)
     score, doubt = doubt_of_cells(data, judged, config.seed)
     health, warnings = cell_health(samples.classes, judged), cell_warnings(samples.classes, data.values)
-    return Findings(frame, order, score, doubt, health, tuple(answers), warnings=warnings)
+    return Findings(frame, order, score, doubt, health, answers.names, warnings=warnings)
 
 
 def _conclude(config: AuditConfig, subject: Subject, found: Findings, run: Run, started: float) -> AuditResults:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelwise.audit.wrong_labels import GivenLabels
 from labelwise.data.dataset import Dataset, ImageFiles
 from labelwise.data.folds import deal
 from labelwise.data.splits import rarest_positive, stratified_order
@@ -31,6 +33,7 @@ class LabelledSamples:
     label : (n,) int64, 0 to K - 1; of multi-label data the rarest positive category, -1 without one
     table : of multi-label data
     reviewed : labels that a person has looked at, (n,), or (n, C) of multi-label data; None where nobody has
+    uncorrected : labels before any correction, (n,), or (n, C), as in a data set; None where there was none
     """
 
     name: str
@@ -42,6 +45,7 @@ class LabelledSamples:
     label: NDArray[np.int64]
     table: LabelTable | None = None
     reviewed: NDArray[np.bool_] | None = None
+    uncorrected: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,6 +53,12 @@ class LabelledSamples:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+    def given(self) -> GivenLabels:
+        """The labels of single-label data, and what became of them."""
+        if self.reviewed is None or self.uncorrected is None:
+            return GivenLabels.plain(self.label)
+        return GivenLabels(self.label, self.uncorrected.astype(np.int64), self.reviewed)
 
     def fingerprint(self) -> str:
         """Hash of ids, labels and classes."""
@@ -80,6 +90,7 @@ def take_audited(dataset: Dataset) -> Dataset:
         true_table=None if dataset.true_table is None else dataset.true_table.take(rows),
         votes=None,
         reviewed=None if dataset.reviewed is None else dataset.reviewed[rows],
+        uncorrected=None if dataset.uncorrected is None else dataset.uncorrected[rows],
     )
 
 
@@ -115,6 +126,7 @@ def labelled_samples(dataset: Dataset, source: str) -> LabelledSamples:
         label,
         table,
         None if dataset.reviewed is None else dataset.reviewed[rows],
+        None if dataset.uncorrected is None else dataset.uncorrected[rows],
     )
 
 

@@ -41,7 +41,7 @@ class Subject:
         """What makes two audits the same one, besides their options."""
         found: dict[str, Any] = {"data": self.samples.fingerprint()}
         if self.given is not None:
-            found["answers"] = fingerprint([one.log_p.astype(float).round(4).tolist() for one in self.given.parts])
+            found["answers"] = fingerprint([one.values.astype(float).round(4).tolist() for one in self.given.parts])
         if self.dataset is not None:
             found["data"] = take_audited(self.dataset).fingerprint()
         if self.run is not None:

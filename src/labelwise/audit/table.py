@@ -23,13 +23,6 @@ class Judged:
     p_suggested: NDArray[np.float64]
 
 
-def settle(right: NDArray[np.float32], label: NDArray[np.int64], reviewed: NDArray[np.bool_] | None) -> None:
-    """Make the ``reviewed`` labels (n,) certain in the probabilities ``right`` (n, K): no answer can doubt them."""
-    if reviewed is not None:
-        right[reviewed] = 0
-        right[reviewed, label[reviewed]] = 1
-
-
 def judge(right: NDArray[np.float32], label: NDArray[np.int64]) -> Judged:
     """Scores and suggestions from the probabilities ``right`` (n, K) of each class to be the right one.
 

@@ -44,6 +44,33 @@ twice as many."""
 
 
 @dataclass(frozen=True)
+class GivenLabels:
+    """n labels, and what became of them.
+
+    A person looks at the labels that seem wrong, so neither the others nor the corrected ones are a fair sample of how
+    labels were given. What was first given is one, with the right class beside it where somebody has looked.
+
+    Parameters
+    ----------
+    label : (n,) as they are now
+    first : (n,) before any correction, -1 where that is not known
+    reviewed : (n,) a person has looked: the label is right
+    """
+
+    label: NDArray[np.int64]
+    first: NDArray[np.int64]
+    reviewed: NDArray[np.bool_]
+
+    @staticmethod
+    def plain(label: NDArray[np.int64]) -> GivenLabels:
+        """Labels that nobody has corrected."""
+        return GivenLabels(label, label, np.zeros(len(label), dtype=bool))
+
+    def take(self, rows: NDArray[np.int64]) -> GivenLabels:
+        return GivenLabels(self.label[rows], self.first[rows], self.reviewed[rows])
+
+
+@dataclass(frozen=True)
 class NoiseModel:
     """How right classes became given labels.
 
@@ -71,36 +98,42 @@ class NoiseModel:
     def right_class(
         self,
         log_p: NDArray[np.float32],
-        label: NDArray[np.int64],
+        given: GivenLabels,
         follow: float = FOLLOW,
         unshown: float = UNSHOWN,
     ) -> NDArray[np.float32]:
-        """(n, K): the probability of each class to be the right one, the given label known."""
-        p, rows = self.answers(log_p), np.arange(len(label))
-        given, looks = p[rows, label], np.float32(follow * self.visible)
-        q = p * (self.transition.T.astype(np.float32)[label] + looks * given[:, None])
+        """(n, K): the probability of each class to be the right one, the label that was first given known; certain
+        where a person has looked."""
+        p, rows, label = self.answers(log_p), np.arange(len(log_p)), given.first
+        chosen, looks = p[rows, label], np.float32(follow * self.visible)
+        q = p * (self.transition.T.astype(np.float32)[label] + looks * chosen[:, None])
         kept = self.transition.diagonal().astype(np.float32)[label] - looks
-        q[rows, label] = given * (np.maximum(kept, 0) + looks * given)
+        q[rows, label] = chosen * (np.maximum(kept, 0) + looks * chosen)
         wrong = q.sum(1) - q[rows, label]
         odds = unshown * self.unsure * (1 - self.visible) / max(self.visible, 1e-9)
         q[rows, label] += np.float32(odds) * wrong
+        q[label < 0] = p[label < 0]
+        q[given.reviewed] = 0
+        q[given.reviewed, given.label[given.reviewed]] = 1
         return q / q.sum(1, keepdims=True)
 
 
-def fit_noise_model(log_p: NDArray[np.float32], label: NDArray[np.int64], seed: int = 0) -> NoiseModel:
+def fit_noise_model(log_p: NDArray[np.float32], given: GivenLabels, seed: int = 0) -> NoiseModel:
     """The likeliest noise model.
 
     Parameters
     ----------
     log_p : (n, K) out-of-sample log-probabilities
-    label : (n,) given labels
+    given : n labels, of which those that a person has looked at tell the right class, too
     seed : draws the samples that it is fitted to, where there are many
     """
-    if len(label) > FITTED:
-        rows = generator(seed, "noise-model").permutation(len(label))[:FITTED]
-        log_p, label = log_p[rows], label[rows]
-    answers, given = torch.from_numpy(log_p).double(), torch.from_numpy(label)
+    if len(log_p) > FITTED:
+        rows = generator(seed, "noise-model").permutation(len(log_p))[:FITTED]
+        log_p, given = log_p[rows], given.take(rows)
+    answers, first = torch.from_numpy(log_p).double(), torch.from_numpy(given.first)
+    right, reviewed = torch.from_numpy(given.label)[:, None], torch.from_numpy(given.reviewed)
     classes = log_p.shape[1]
+    anything = torch.ones(1, classes).double()  # what a first label of -1 says of the right class: nothing
     start = torch.eye(classes).double() * math.log(KEPT * (classes - 1) / (1 - KEPT))
     scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
@@ -110,8 +143,10 @@ def fit_noise_model(log_p: NDArray[np.float32], label: NDArray[np.int64], seed: 
     def loss() -> Tensor:
         optimizer.zero_grad()
         p = torch.softmax(scale.exp() * answers + bias, 1)
-        likelihood = (p * torch.softmax(logits, 1).T[given]).sum(1).clamp(min=1e-12).log().sum()
-        value = (PRIOR * (logits - start).square().sum() + bias.square().sum() - likelihood) / len(given)
+        joint = p * torch.cat([torch.softmax(logits, 1).T, anything])[first]
+        found = torch.where(reviewed, joint.gather(1, right)[:, 0], joint.sum(1))
+        likelihood = found.clamp(min=1e-12).log().sum()
+        value = (PRIOR * (logits - start).square().sum() + bias.square().sum() - likelihood) / len(first)
         value.backward()
         return value
 
@@ -119,6 +154,7 @@ def fit_noise_model(log_p: NDArray[np.float32], label: NDArray[np.int64], seed: 
         optimizer.step(loss)  # type: ignore[arg-type]
     transition = torch.softmax(logits.detach(), 1).numpy()
     found = NoiseModel(float(scale.detach().exp()), bias.detach().numpy(), transition)
-    p = found.answers(log_p)
-    visible = 1 - found.right_class(log_p, label, 0, 0)[np.arange(len(label)), label]
+    p, known = found.answers(log_p), given.first >= 0
+    label = given.first[known]
+    visible = 1 - found.right_class(log_p[known], GivenLabels.plain(label), 0, 0)[np.arange(len(label)), label]
     return replace(found, visible=float(visible.mean()), unsure=float(1 - p.max(1).mean()))

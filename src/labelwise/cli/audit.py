@@ -58,7 +58,7 @@ def run(
     from labelwise.audit.run import run_audit
 
     run_audit(config, data, out, model=model, overrides=others, trust_code=trust_code, quiet=quiet)
-    from labelwise.cli.worst import worst_table
+    from labelwise.report.audit import worst_table
     from labelwise.report.table import terminal
     from labelwise.report.write import show
 

@@ -70,6 +70,8 @@ class CorrectedLabels:
         - Other labels count in ``fit`` and ``select``. ``test`` is never scored against an inferred label.
         - Inferred labels of multi-label data are ``INFERRED`` in the table: they are learnt, and no score counts them.
         - Samples that the table does not name keep their labels. What was hidden or known as true stays so.
+        - ``Dataset.uncorrected`` keeps what was given before. Where the given labels of the table are others than those
+          of the data, that is not known of corrected ones.
 
         Parameters
         ----------
@@ -106,7 +108,7 @@ class CorrectedLabels:
             what, of = str(names[unknown[0]]), str(dataset.ids[rows[unknown[0]]])
             raise DataError(f"{self.path}: label {what!r} of {of!r} is not a class: {some}")
         counts = _counts(dataset, rows, kinds)
-        label = dataset.label.copy()
+        label, uncorrected = dataset.label.copy(), dataset.label.copy()
         label[rows[counts]] = [index[name] for name in names[counts].tolist()]
         reviewed = np.zeros(len(dataset), dtype=bool)
         reviewed[rows] = kinds == "reviewed"
@@ -114,12 +116,16 @@ class CorrectedLabels:
         before = set(dataset.label[dataset.split == "fit"].tolist()) - {-1}
         if lost := sorted(before - set(label[split == "fit"].tolist())):
             raise DataError(f"{self.path}: leaves no sample of class {dataset.classes[lost[0]]!r} to learn it from")
-        return dataclasses.replace(dataset, label=label, split=split, reviewed=reviewed)
+        given = rows[counts & (kinds == "given")]
+        if (label[given] != uncorrected[given]).any():
+            uncorrected = label.copy()
+            uncorrected[rows[counts & (kinds != "given")]] = -1
+        return dataclasses.replace(dataset, label=label, split=split, reviewed=reviewed, uncorrected=uncorrected)
 
     def _cells(self, dataset: Dataset, rows: Rows) -> Dataset:
         """As :meth:`_classes`; given labels are those of the data, and only corrected ones are read."""
         assert dataset.table is not None
-        values, source = dataset.table.values.copy(), dataset.table.source.copy()
+        values, source, uncorrected = dataset.table.values.copy(), dataset.table.source.copy(), dataset.table.given()
         reviewed = np.zeros(values.shape, dtype=bool)
         for c, category in enumerate(dataset.classes):
             cells = self._column(category)
@@ -133,7 +139,8 @@ class CorrectedLabels:
             source[rows[changed], c] = np.where(kinds[changed] == "reviewed", GIVEN, INFERRED)
             reviewed[rows, c] = kinds == "reviewed"
         table = dataclasses.replace(dataset.table, values=values, source=source)
-        return dataclasses.replace(dataset, table=table, split=_with_reviewed(dataset, reviewed), reviewed=reviewed)
+        split = _with_reviewed(dataset, reviewed)
+        return dataclasses.replace(dataset, table=table, split=split, reviewed=reviewed, uncorrected=uncorrected)
 
     def _column(self, name: str) -> NDArray[np.str_]:
         """A column as text (m,), blanks as ""."""

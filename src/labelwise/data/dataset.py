@@ -12,7 +12,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import IO, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,6 +211,8 @@ class Dataset:
     for scoring only.
     ``value_range`` are the values of 16-bit or floating point images that are read as black and white.
     ``reviewed`` says which labels a person has looked at since they were given: (N,), or (N, C) of multi-label data.
+    ``uncorrected`` are the labels before any correction, where there are some: (N,), -1 where that is not known, or
+    (N, C), NaN there. Nothing learns them; an audit finds from them how labels become wrong.
     """
 
     name: str
@@ -228,6 +230,7 @@ class Dataset:
     votes: NDArray[np.float32] | None = None
     reviewed: NDArray[np.bool_] | None = None
     value_range: tuple[float, float] | None = None
+    uncorrected: NDArray[Any] | None = None
     keys: NDArray[np.uint64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -285,6 +288,8 @@ class Dataset:
             digest.update(self.votes.tobytes())
         if self.reviewed is not None:
             digest.update(self.reviewed.tobytes())
+        if self.uncorrected is not None:
+            digest.update(self.uncorrected.tobytes())
         if isinstance(self.source, Features):
             digest.update(np.ascontiguousarray(self.source.values).tobytes())
         elif isinstance(self.source, PixelArray):

@@ -6,6 +6,7 @@ The page is made in `audit_page`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from labelwise.report.formats import DASH, Ends, count, duration, percent, several, shorten
@@ -30,6 +31,7 @@ MEANINGS = {
 
 MOST_CLASSES = {"terminal": 20, "markdown": 50, "page": 300}
 MOST_CONFUSIONS = 15
+MOST_WORST = 10
 STOP = 0.5
 """Reading pays as long as at least this share of the labels that are read next is wrong."""
 
@@ -221,6 +223,25 @@ def confusion_table(results: AuditResults) -> Table:
     columns = [Column("right class", right=False), Column("given as", right=False), Column("in %", percent)]
     rows = [Row([shorten(one.right, 24), shorten(one.given, 24), one.share]) for one in confusions(results)]
     return Table(columns, rows[:MOST_CONFUSIONS], "Commonest confusions, of the samples of the right class")
+
+
+def worst_table(folder: Path) -> Table:
+    """Return the first labels of the list in the folder of a finished audit.
+
+    Raises
+    ------
+    RunError
+        If the list is missing or damaged.
+    """
+    from labelwise.results.audit_table import read_audit_table
+
+    frame = read_audit_table(folder)
+    names = ["category"] if "category" in frame else []
+    columns = [Column(name, right=False) for name in ("id", *names, "given", "suggested")]
+    columns += [Column("score", lambda value: f"{value:.3f}"), Column("verdict", right=False)]
+    shown = [column.title for column in columns]
+    rows = [Row(values) for values in frame[shown].head(MOST_WORST).itertuples(index=False, name=None)]
+    return Table(columns, rows, f"First {len(rows)} of {len(frame):,} labels")
 
 
 def terminal_tables(results: AuditResults) -> list[Table]:

@@ -139,6 +139,7 @@ def add_unlabelled(dataset: Dataset, others: Unlabelled, config: DataConfig) -> 
     n = len(others.ids)
     ids = np.array([f"{UNLABELLED}/{name}" for name in others.ids.tolist()])
     votes, true_label, reviewed = dataset.votes, dataset.true_label, dataset.reviewed
+    uncorrected, unknown = dataset.uncorrected, -1 if dataset.table is None else np.nan
     return dataclasses.replace(
         dataset,
         ids=np.concatenate([dataset.ids, ids]),
@@ -152,6 +153,7 @@ def add_unlabelled(dataset: Dataset, others: Unlabelled, config: DataConfig) -> 
         true_table=_with_unknown(dataset.true_table, n),
         votes=None if votes is None else _padded(votes, n, np.nan),
         reviewed=None if reviewed is None else _padded(reviewed, n, False),
+        uncorrected=None if uncorrected is None else _padded(uncorrected, n, unknown),
     )
 
 
