@@ -5,6 +5,7 @@ The page is made in `audit_page`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -130,10 +131,16 @@ def facts_of(results: AuditResults) -> list[str]:
         results.task,
         several(len(results.classes), kind, "categories" if kind == "category" else "classes"),
         " · ".join(f"{size:,} {name}" for name, size in sizes.items() if size),
-        f"answered by {', '.join(results.answers)}",
+        f"answered by {', '.join(_answering(results.answers))}",
         f"seed {results.seed}",
         duration(results.seconds),
     ]
+
+
+def _answering(answers: tuple[str, ...]) -> list[str]:
+    """The names of answers, those of one network to several views as one."""
+    views = Counter(name.partition(", view ")[0] for name in answers)
+    return [f"{name} ({number} views)" if number > 1 else name for name, number in views.items()]
 
 
 def ordered_verdicts(results: AuditResults) -> list[tuple[str, int]]:

@@ -149,8 +149,9 @@ def rate_plot(lines: Sequence[Line], across: str = "recall", up: str = "", *, ch
         axes.plot(line.x, _gaps(line.y), color=COLOURS[line.colour], linewidth=1.7)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.04)
-    svg.set_axis(axes.xaxis, across, svg.percent_tick, bins=4)
-    svg.set_axis(axes.yaxis, up, svg.percent_tick, bins=4)
+    for axis, name in ((axes.xaxis, across), (axes.yaxis, up)):
+        svg.set_axis(axis, name, svg.percent_tick)
+        axis.set_ticks((0, 0.5, 1))
     return figure
 
 
