@@ -131,6 +131,7 @@ def part_kill(options: argparse.Namespace) -> dict[str, Any]:
                 if _run(way, [*words, "--out", str(out)], rng.uniform(0, seconds), rng):
                     kills += 1
                     before.append(len(_shards(out)))
+                    print(f"{way}: {kills} kills, {before[-1]} shards are there", file=sys.stderr, flush=True)
             store = Store(out)
             ids = [name for shard in store.shards for name in shard.ids().tolist()]
             same = _shards(out) == wanted and not damages(out) and len(set(ids)) == len(ids) == len(store)
@@ -141,7 +142,6 @@ def part_kill(options: argparse.Namespace) -> dict[str, Any]:
             "median": np.median(before),
             "most": max(before),
         }
-        print(f"{way}: {found[way]}", file=sys.stderr, flush=True)
     return found
 
 

@@ -118,7 +118,7 @@ def label(
         _tell_plan(ready, plan and as_json, as_json or (quiet and not plan))
     if not plan:
         found = run(ready, engine=engine, quiet=quiet or not first)
-        if first:
+        if first or (found is not None and ready.todo):  # whoever made the last shard tells
             _tell_result(ready, found, as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import sys
 from collections import deque
@@ -83,7 +84,7 @@ def make_on_ray(request: LabelRequest, out: Path, numbers: tuple[int, ...], adva
         raise ConfigError("--engine ray: Ray is not installed; pip install 'labelwise[ray]'") from None
     ours = not ray.is_initialized()
     if ours:
-        ray.init(log_to_driver=False)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
         gpus = 1 if "GPU" in ray.cluster_resources() else 0
         task = ray.remote(num_cpus=1, num_gpus=gpus)(make_one)
