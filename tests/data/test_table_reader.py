@@ -118,6 +118,16 @@ def test_paths_of_windows_and_names_without_an_ending(tmp_path, read, manifest, 
         read(tmp_path / "list.csv")
 
 
+def test_a_table_larger_than_memory_is_one_line(tmp_path, read, manifest, monkeypatch):
+    def full(*args: Any, **options: Any) -> None:
+        raise MemoryError
+
+    path = manifest(tmp_path)
+    monkeypatch.setattr(pd, "read_csv", full)
+    with pytest.raises(DataError, match=r"list\.csv: its 0\.0 GB do not fit into memory"):
+        read(path)
+
+
 def test_lists_as_text_are_no_classes(tmp_path, read, manifest):
     cells = ["['a', 'b']", "['a']", "[]", "", "['b']", "['a']"]
     with pytest.raises(DataError, match=r"column 'label' holds lists as text, such as '\[\]'; write the categories"):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import make_multilabel_classification
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from labelwise.errors import DataError
@@ -256,3 +257,54 @@ def test_values_that_other_libraries_state(labels, scores, ap, auc):
     assert (found.ap.item(), found.auc.item()) == pytest.approx((ap, auc), abs=1e-6)
     oracle = average_precision_score(labels, scores), roc_auc_score(labels, scores)
     assert oracle == pytest.approx((ap, auc), abs=1e-6)
+
+
+# scikit-learn's toy tables of several categories (test_precision_recall_curve_toydata), with the mean AP it states.
+TABLES = [
+    ([[1, 0], [0, 1]], [[0, 1], [0, 1]], 0.5),
+    ([[1, 0], [0, 1]], [[0, 1], [1, 0]], 0.5),
+    ([[1, 0], [0, 1]], [[1, 0], [0, 1]], 1.0),
+    ([[1, 0], [0, 1]], [[0.5, 0.5], [0.5, 0.5]], 0.5),
+]
+
+
+@pytest.mark.parametrize(("labels", "scores", "ap"), TABLES)
+def test_means_that_scikit_learn_states(labels, scores, ap):
+    table, values = np.array(labels, dtype=np.float32), np.array(scores, dtype=np.float32)
+    found = ranking(values.T, table.T)
+    assert mean_over_categories(found.ap)[0].item() == pytest.approx(ap, abs=1e-6)
+    assert average_precision_score(table, values, average="macro") == pytest.approx(ap, abs=1e-6)
+    expected = roc_auc_score(table, values, average="macro")
+    assert mean_over_categories(found.auc)[0].item() == pytest.approx(expected, abs=1e-6)
+
+
+@PATHS
+@pytest.mark.parametrize("kind", ["probabilities", "logits", "dimension", "ignored", "rounded"])
+def test_inputs_as_torchmetrics_draws_them(rank, kind):
+    """Of its fixtures of multi-label tasks (unittests/classification/_inputs.py): four batches of 32 samples and five
+    categories, as probabilities and logits, with a further dimension, and with labels that are to be ignored."""
+    generator = torch.Generator().manual_seed(42)
+    shape = (4, 32, 5, 3) if kind == "dimension" else (4, 32, 5)
+    scores = torch.rand(shape, generator=generator)
+    labels = torch.randint(0, 2, shape, generator=generator).float()
+    if kind == "logits":
+        scores = scores.logit()
+    if kind == "rounded":
+        scores = (scores * 10).round() / 10
+    if kind == "ignored":
+        labels[torch.rand(shape, generator=generator) < 0.3] = NAN
+    scores, labels = scores.movedim(1, -1), labels.movedim(1, -1)  # samples last
+    check(rank(scores.numpy(), labels.numpy()), scores.numpy(), labels.numpy())
+    together = [x.movedim(0, -2).flatten(-2).numpy() for x in (scores, labels)]  # the four batches as one
+    check(rank(*together), *together)
+
+
+@pytest.mark.parametrize("allow_unlabeled", [False, True])
+def test_inputs_as_scikit_learn_draws_them(allow_unlabeled):
+    """Of test_ranking.py: tables of make_multilabel_classification, and scores that are their noisy copies."""
+    for seed in range(5):
+        _, table = make_multilabel_classification(40, n_classes=6, allow_unlabeled=allow_unlabeled, random_state=seed)
+        noisy = table + np.random.default_rng(seed).normal(size=table.shape)
+        for scores in (noisy, noisy.round(), np.zeros(table.shape)):
+            labels = table.T.astype(np.float64)
+            check(ranking(scores.T.copy(), labels), scores.T, labels)

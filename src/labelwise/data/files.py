@@ -90,6 +90,9 @@ def read_table(path: Path) -> pd.DataFrame:
         with path.open("rb") as file:
             wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         raise DataError(f"{path}: {'UTF-16' if wide else f'not UTF-8 ({error})'}; save it as UTF-8") from None
+    except MemoryError:
+        gigabytes = path.stat().st_size / 1e9
+        raise DataError(f"{path}: its {gigabytes:.1f} GB do not fit into memory; leave out columns or rows") from None
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
         raise DataError(f"{path}: cannot be read as {path.suffix} ({' '.join(str(error).split())})") from None
     raise DataError(f"{path}: not a .csv or .parquet file")
