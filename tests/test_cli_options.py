@@ -23,6 +23,7 @@ FREE_TEXT = {
     "MODELS",  # of label: checkpoints, timm:NAME
     *("--k", "--shard"),  # of label: a number or all; I/N
     "NAME",  # of push: any name on the hub
+    "--curves",  # any category of the data
     "DATA",  # of data stats: any source
 }
 """Options and arguments whose values cannot be listed. A new option of text goes here, or gets a Literal type."""
