@@ -6,14 +6,12 @@ JPEGs of 256 to 500 px (quality 90) are made on the spot: patches of UC Merced, 
 Every loader has the same number of worker processes and ends with float32 crops in the main process. Crops (.08-1) and
 flips are the same, bilinear and antialiased. Every round runs one epoch of each, in turn; the ratio is taken within a
 round, and the table gives the median over rounds and the range. CPU is that of the main process and the workers
-together, which says more than the clock where the machine has other work.
+together, which says more than the clock where the machine has other work. Workers persist from epoch to epoch.
 
 - labelwise: one view of an image in a batch, and four (``views.repeats``)
 - torchvision: a DataLoader with ``v2.RandomResizedCrop`` and ``v2.RandomHorizontalFlip`` on uint8 tensors, decoded by
-  Pillow or by ``torchvision.io.decode_jpeg``; workers persist
-- timm: ``create_loader`` as its training script calls it, without colour and erasing; workers persist
-
-labelwise starts its workers anew for every epoch here, and that is part of its time.
+  Pillow or by ``torchvision.io.decode_jpeg``
+- timm: ``create_loader`` as its training script calls it, without colour and erasing
 """
 
 from __future__ import annotations
