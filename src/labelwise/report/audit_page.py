@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from labelwise.report import audit
 from labelwise.report.read import Folder, read_thumbnails
 from labelwise.results import AuditResults
-from labelwise.runs import RESULTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +55,7 @@ def audit_context(results: AuditResults, folder: Folder) -> dict[str, Any]:
     frame = read_audit_table(folder.path)
     shown = _first_rows(frame)
     pictures = read_thumbnails(folder.path, folder.notes)
-    data = page_data(results, shown, pictures) | {"key": _digest(folder.path / RESULTS, folder.path / CSV)}
+    data = page_data(results, shown, pictures) | {"key": _digest(folder.path / CSV)}
     many = results.task == "multi-label"
     sorts = {key: title for key, title in SORTS.items() if many or key != "category"}
     script = (resources.files("labelwise.report") / "templates" / "audit.js").read_text(encoding="utf-8")
@@ -144,9 +143,6 @@ def _heads(sorts: dict[str, str], pictures: bool) -> dict[str, str]:
     return {"rank": "#", **({"picture": ""} if pictures else {}), **heads}
 
 
-def _digest(*files: Path) -> str:
-    """What a browser keeps decisions under: another audit has another one."""
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def _digest(table: Path) -> str:
+    """What a browser keeps decisions under: another list has another one, the same audit run again has the same."""
+    return hashlib.sha256(table.read_bytes()).hexdigest()[:16]
