@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -293,3 +295,12 @@ def test_missing_recipe_and_missing_run(labelwise: Command, tmp_path: Path) -> N
 def test_run_folder_that_is_a_file(labelwise: Command, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     assert_one_line(refine_photos(labelwise, photos, tmp_path), tmp_path / "out")
+
+
+def test_a_disk_that_fails_where_nobody_expects_it_is_one_line(labelwise, monkeypatch):
+    def app(**_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/a/networks")
+
+    monkeypatch.setattr(cli, "app", app)
+    done = labelwise("train")
+    assert (done.code, done.err) == (1, ["error: [Errno 28] No space left on device: 'runs/a/networks'"])

@@ -70,3 +70,9 @@ def test_half_of_a_network_is_not_taken(tmp_path: Path) -> None:
     two = run(tmp_path / "two", shared, "chain={generations: 1}")
     assert two["rows"][0]["weights_hash"] == one["rows"][0]["weights_hash"]
     assert [entry.name for entry in shared.iterdir()] == [shelf.name]  # and no rubbish beside it
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    found = run(tmp_path / "one", tmp_path / "file" / "networks", "chain={generations: 1}")
+    assert len(found["rows"]) == 1

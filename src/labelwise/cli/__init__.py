@@ -60,6 +60,10 @@ def _run() -> None:
             message = error.format_message().replace("Value error, ", "").rstrip(".")
             _print_error(f"{message}; see `{command} --help`")
         sys.exit(error.exit_code)
+    except OSError as error:  # a full or failing disk where nobody expected it; the error names the file
+        _exit_if_stopped()
+        _print_error(str(error))
+        sys.exit(1)
     except RuntimeError as error:
         _exit_if_stopped()
         if "DataLoader worker" not in str(error):  # torch's words; they may come at any place of the code

@@ -153,8 +153,8 @@ class _Part:
     def open(self) -> Iterator[IO[bytes]]:
         """The file, positioned after the rows that are done. The rest is cut off, for it may be half a row."""
         header = {"descr": self._dtype.str, "fortran_order": False, "shape": (len(self.rows), self._dim)}
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with open(self._file, "r+b" if self.done else "wb") as file:
                 np.lib.format.write_array_header_2_0(file, header)
                 file.truncate(file.tell() + self.done * self._dim * self._dtype.itemsize)

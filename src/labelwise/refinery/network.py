@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,13 @@ def train_if_time(context: TrainingContext, network: NetworkSpec, *then: str) ->
 
 def _store_in_cache(folder: Path, cached: Path) -> None:
     """Let other runs have a finished network; whole or not at all, and the first of two stays."""
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    whole = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=cached.parent))
-    try:
-        _link_all(folder, whole)
-        whole.rename(cached)
-    except OSError:  # it is there already, or the disk is full: nothing is lost but time
-        shutil.rmtree(whole, ignore_errors=True)
+    with suppress(OSError):  # it is there already, or the disk is full: nothing is lost but time
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=".", suffix=".tmp", dir=cached.parent, ignore_cleanup_errors=True
+        ) as whole:
+            _link_all(folder, Path(whole))
+            Path(whole).rename(cached)
 
 
 def _link_all(source: Path, target: Path) -> None:
