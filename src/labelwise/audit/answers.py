@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +81,7 @@ def log_probability(p: NDArray[np.floating]) -> Array:
 def kept(folder: Path, name: str, make: Callable[[], Array]) -> Array:
     """What ``make`` gives, from the file of an earlier run where there is one: an audit that was stopped goes on."""
     file = folder / FOLDER / f"{name}.npz"
-    if file.exists():
+    with suppress(OSError, EOFError, ValueError, KeyError, BadZipFile):  # not there, or damaged: made again
         with np.load(file) as stored:
             found: Array = stored["answers"]
         return found
