@@ -33,7 +33,7 @@ def make_ready(model: Classifier, card: dict[str, Any], dataset: Dataset, data: 
     ModelError
         If the checkpoint wants another kind of input than the data are.
     """
-    check_input("the checkpoint", model.spec, shape_of(dataset))
+    check_input(f"{dataset.name}: the checkpoint", model.spec, shape_of(dataset))
     runtime = start_runtime(Recipe())
     views = ViewConfig(eval_crop=card.get("eval_crop", 1.0), interpolation=model.spec.interpolation)
     return runtime, make_loader(dataset, views, runtime.device, data.workers)
