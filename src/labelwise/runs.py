@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import re
 import secrets
 import shutil
 import sys
@@ -291,8 +292,11 @@ def write_json(path: Path, value: Any, *, once: bool = False) -> None:
     atomic_write(path, (json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n").encode(), once=once)
 
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """Read JSON; half a character, which no file can be written with, becomes a question mark.
 
     Raises
     ------
@@ -300,7 +304,11 @@ def read_json(path: Path) -> Any:
         If the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text())
+        text = path.read_text()
+        value = json.loads(text)
+        if _HALF.search(text):
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+        return value
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; is this the folder of a run?") from None
     except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from labelwise.report.formats import DASH, Ends, count, duration, percent, several, shorten
 from labelwise.report.page import Tile, Verdict
 from labelwise.report.read import Folder
-from labelwise.report.table import Cell, Column, Row, Table, escape, markdown
+from labelwise.report.table import Cell, Column, Row, Table, as_code, escape, markdown
 from labelwise.results import AuditResults
 from labelwise.results.audit import ClassHealth, Expected
 from labelwise.results.record import Interval
@@ -259,12 +259,11 @@ def terminal_tables(results: AuditResults) -> list[Table]:
 
 def audit_markdown(results: AuditResults, folder: Folder) -> str:
     """Return the verdict, the command and the tables as Markdown."""
-    command = " ".join(folder.about.command.split()).replace("`", "")
     tables = [verdict_table(results), expected_table(results), class_table(results, "markdown")]
     parts = [
         f"**{escape(results.name or folder.name)}**: {escape(', '.join(facts_of(results)))}.",
         escape(" ".join([verdict_of(results).sentence, *said_lines(results)])),
-        *([f"`{command}`"] if command else []),
+        *as_code(folder.about.command),
         *(["\n".join(f"- {escape(warning)}" for warning in results.warnings)] if results.warnings else []),
         *(markdown(table).strip() for table in (*tables, confusion_table(results)) if table.rows),
     ]

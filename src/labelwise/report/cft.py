@@ -26,7 +26,7 @@ from labelwise.report.formats import (
 )
 from labelwise.report.page import Verdict, tone_of
 from labelwise.report.read import Folder
-from labelwise.report.table import Cell, Column, Row, Table, escape, markdown
+from labelwise.report.table import Cell, Column, Row, Table, as_code, escape, markdown
 from labelwise.results import CftResults
 from labelwise.results.cft import Category, CategoryScores, MeanScore
 
@@ -279,11 +279,10 @@ def category_table(run: Run, writer: Writer) -> Table:
 def cft_markdown(results: CftResults, folder: Folder) -> str:
     """Return the verdict, the command and two tables (fractions in percent) as Markdown."""
     run = Run(results)
-    command = " ".join(folder.about.command.split()).replace("`", "")
     parts = [
         f"**{escape(results.name or folder.name)}**: {escape(', '.join(facts_of(results)))}.",
         escape(" ".join([verdict_of(run).sentence, *said_lines(run)])),
-        *([f"`{command}`"] if command else []),
+        *as_code(folder.about.command),
         *(["\n".join(f"- {escape(warning)}" for warning in results.warnings)] if results.warnings else []),
         markdown(mean_table(run)).strip(),
         markdown(category_table(run, "markdown")).strip(),

@@ -12,7 +12,7 @@ from labelwise.report.page import Picture, write_page
 from labelwise.report.plots import Panel, Series, panel_figure, panel_plot
 from labelwise.report.read import Folder
 from labelwise.report.svg import svg_file
-from labelwise.report.table import markdown
+from labelwise.report.table import as_code, escape, markdown
 from labelwise.results import ExperimentResults
 from labelwise.runs import REPORT, atomic_write
 
@@ -48,10 +48,10 @@ def write_experiment(results: ExperimentResults, folder: Folder) -> Path:
 
 def experiment_markdown(results: ExperimentResults, folder: Folder) -> str:
     """Return what made the tables, what is claimed, then the tables."""
-    claim = [f"> {results.claim}"] if results.claim else []
-    command = [f"`{folder.about.command}`"] if folder.about.command else []
+    claim = [f"> {escape(results.claim)}"] if results.claim else []
+    command = as_code(folder.about.command)
     tables = [markdown(table).strip() for table in experiment_tables(results)]
-    return "\n\n".join([_title(results), *claim, *command, _how(results, folder), *tables]) + "\n"
+    return "\n\n".join([escape(_title(results)), *claim, *command, escape(_how(results, folder)), *tables]) + "\n"
 
 
 def experiment_panels(results: ExperimentResults) -> Picked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from labelwise.errors import RunError
 from labelwise.report.formats import Ends, count, percent
 from labelwise.runs import atomic_write, check_out_file
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def check_page_file(path: Path, option: str = "--out") -> None:
 def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:
     """Write the page of a template whole or not at all, and return its path.
 
-    What cannot be encoded, such as half a character in a name, is replaced.
+    What no page can hold is replaced: half a character in a name, and characters that control.
 
     Raises
     ------
@@ -98,5 +101,6 @@ def write_page(path: Path, template: str, context: Mapping[str, Any]) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"commas": count, "percent": percent}
-    atomic_write(path, environment.get_template(template).render(context).encode("utf-8", errors="replace"))
+    source = _CONTROL.sub("\ufffd", environment.get_template(template).render(context))
+    atomic_write(path, source.encode("utf-8", errors="replace"))
     return path

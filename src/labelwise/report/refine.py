@@ -14,7 +14,7 @@ from labelwise.report import formats
 from labelwise.report.formats import Ends, Spread, interval, percent, points, several
 from labelwise.report.page import Bar, Tile, Verdict, tone_of
 from labelwise.report.read import Folder
-from labelwise.report.table import Cell, Column, Row, Table, markdown
+from labelwise.report.table import Cell, Column, Row, Table, as_code, escape, markdown
 from labelwise.results import RefineResults, Stat, Summary, best_on_select
 from labelwise.results import Row as NetworkRow
 from labelwise.results.refine import AgainstControl, Best
@@ -264,14 +264,14 @@ def refine_markdown(results: RefineResults, folder: Folder) -> str:
     wrong = "" if accuracy is None else f"; {1 - accuracy:.1%} of the given fit labels are wrong"
     unlabelled = f", {sizes.unlabelled} unlabelled" if sizes.unlabelled else ""
     parts = [
-        f"{about.description or about.data.name or folder.name}. {sizes.fit} fit, {sizes.select} select,"
+        f"{escape(about.description or about.data.name or folder.name)}. {sizes.fit} fit, {sizes.select} select,"
         f" {sizes.test} test{unlabelled}{wrong}.",
-        *([f"`{about.command}`"] if about.command else []),
-        *([f"{about.where('threads')}."] if about.environment else []),
+        *as_code(about.command),
+        *([escape(f"{about.where('threads')}.")] if about.environment else []),
         markdown(results_table(results, digits=2, members=False)).strip(),
-        *([verdict_of(results).sentence, *why_lines(results)] if results.best is not None else []),
-        *([results.comparison.sentence] if results.comparison is not None else []),
-        *([f"What the run itself said ({regime.state}): {regime.advice}"] if regime is not None else []),
+        *map(escape, [verdict_of(results).sentence, *why_lines(results)] if results.best is not None else []),
+        *([escape(results.comparison.sentence)] if results.comparison is not None else []),
+        *([escape(f"What the run itself said ({regime.state}): {regime.advice}")] if regime is not None else []),
     ]
     return "\n\n".join(parts) + "\n"
 

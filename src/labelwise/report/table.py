@@ -131,5 +131,11 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
 
 
+def as_code(text: str) -> list[str]:
+    """Return a command as Markdown shows it, in a list that is empty where there is none."""
+    code = " ".join(text.split()).replace("`", "")
+    return [f"`{code}`"] if code else []
+
+
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
