@@ -112,7 +112,7 @@ def terminal(table: Table) -> Group:
 def markdown(table: Table) -> str:
     """Return a table as Markdown, with its title and what is said above it; what is said below it is left out."""
     lines = [f"**{escape(table.title)}**", ""] if table.title else []
-    lines += [table.before, ""] if table.before else []
+    lines += [escape(table.before), ""] if table.before else []
     lines += [_line([escape(column.title) for column in table.columns])]
     lines += ["|" + "|".join("---:" if column.right and place else "---" for place, column in enumerate(table.columns))]
     lines[-1] += "|"
