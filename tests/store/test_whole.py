@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -122,3 +124,16 @@ def test_an_id_that_leads_out_of_the_folder_is_refused(tmp_path, monkeypatch) ->
     monkeypatch.setattr(type(store.shards[0]), "ids", lambda self: np.array(["../x"] * self.samples))
     with pytest.raises(DataError, match="leads out of the folder"):
         export_tables(store, tmp_path / "out", "csv")
+
+
+def test_an_open_store_keeps_no_file_open(tmp_path) -> None:
+    """A store of a large data set has more shards than a process may open files."""
+    make_store(tmp_path / "store", sizes=(1,) * 80)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = len(list(Path("/dev/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 40, before[1]))
+    try:
+        store = Store(tmp_path / "store")
+        assert len(store.read(np.arange(80), np.zeros(80, dtype=np.int64))) == 80
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
