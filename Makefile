@@ -4,12 +4,12 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CLEAN := build/wheel
+CLEAN := build/clean
 
 # Without its cache of compiled modules every command takes 10 s more to import torch.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types unit smoke docs wheel lock clean
+.PHONY: help setup demo test lint types unit smoke docs build lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -37,14 +37,14 @@ smoke: $(READY)  ## run every command once, on real data where there is any
 docs: $(READY)  ## build the documentation as a site in build/site; a dead link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
 
-wheel: $(READY)  ## build the package into dist, install it into a fresh environment and run it there
+build: $(READY)  ## build the package, install it with the lowest and the newest versions, run it there
 	rm -rf dist $(CLEAN)
 	$(BIN)/uv build --quiet --out-dir dist
-	$(BIN)/uv venv --quiet $(CLEAN)
-	$(BIN)/uv pip install --quiet --python $(CLEAN)/bin/python dist/*.whl
-	cd build && wheel/bin/labelwise --help
-	cd build && wheel/bin/labelwise refine --out wheel/run --set train.epochs=1 --set chain.generations=1
-	test -s $(CLEAN)/run/report.html
+	set -e; for versions in lowest-direct highest; do \
+	  $(BIN)/uv venv --quiet --python $(BIN)/python $(CLEAN)/$$versions; \
+	  $(BIN)/uv pip install --quiet --resolution $$versions --python $(CLEAN)/$$versions/bin/python dist/*.whl; \
+	  bash tests/wheel.sh $(CLEAN)/$$versions; \
+	done
 
 lock: pyproject.toml  ## pin the versions of what pyproject.toml asks for
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate \

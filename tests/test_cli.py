@@ -25,6 +25,7 @@ COMMANDS = (
     *("refine", "train", "evaluate", "experiment", "predict", "report", "demo", "data stats"),
     *("features", "label", "cft", "ensemble", "export", "push", "audit run", "audit apply", "audit export"),
     *("store info", "store verify", "store merge", "store export"),
+    *("recipes list", "recipes show", "recipes copy"),
 )
 
 Command = Callable[..., Any]  # the fixture `labelwise`; its answers are `Done`s

@@ -22,7 +22,7 @@ FREE_TEXT = {
     "MODEL",  # of features: any network
     "MODELS",  # of label: checkpoints, timm:NAME
     *("--k", "--shard"),  # of label: a number or all; I/N
-    "NAME",  # of push: any name on the hub
+    "NAME",  # of push: any name on the hub; of recipes: one that is listed
     "--curves",  # any category of the data
     "DATA",  # of data stats: any source
 }

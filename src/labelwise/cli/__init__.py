@@ -15,7 +15,7 @@ from rich.markup import escape
 
 # The help lists the commands in the order of these imports.
 # isort: off
-from labelwise.cli import training, use, audit, corrections, heads, label, store
+from labelwise.cli import training, use, audit, corrections, heads, recipes, label, store
 
 # isort: on
 from labelwise import interrupts
@@ -28,7 +28,7 @@ UsageError: Any = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
 """What the library of the command line makes of a KeyboardInterrupt."""
 
-__all__ = ["app", "audit", "corrections", "heads", "label", "main", "store", "training", "use"]
+__all__ = ["app", "audit", "corrections", "heads", "label", "main", "recipes", "store", "training", "use"]
 
 
 def main() -> None:

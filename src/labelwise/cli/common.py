@@ -16,6 +16,7 @@ from rich.console import Console
 import labelwise
 from labelwise.config import Metric, Recipe, load_recipe
 from labelwise.errors import DataError
+from labelwise.shipped import by_name
 
 
 def existing(paths: Path | list[Path]) -> Path | list[Path]:
@@ -67,12 +68,17 @@ def _options(
 
 
 RecipeArgument = Annotated[
-    Path | None, typer.Argument(help="YAML recipe. Without one, every option has its default.", metavar="RECIPE")
+    Path | None,
+    typer.Argument(
+        help="YAML recipe, or the name of one of labelwise's own. Without one, every option has its default.",
+        metavar="RECIPE",
+    ),
 ]
 RecipeOrDataArgument = Annotated[
     Path | None,
     typer.Argument(
-        help="YAML recipe. Without one, every option has its default. With --budget: the data, as in data.source.",
+        help="YAML recipe, or the name of one of labelwise's own. Without one, every option has its default. With "
+        "--budget: the data, as in data.source.",
         metavar="RECIPE|DATA",
     ),
 ]
@@ -113,7 +119,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def read_recipe(path: Path | None, overrides: list[str] | None, seed: int | None, seeds: int | None = None) -> Recipe:
     """The recipe of a file, or the defaults, with what the command line says over it."""
-    return load_recipe(path, given_overrides(overrides, seed, seeds))
+    return load_recipe(None if path is None else by_name(path), given_overrides(overrides, seed, seeds))
 
 
 def given_overrides(overrides: list[str] | None, seed: int | None, seeds: int | None) -> list[str]:

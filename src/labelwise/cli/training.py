@@ -27,6 +27,7 @@ from labelwise.cli.common import (
 from labelwise.config.formats import find_format
 from labelwise.errors import ConfigError
 from labelwise.settings import dump_yaml
+from labelwise.shipped import by_name
 
 
 @app.command(
@@ -163,7 +164,9 @@ def demo(
 
 @app.command(epilog="Example: labelwise experiment recipes/tables/ucm_partial.yaml --out runs/ucm --jobs 2")
 def experiment(
-    table: Annotated[Path, typer.Argument(help="YAML file of rows, columns and heads.", metavar="EXPERIMENT")],
+    table: Annotated[
+        Path, typer.Argument(help="YAML file of rows, columns and heads, or a name.", metavar="EXPERIMENT")
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="Folder. Default: runs/NAME of the experiment.")] = None,
     overrides: SetOption = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds.")] = None,
@@ -178,7 +181,7 @@ def experiment(
     from labelwise.experiment.config import load_experiment
 
     changes = [*(overrides or []), *([f"seeds={seeds}"] if seeds is not None else [])]
-    config = load_experiment(table, changes + (["recipe.chain.trust_code=true"] if trust_code else []))
+    config = load_experiment(by_name(table), changes + (["recipe.chain.trust_code=true"] if trust_code else []))
     from labelwise.experiment.run import run_experiment
 
     folder = out or Path("runs") / config.name
