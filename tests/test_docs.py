@@ -105,11 +105,7 @@ def test_commands_and_their_options_exist(page, monkeypatch):
     runner = typer.testing.CliRunner()
     for command in commands(page.read_text()):
         words = shlex.split(command, comments=True)[1:]
-<<<<<<< HEAD
-        name = words[:2] if words[0] in ("data", "store") or words[:2] in AUDITS else words[:1]
-=======
-        name = words[:2] if words[0] == "data" or words[:2] in GROUPED else words[:1]
->>>>>>> 271d0c2 (Recipes are part of the package; make build tries the wheel with lowest and newest versions; a page of licences)
+        name = words[:2] if words[0] in ("data", "store") or words[:2] in GROUPED else words[:1]
         name = ["audit", "run"] if name == ["audit"] else name  # the second word may be left out
         told = runner.invoke(app, [*name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
         assert told.exit_code == 0, f"{command}: no such command"
@@ -194,11 +190,7 @@ def test_files_that_are_named_exist(page):
 def test_the_reference_names_every_command_and_option():
     parts = HOOKS.cli_page().split("\n## labelwise ")[1:]
     runner, env = typer.testing.CliRunner(), {"COLUMNS": "200", "TERM": "dumb"}
-<<<<<<< HEAD
-    groups = {"data", "audit", "store"}
-=======
-    groups = {"data", "audit", "recipes"}
->>>>>>> 271d0c2 (Recipes are part of the package; make build tries the wheel with lowest and newest versions; a page of licences)
+    groups = {"data", "audit", "store", "recipes"}
     told = "".join(runner.invoke(app, [*words, "--help"], env=env).stdout for words in [(), *zip(groups, strict=True)])
     names = {part.partition("\n")[0].split()[-1] for part in parts}
     assert names | groups == set(re.findall(r"^[^\w-]*([a-z]+)  +[A-Z]", told, re.MULTILINE))

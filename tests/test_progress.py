@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -112,3 +114,27 @@ def test_a_terminal_has_a_bar_below_the_lines(clock: list[float], screen: io.Str
         found.show("epoch [1]")
     assert "1 of 3: row [red], seed 0: top1 0.5" in screen.getvalue()
     assert "about 0:02:00 left" in screen.getvalue() and "epoch [1]" in screen.getvalue()
+
+
+def test_lines_for_machines(clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    monkeypatch.setenv(progress.AS_JSON, "1")
+    with Progress("folds", "networks") as found:
+        found.start(4)
+        clock[0] = 30.0
+        found.advance()
+        found.show("epoch 1")
+        found.report("b is done", worked=True)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert all(datetime.fromisoformat(line.pop("time")).tzinfo for line in lines)
+    common = {"work": "folds", "total": 4, "unit": "networks"}
+    assert lines == [
+        common | {"done": 1, "seconds_left": 90.0, "note": "epoch 1"},
+        common | {"done": 2, "seconds_left": 30.0, "note": "b is done"},
+    ]
+
+
+def test_errors_for_machines(labelwise: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv(progress.AS_JSON, "")
+    done = labelwise("--log-json", "train", "nowhere.yaml")
+    [line] = done.err
+    assert done.code == 1 and "nowhere.yaml" in json.loads(line)["error"]

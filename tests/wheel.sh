@@ -21,7 +21,8 @@ digits = load_digits()
 labels = np.stack([digits.target % 2 == 0, digits.target > 4], 1).astype(float)
 labels[np.random.default_rng(0).random(labels.shape) > 0.3] = np.nan
 split = np.resize(["fit", "select", "test"], len(labels))
-np.savez("features.npz", features=digits.data.astype("float32"), labels=labels, split=split)
+names = ["even", "above four"]
+np.savez("features.npz", features=digits.data.astype("float32"), labels=labels, split=split, categories=names)
 np.savez("images.npz", images=(digits.images[:20] * 15.9).astype("uint8"))
 CODE
 "$labelwise" export run/best --exported --out exported

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from labelwise import interrupts
+
+AS_JSON = "LABELWISE_LOG_JSON"
+"""Environment variable: lines for machines instead of bars and words. The processes of a command inherit it."""
 
 PLAIN_SECONDS = 20.0
 """Where there is no terminal: the least time between two lines. The last line is always printed."""
@@ -31,6 +37,7 @@ class Progress:
         self._total = self._before = self._done = self._worked = 0
         self._started = time.monotonic()
         self._last_line = -PLAIN_SECONDS
+        self._json = bool(os.environ.get(AS_JSON))
         console = Console(file=sys.stderr)
         # Not rich's own estimate of what is left: it looks at the last half minute, and a part may take ten.
         columns = (
@@ -41,7 +48,9 @@ class Progress:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        self._bar = Bar(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+        self._bar = Bar(
+            *columns, console=console, transient=True, disable=quiet or self._json or not console.is_terminal
+        )
         self._task = self._bar.add_task(name, total=None, note=unit, left="")
 
     def __enter__(self) -> Progress:
@@ -71,7 +80,7 @@ class Progress:
         if self._bar.disable and (now - self._last_line >= PLAIN_SECONDS or self._done == self._total):
             self._last_line = now
             words = note or f"{self._done} of {self._total} {self._unit}".rstrip()
-            self._print(f"{self._name}: " + ", ".join(filter(None, [words, self._left()])))
+            self._print(f"{self._name}: " + ", ".join(filter(None, [words, self._left()])), note)
 
     def reach(self, done: int, total: int) -> None:
         """``done`` of ``total`` parts lie behind; fewer than before, or another total, begins new work."""
@@ -85,18 +94,37 @@ class Progress:
         self.advance(worked=worked)
         place = f"{self._done} of {self._total}"
         if self._bar.disable:
-            self._print(", ".join(filter(None, [place, self._left()])) + f": {words}")
+            self._print(", ".join(filter(None, [place, self._left()])) + f": {words}", words)
         else:
             self._bar.console.print(f"{place}: {words}", markup=False, highlight=False, soft_wrap=True)
 
-    def _print(self, line: str) -> None:
-        if not self._quiet:
-            print(line, file=sys.stderr, flush=True)
+    def _print(self, line: str, note: str) -> None:
+        if self._quiet:
+            return
+        if self._json:
+            seconds = self._seconds_left()
+            line = json_line(
+                work=self._name,
+                done=self._done,
+                total=self._total,
+                unit=self._unit,
+                seconds_left=None if seconds is None else round(seconds, 1),
+                note=note,
+            )
+        print(line, file=sys.stderr, flush=True)
 
     def _left(self) -> str:
-        """From the mean time of the parts done so far; empty where nothing is known, or nothing is left."""
+        seconds = self._seconds_left()
+        return "" if seconds is None else f"about {timedelta(seconds=round(seconds))} left"
+
+    def _seconds_left(self) -> float | None:
+        """From the mean time of the parts done so far; None where nothing is known, or nothing is left."""
         rest = self._total - self._before - self._worked
         if not self._worked or rest <= 0:
-            return ""
-        seconds = (time.monotonic() - self._started) / self._worked * rest
-        return f"about {timedelta(seconds=round(seconds))} left"
+            return None
+        return (time.monotonic() - self._started) / self._worked * rest
+
+
+def json_line(**content: Any) -> str:
+    """One line for machines, with the time."""
+    return json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), **content}, ensure_ascii=False)

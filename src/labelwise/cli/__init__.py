@@ -21,6 +21,7 @@ from labelwise.cli import training, use, audit, corrections, heads, recipes, lab
 from labelwise import interrupts
 from labelwise.cli.common import app
 from labelwise.errors import LabelwiseError
+from labelwise.progress import AS_JSON, json_line
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 """The error of every word that a command does not know, whichever library parses the words for typer."""
@@ -91,6 +92,9 @@ def _exit_if_stopped(interrupted: bool = False) -> None:
 
 
 def _print_error(text: str) -> None:
+    if os.environ.get(AS_JSON):
+        print(json_line(error=text), file=sys.stderr)
+        return
     Console(stderr=True).print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True, highlight=False)
 
 

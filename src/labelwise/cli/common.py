@@ -16,6 +16,7 @@ from rich.console import Console
 import labelwise
 from labelwise.config import Metric, Recipe, load_recipe
 from labelwise.errors import DataError
+from labelwise.progress import AS_JSON
 from labelwise.shipped import by_name
 
 
@@ -43,7 +44,6 @@ def trust_working_folder(trust_code: bool) -> bool:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Better image classifiers by working on their labels.",
@@ -63,8 +63,14 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
     ] = False,
+    log_json: Annotated[
+        bool,
+        typer.Option("--log-json", envvar=AS_JSON, help="Write progress and errors to stderr as JSON, one a line."),
+    ] = False,
 ) -> None:
     """Options of ``labelwise`` itself."""
+    if log_json:
+        os.environ[AS_JSON] = "1"
 
 
 RecipeArgument = Annotated[

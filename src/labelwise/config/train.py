@@ -115,8 +115,10 @@ class TrainConfig(Section):
     checkpoint_seconds: NonNegative = Field(
         30.0, description="Least time between two checkpoints that an interrupted run continues from."
     )
-    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
-        (), description="Trackers that metrics are sent to."
+    trackers: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = Field(
+        (),
+        description="Trackers that metrics are sent to: tensorboard, mlflow, wandb, trackio. Where runs are stored is "
+        "said by their own environment variables, such as MLFLOW_TRACKING_URI.",
     )
 
     @model_validator(mode="after")

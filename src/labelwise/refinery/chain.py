@@ -44,6 +44,7 @@ from labelwise.refinery.write_store import write_labels
 from labelwise.results import RefineResults, Row
 from labelwise.results.refine import Regime
 from labelwise.runs import BEST, Run, read_json, start_run
+from labelwise.training import trackers
 from labelwise.training.input_spec import measure_input_spec
 from labelwise.training.runtime import Runtime, start_runtime
 
@@ -96,8 +97,8 @@ def refine(
     runtime.accelerator.wait_for_everyone()
     runtime.accelerator.init_trackers(recipe.name)
     found = _run_seeds(first, baselines, kind, run)
-    for tracker in runtime.accelerator.trackers:
-        tracker.finish()
+    if runtime.is_main:
+        trackers.finish(runtime.accelerator.trackers)
     return found
 
 

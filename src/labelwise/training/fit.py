@@ -32,6 +32,7 @@ from labelwise.progress import Progress
 from labelwise.runs import METRICS, RESUME, append_line, atomic_write, read_lines, write_lines
 from labelwise.training.runtime import Runtime
 from labelwise.training.task import LABELLED, Task
+from labelwise.training.trackers import log_epoch
 
 Scores = dict[str, float]
 
@@ -193,9 +194,9 @@ def fit(
                 _compare_average(state, model, record, config.keep, folder.name)
         record["seconds"] = round(state.seconds, 3)
         progress.show(_note(record, config.epochs))
-        runtime.accelerator.log(_flat(record, f"{folder.parent.name}/{folder.name}"), step=epoch + 1)
         state.epoch, state.step, state.sums = epoch + 1, 0, []
         if runtime.is_main:
+            log_epoch(runtime.accelerator.trackers, f"{folder.parent.name}/{folder.name}", record)
             append_line(folder / METRICS, record)
             if time.monotonic() - loop.saved >= config.checkpoint_seconds and state.epoch < config.epochs:
                 loop.store(folder / RESUME, state)
@@ -320,17 +321,6 @@ def _keep(model: Classifier, evaluated: Classifier, state: _State) -> None:
         model.net.load_state_dict(state.best_weights)
     elif evaluated is not model:
         model.net.load_state_dict(evaluated.net.state_dict())
-
-
-def _flat(record: dict[str, Any], name: str) -> dict[str, float]:
-    """``{"train": {"ce": 1}}`` to ``{"NAME/train/ce": 1}``, as trackers want it."""
-    flat: dict[str, float] = {}
-    for key, value in record.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}/{key}/{score}": number for score, number in value.items()}
-        elif key != "epoch":
-            flat[f"{name}/{key}"] = value
-    return flat
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
