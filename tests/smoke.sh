@@ -35,6 +35,14 @@ labelwise refine digits --model small-narrow --budget 8epochs --set data.train_l
 test -s "$out/budget/recipe.yaml" -a -d "$out/budget/best"
 labelwise train recipes/digits/clean.yaml --out "$out/plain" --set train.epochs=2 --quiet
 labelwise evaluate "$out/digits/seed-0/generation-2" --data digits --json > "$out/scores.json"
+labelwise label "$out/digits/seed-0/generation-2" --data digits --views 2 --shard 1/2 --out "$out/store"
+labelwise label "$out/digits/seed-0/generation-2" --data digits --views 2 --shard 2/2 --out "$out/store" --quiet
+labelwise label "$out/digits/best" --data digits --views 2 --split select --out "$out/select" --plan
+labelwise store info "$out/store"
+labelwise store verify "$out/store" --sample 64
+labelwise store export "$out/store" --out "$out/labels.parquet"
+python examples/read_store.py "$out/store" > "$out/labels.txt"
+test -s "$out/store/results.json" -a -s "$out/labels.parquet" -a -s "$out/labels.txt"
 labelwise report "$out/digits" "$out/plain" --out "$out/both.html"
 test -s "$out/digits/report.html" -a -s "$out/digits/results.json" -a -s "$out/both.html"
 

@@ -12,7 +12,8 @@ class LabelResults(Record):
 
     ``bytes`` counts all shards, ``bytes_per_crop`` is their mean. ``checksum`` is a hash of the checksums of all
     shards: two stores with the same one are equal byte for byte. ``mean_classes`` is the mean number of classes that a
-    crop has, ``mean_mass`` their mean probability, null for multi-label data. ``seconds`` counts this process alone.
+    crop has. ``mean_mass`` is the mean probability of these classes, of at most 65,536 crops; null for multi-label
+    data. ``seconds`` counts this process alone.
     """
 
     kind: Literal["label"]
