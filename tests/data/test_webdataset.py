@@ -70,14 +70,8 @@ def test_parts_of_tars_by_their_folders(parted, load, read):
     assert dataset.sizes() == {"fit": 9, "select": 3, "test": 4}
     for row, name in enumerate(dataset.ids):
         assert (dataset.source.read(row) == int(name.split("/")[1])).all()
-    stats = dataset_stats(dataset)
-    assert stats["images"] == {
-        "height": [6, 6],
-        "width": [6, 6],
-        "most_frequent": [6, 6],
-        "sizes": 1,
-        "channels": 3,
-    }
+    images = dataset_stats(dataset)["images"]
+    assert images is not None and images["most_frequent"] == [6, 6] and images["channels"] == 3
     assert load(parted).source.pixels.shape == (16, 6, 6, 3)  # small ones are held in memory
 
 
