@@ -9,7 +9,7 @@ CLEAN := build/clean
 # Without its cache of compiled modules every command takes 10 s more to import torch.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types unit smoke docs build lock clean
+.PHONY: help setup demo test lint types unit campaign smoke docs build lock clean
 
 help:  ## print this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -20,6 +20,7 @@ demo: $(READY)  ## run both methods on built-in real data and write their report
 	$(BIN)/labelwise demo --out runs/demo
 
 test: lint types docs unit smoke  ## run everything that CI runs
+	$(MAKE) campaign SLICE=1
 
 lint: $(READY)  ## check the style of the code
 	$(BIN)/ruff check .
@@ -30,6 +31,9 @@ types: $(READY)  ## check the types
 
 unit: $(READY)  ## run the tests in JOBS processes and print the lines that they do not reach
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --cov
+
+campaign: $(READY)  ## attack every command: kills, full disks, bad inputs, hostile names; SLICE=1: two minutes of it
+	$(BIN)/pytest tests/campaigns -n $(JOBS) --dist loadgroup -m $(if $(SLICE),quick,campaign)
 
 smoke: $(READY)  ## run every command once, on real data where there is any
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh

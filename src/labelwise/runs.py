@@ -9,7 +9,6 @@ import math
 import os
 import platform
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from typing import IO, Any, Protocol
 import labelwise
 from labelwise.errors import RunError
 from labelwise.folder_lock import FolderLock, lock_folder
+from labelwise.half_files import half_of, remove_halves
 from labelwise.settings import Section, dump_yaml
 
 RESULTS, RUN, CONFIG, METRICS, ROW, REPORT = (
@@ -231,6 +231,8 @@ def remove_leftovers(folder: Path) -> None:
 def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None], *, once: bool = False) -> None:
     """Write a file under a temporary name, fsync, rename. A failure leaves the old file as it was.
 
+    Before a process first writes into a folder, it removes what killed processes left half-written there.
+
     Parameters
     ----------
     content : the bytes, or a function that writes them to an open file
@@ -241,9 +243,10 @@ def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None], *, on
     RunError
         If the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # a disk of many machines has equal pids
+    temporary = half_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_halves(path.parent.resolve())
         with open(temporary, "wb") as file:
             if callable(content):
                 content(file)
