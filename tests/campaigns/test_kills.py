@@ -22,8 +22,9 @@ SLOW = {"experiment --jobs": 3}
 
 POINTS = [
     pytest.param(name, number, marks=[pytest.mark.xdist_group(name), *([pytest.mark.quick] if quick else [])])
+    for number in range(TRIALS)
     for name in COMMANDS
-    for number in range(SLOW.get(name, TRIALS))
+    if number < SLOW.get(name, TRIALS)
     for quick in [name in QUICK and number < 2]
 ]
 

@@ -94,6 +94,8 @@ def _samples(
     if label_key is None:
         raise _missing(path, arrays, _LABELS, "labels")
     class_key = _key(arrays, _CLASSES)
+    if class_key is not None and (arrays[class_key] != arrays[class_key]).any():
+        raise DataError(f"{path}: {class_key}: a name is NaN, expected text")
     names = None if class_key is None else tuple(as_strings(arrays[class_key]).tolist())
     n, table = len(source), None
     if arrays[label_key].ndim == 2:
