@@ -98,7 +98,7 @@ COMMANDS = {
     "export, a head": Command("export {inputs}/a --model {inputs}/network --out out"),
 }
 
-QUICK = ("train", "features", "cft --base", "audit, embeddings", "evaluate", "export, a head")
+QUICK = ("train", "cft --base", "evaluate", "export, a head")
 """Commands of the slice that CI runs."""
 
 INPUTS = {

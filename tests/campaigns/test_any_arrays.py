@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-pytestmark = [pytest.mark.campaign, pytest.mark.quick]
+pytestmark = pytest.mark.campaign
 
 ROWS, DIM, CATEGORIES = 24, 3, 2
 RNG = np.random.default_rng(0)
@@ -94,6 +94,7 @@ def test_a_feature_file(arrays: dict[str, np.ndarray], labelwise: Callable[..., 
     works_or_refuses(labelwise("cft", folder / "any.npz", *first, *options))
 
 
+@pytest.mark.quick
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(arrays=files())
 def test_data_of_that_file(arrays: dict[str, np.ndarray], labelwise: Callable[..., Any], tmp_path_factory: Any) -> None:

@@ -123,7 +123,7 @@ predict {inputs}/network {bad}/nowhere --out p.csv | nowhere
 predict {inputs}/network {bad}/empty --out p.csv | empty
 predict {inputs}/network {bad}/broken --out p.csv | broken
 predict {inputs}/network {bad}/zero.npz --out p.csv | zero.npz
-predict {inputs}/network {bad}/fine.npz --out p.csv | fine: the checkpoint
+predict {inputs}/network {bad}/fine.npz --out p.csv | fine.npz: the checkpoint
 predict {inputs}/network {inputs}/attributes.npz --out p.txt | p.txt
 predict {inputs}/network {inputs}/attributes.npz --top 0 --out p.csv | --top
 predict {inputs}/network {inputs}/attributes.npz --out {bad}/columns.csv | columns.csv

@@ -176,7 +176,8 @@ def _features(path: Path, arrays: Arrays) -> Features:
     values = arrays["features"]
     if values.ndim != 2 or values.dtype.kind not in "fiu" or 0 in values.shape:
         raise DataError(f"{path}: features is {values.dtype} of shape {values.shape}, expected numbers (N, D)")
-    values = values.astype(np.float32)
+    with np.errstate(over="ignore"):  # told as infinite
+        values = values.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if len(bad):
         more = f" (and {len(bad) - 1} more rows)" if len(bad) > 1 else ""
