@@ -32,7 +32,7 @@ types: $(READY)  ## check the types
 unit: $(READY)  ## run the tests in JOBS processes and print the lines that they do not reach
 	$(BIN)/pytest -n $(JOBS) --dist loadfile --cov
 
-campaign: $(READY)  ## attack every command: kills, full disks, bad inputs, hostile names; SLICE=1: two minutes of it
+campaign: $(READY)  ## attack every command: kills, full disks, bad inputs, hostile names; SLICE=1: a part of it
 	$(BIN)/pytest tests/campaigns -n $(JOBS) --dist loadgroup -m $(if $(SLICE),quick,campaign)
 
 smoke: $(READY)  ## run every command once, on real data where there is any
