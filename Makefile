@@ -20,7 +20,6 @@ demo: $(READY)  ## run both methods on built-in real data and write their report
 	$(BIN)/labelwise demo --out runs/demo
 
 test: lint types docs unit smoke  ## run everything that CI runs
-	$(MAKE) campaign SLICE=1
 
 lint: $(READY)  ## check the style of the code
 	$(BIN)/ruff check .

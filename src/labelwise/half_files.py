@@ -15,12 +15,8 @@ def half_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_place()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
-@functools.lru_cache(maxsize=1024)
 def remove_halves(folder: Path) -> None:
-    """Remove what processes of this machine left half-written in a folder, if they have ended.
-
-    A process looks once into each folder, since a store may have many thousand files.
-    """
+    """Remove what processes of this machine left half-written in a folder, if they have ended."""
     if os.name == "nt":  # where signal 0 is not a question
         return
     for half in folder.glob(f".*.{_place()}-*-*.tmp"):
@@ -30,6 +26,12 @@ def remove_halves(folder: Path) -> None:
             half.unlink(missing_ok=True)
         except (ValueError, OSError, OverflowError):  # another name, or a process of another user
             continue
+
+
+@functools.lru_cache(maxsize=1024)
+def remove_halves_once(folder: Path) -> None:
+    """The same at a process's first call for a folder, since a store may have many thousand files."""
+    remove_halves(folder)
 
 
 @functools.cache

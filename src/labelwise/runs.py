@@ -20,7 +20,7 @@ from typing import IO, Any, Protocol
 import labelwise
 from labelwise.errors import RunError
 from labelwise.folder_lock import FolderLock, lock_folder
-from labelwise.half_files import half_of, remove_halves
+from labelwise.half_files import half_of, remove_halves_once
 from labelwise.settings import Section, dump_yaml
 
 RESULTS, RUN, CONFIG, METRICS, ROW, REPORT = (
@@ -246,7 +246,7 @@ def atomic_write(path: Path, content: bytes | Callable[[IO[bytes]], None], *, on
     temporary = half_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_halves(path.parent.resolve())
+        remove_halves_once(path.parent.resolve())
         with open(temporary, "wb") as file:
             if callable(content):
                 content(file)

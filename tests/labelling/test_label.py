@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from labelwise.data.counter_rng import uniforms
 from labelwise.data.readers import load_dataset
 from labelwise.data.views import draw_boxes, feature_masks
 from labelwise.errors import DataError, ModelError
+from labelwise.half_files import half_of
 from labelwise.labelling.part import Part
 from labelwise.labelling.run import label, prepare
 from labelwise.models import checkpoint, zoo
@@ -121,7 +124,10 @@ def test_parts_in_any_order_twice_and_again_give_the_same_bytes(request_for, tmp
     late = prepare(asked, parts, Part(1, 3))  # has seen nothing of what another process does meanwhile
     assert make(asked, parts, Part(1, 3)) is None
     assert label(late, quiet=True) is None
-    (parts / f".{shard_name(0)}.0123.tmp").write_bytes(b"half")  # what a killed process left
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    left = half_of(parts / shard_name(0)).name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")
+    (parts / left).write_bytes(b"half")  # what a killed process left
     last = make(asked, parts, Part(0, 3))
     assert content(parts) == content(whole) and last.checksum == first.checksum
     assert sorted(path.name for path in parts.iterdir()) == sorted(path.name for path in whole.iterdir())

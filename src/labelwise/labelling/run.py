@@ -11,13 +11,14 @@ from typing import Literal
 import numpy as np
 
 from labelwise.errors import DataError
+from labelwise.half_files import remove_halves
 from labelwise.labelling.estimate import Estimate, estimate
 from labelwise.labelling.job import LabelJob, LabelRequest, open_job
 from labelwise.labelling.part import Part
 from labelwise.labelling.processes import make_in_processes, make_on_ray
 from labelwise.progress import Progress
 from labelwise.results import LabelResults
-from labelwise.runs import RESULTS, RUN, about_run, remove_leftovers, write_json
+from labelwise.runs import RESULTS, RUN, about_run, write_json
 from labelwise.store.header import claim
 from labelwise.store.making import is_finished, make_shard
 from labelwise.store.reader import Store
@@ -98,7 +99,7 @@ def finish(run: LabelRun, seconds: float) -> LabelResults | None:
         return None
     results = _results(store, seconds, run.estimate.crops_left)
     if run.todo or not (run.out / RESULTS).exists():
-        remove_leftovers(run.out)
+        remove_halves(run.out)
         sources = {"models": list(request.models), "recipe": request.recipe.model_dump(mode="json")}
         write_json(run.out / RUN, about_run("label", {"store": header.hash}, sources))
         write_json(run.out / RESULTS, results.to_json())
