@@ -182,7 +182,7 @@ def _report(
             entry["auto_minus_row"] = [a.test.mean() - b.test.mean() for a, b in zip(auto, own, strict=True)]
             # 95 % of the difference, paired by seed; images and seeds are drawn with replacement.
             before, after = ([drawn[name, case] for case in have] for name in (row, "auto"))
-            low, high = resampled.gain(before, after, seed=1).interval
+            low, high = resampled.gain(before, after).interval
             entry["auto_minus_row_interval"] = [low, high]
             against = f"{spread(entry['auto_minus_row'])} [{low:+.2f}, {high:+.2f}]"
         found.append(entry)

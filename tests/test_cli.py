@@ -87,7 +87,7 @@ def test_commands_above_are_all_there_are() -> None:
     import typer.main
 
     group: Any = typer.main.get_command(cli.app)
-    groups = ("data", "audit")
+    groups = ("data", "audit", "store", "recipes")
     found = {name for name in group.commands if name not in groups}
     found |= {f"{name} {inner}" for name in groups for inner in group.commands[name].commands}
     assert found == set(COMMANDS)

@@ -161,13 +161,15 @@ class Scorer:
         """Over every set of categories the mean gain of after over before, and its interval over groups and seeds.
 
         Both are in the order of the seeds; where one side has a single network, it is compared with the mean of the
-        other side's, and the interval is over the test samples alone.
+        other side's, and the interval is over the test samples alone. A network beside itself has no width.
         """
         if len(before) != len(after):
             before, after = [mean_of(before)], [mean_of(after)]
         by_seed = np.stack([b.value - a.value for a, b in zip(before, after, strict=True)])
         drawn = np.mean([b.drawn - a.drawn for a, b in zip(before, after, strict=True)], axis=0)
-        variance = drawn.var(axis=1) + (unseen_variance(self._member.max() + 1) if self.metric == "top1" else 0)
+        variance = drawn.var(axis=1)
+        if self.metric == "top1" and not all(a is b for a, b in zip(after, before, strict=True)):  # but beside itself
+            variance = variance + unseen_variance(self._member.max() + 1)
         freedom = self._freedom[: len(drawn)]  # scores over all categories alone are those of the first set
         ends, value = gain_interval(by_seed, variance, freedom, level), by_seed.mean(axis=0)
         return [

@@ -21,12 +21,15 @@ def gain_on_test(dataset: Dataset, before: list[Path], after: list[Path]) -> Gai
     """Mean over seeds of after minus before, and its 95% interval over groups and seeds.
 
     Top-1 of single-label data, mAP of multi-label data, of the predictions on test in the folders of finished networks.
+    A network beside itself gains nothing, for certain.
 
     Parameters
     ----------
     dataset : whose test split is looked at
     before, after : folders, by seed
     """
+    if before == after:
+        return 0.0, (0.0, 0.0)
     rows = dataset.rows("test")
     groups = dataset.groups[rows]
     if dataset.table is None:
