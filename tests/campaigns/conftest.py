@@ -5,20 +5,37 @@ from __future__ import annotations
 import os
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from campaigns.commands import COMMANDS, write_inputs
-from helpers.snapshot import snapshot
+from campaigns.commands import COMMANDS, QUICK, write_inputs
+from helpers.snapshot import differences, snapshot
 from helpers.trials import Outcome, run
 
 SEED = int(os.environ.get("CAMPAIGN_SEED", "0"))
 
 Undisturbed = Callable[[str], tuple[Outcome, dict[str, Any]]]
+
+
+def points(trials: int, fewer: Mapping[str, int]) -> list[Any]:
+    """Parameters (command, number): so many trials of each command, or as many as ``fewer`` says of it."""
+    return [
+        pytest.param(name, number, marks=[pytest.mark.xdist_group(name), *([pytest.mark.quick] if quick else [])])
+        for number in range(trials)
+        for name in COMMANDS
+        if number < fewer.get(name, trials)
+        for quick in [name in QUICK and number == 0]
+    ]
+
+
+def what_goes_wrong_again(name: str, inputs: Path, folder: Path, expected: dict[str, Any]) -> list[str]:
+    """What is wrong when a disturbed command is started again: its last words, or how it ends otherwise."""
+    again = run(COMMANDS[name], inputs, folder)
+    return [f"exit code {again.code}", *again.err[-5:]] if again.code else differences(snapshot(folder), expected)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from campaigns.commands import COMMANDS, QUICK
-from campaigns.conftest import SEED, Undisturbed
-from helpers.snapshot import differences, snapshot
+from campaigns.commands import COMMANDS
+from campaigns.conftest import SEED, Undisturbed, points, what_goes_wrong_again
 from helpers.trials import Fault, Outcome, run
 
 pytestmark = pytest.mark.campaign
@@ -20,16 +19,8 @@ TRIALS = 9
 SLOW = {"experiment --jobs": 3}
 """A command whose processes import torch."""
 
-POINTS = [
-    pytest.param(name, number, marks=[pytest.mark.xdist_group(name), *([pytest.mark.quick] if quick else [])])
-    for number in range(TRIALS)
-    for name in COMMANDS
-    if number < SLOW.get(name, TRIALS)
-    for quick in [name in QUICK and number == 0]
-]
 
-
-@pytest.mark.parametrize(("name", "number"), POINTS)
+@pytest.mark.parametrize(("name", "number"), points(TRIALS, SLOW))
 def test_a_killed_command_goes_on(
     name: str,
     number: int,
@@ -47,10 +38,9 @@ def test_a_killed_command_goes_on(
         assert done.code in (0, -signal.SIGKILL, -signal.SIGXFSZ), (faults, done.err)
         kills += done.code != 0
     record_property("kills", kills)
-    again = run(COMMANDS[name], inputs, tmp_path / "work")
-    found = again.err[-5:] if again.code else differences(snapshot(tmp_path / "work"), expected)
+    found = what_goes_wrong_again(name, inputs, tmp_path / "work", expected)
     record_property("lost, doubled or different", bool(found))
-    assert again.code == 0 and found == [], f"CAMPAIGN_SEED={SEED}, {faults}: {found}"
+    assert found == [], f"CAMPAIGN_SEED={SEED}, {faults}: {found}"
 
 
 def draw_fault(rng: np.random.Generator, whole: Outcome) -> Fault:
