@@ -46,6 +46,7 @@ case = st.tuples(st.integers(3, 14), st.integers(0, 99), st.booleans(), st.sampl
 def test_loss_entropy_and_mixing_are_those_of_the_dense_label(drawn_case, k, temperature):
     classes, seed, fewer, rest = drawn_case
     q, logits = drawn(classes, seed)
+    q = 0.9 * q + 0.1 / classes  # a rest of 1e-6 is a difference of float32 numbers near one: its root is mostly noise
     k = min(k, classes - 1)
     ids, log_q = cut(q, k, fewer)
     target = sparse_target(ids, log_q, classes, temperature=temperature, rest=rest)
@@ -61,7 +62,7 @@ def test_loss_entropy_and_mixing_are_those_of_the_dense_label(drawn_case, k, tem
     weight = torch.rand(classes, generator=torch.Generator().manual_seed(seed)) + 0.1
     for ours, theirs in ((target, expected), (target.mixed(partner, share), mixed)):
         torch.testing.assert_close(dense(ours, classes), theirs, rtol=1e-4, atol=5e-6)
-        torch.testing.assert_close(ours.entropy(classes), entropy(theirs), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours.entropy(classes), entropy(theirs), rtol=1e-5, atol=2e-5)
         for w in (None, weight):
             torch.testing.assert_close(
                 ours.cross_entropy(logits, w), soft_cross_entropy(logits, theirs, w), rtol=1e-5, atol=1e-4
