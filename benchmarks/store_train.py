@@ -48,7 +48,7 @@ from labelwise.training.stored import StoredLabelTask
 from labelwise.training.task import SoftLabelTask, Task
 
 CPU = torch.device("cpu")
-CLASSES, BATCH, STEPS, STORED, SIDE = 1000, 64, 2, 8, 32
+CLASSES, BATCH, STEPS, STORED, SIDE = 1000, 64, 8, 8, 32
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 PLAIN, FROM_STORE, SAME, LARGER = "plain", "store", "live, same size", "live, 4x size"
 
