@@ -40,13 +40,17 @@ smoke: $(READY)  ## run every command once, on real data where there is any
 docs: $(READY)  ## build the documentation as a site in build/site; a dead link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
 
+# Of a wheel alone, uv would take only the wheel itself for direct, and the newest version of all that it needs.
 build: $(READY)  ## build the package, install it with the lowest and the newest versions, run it there
 	rm -rf dist $(CLEAN)
 	$(BIN)/uv build --quiet --out-dir dist
 	set -e; for versions in lowest-direct highest; do \
-	  $(BIN)/uv venv --quiet --python $(BIN)/python $(CLEAN)/$$versions; \
-	  $(BIN)/uv pip install --quiet --resolution $$versions --python $(CLEAN)/$$versions/bin/python dist/*.whl; \
-	  bash tests/wheel.sh $(CLEAN)/$$versions; \
+	  clean=$(CLEAN)/$$versions; \
+	  $(BIN)/uv venv --quiet --python $(BIN)/python $$clean; \
+	  $(BIN)/uv pip compile --quiet --no-header --no-annotate --resolution $$versions --python $$clean/bin/python \
+	    --output-file $$clean.txt pyproject.toml; \
+	  $(BIN)/uv pip install --quiet --constraint $$clean.txt --python $$clean/bin/python dist/*.whl; \
+	  bash tests/wheel.sh $$clean; \
 	done
 
 lock: pyproject.toml  ## pin the versions of what pyproject.toml asks for
