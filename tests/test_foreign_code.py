@@ -24,6 +24,7 @@ from labelwise.refinery import budget
 from labelwise.refinery.chain import refine
 from labelwise.refinery.pretrained import check_refinery
 from labelwise.results.refine import Best
+from labelwise.runs import read_json
 
 DIGITS = InputSpec("image", 8, 1, (0.5,), (0.5,))
 CLASSES = tuple("0123456789")
@@ -38,7 +39,7 @@ def linear(classes: int, channels: int, side: int = 8) -> nn.Module:
 def card_of(folder: Path, **network: Any) -> Path:
     """A checkpoint that says another network."""
     checkpoint.save(folder, zoo.build(ModelConfig(name=MINE), CLASSES, DIGITS), {})
-    card = json.loads((folder / "model.json").read_text())
+    card = read_json(folder / "model.json")
     (folder / "model.json").write_text(json.dumps(card | {"network": card["network"] | network}))
     return folder
 

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "labelwise"
 LAYERS = [
     ["errors"],
-    ["settings", "shipped", "textfile", "progress", "folder_lock", "half_files", "interrupts"],
+    ["settings", "shipped", "textfile", "progress", "folder_lock", "half_files", "interrupts", "sealed"],
     ["config", "runs"],
     ["results"],
     ["labels", "losses", "metrics"],

@@ -21,6 +21,7 @@ import labelwise
 from labelwise.errors import RunError
 from labelwise.folder_lock import FolderLock, lock_folder
 from labelwise.half_files import half_of, remove_halves_once
+from labelwise.sealed import seal, unseal
 from labelwise.settings import Section, dump_yaml
 
 RESULTS, RUN, CONFIG, METRICS, ROW, REPORT = (
@@ -79,11 +80,11 @@ class Run:
         """
         if self.writes:
             self.write_facts()
-            write_json(self.folder / RESULTS, results.to_json())
+            write_json(self.folder / RESULTS, results.to_json(), sealed=True)
 
     def write_facts(self) -> None:
         """Write ``run.json``, which says whose folder this is, then ``config.yaml``."""
-        write_json(self.folder / RUN, self.facts)
+        write_json(self.folder / RUN, self.facts, sealed=True)
         if self.settings is not None:
             atomic_write(self.folder / CONFIG, dump_yaml(self.settings).encode())
 
@@ -290,25 +291,26 @@ def write_new(files: Mapping[Path, bytes]) -> None:
         atomic_write(path, content)
 
 
-def write_json(path: Path, value: Any, *, once: bool = False) -> None:
-    """Write JSON as :func:`atomic_write` does; NaN and infinities become null."""
-    atomic_write(path, (json.dumps(finite(value), indent=1, ensure_ascii=False) + "\n").encode(), once=once)
+def write_json(path: Path, value: Any, *, once: bool = False, sealed: bool = False) -> None:
+    """Write JSON as :func:`atomic_write` does, with a checksum if ``sealed``; NaN and infinities become null."""
+    content = seal(finite(value)) if sealed else finite(value)
+    atomic_write(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode(), once=once)
 
 
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; half a character, which no file can be written with, becomes a question mark.
+    """Read JSON without its checksum; half a character, which no file can be written with, becomes a question mark.
 
     Raises
     ------
     RunError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or its checksum is not that of its content.
     """
     try:
         text = path.read_text()
-        value = json.loads(text)
+        value = unseal(json.loads(text))
         if _HALF.search(text):
             value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
         return value

@@ -16,6 +16,7 @@ from labelwise.cft.run import run_cft
 from labelwise.config import CftConfig
 from labelwise.errors import ConfigError, DataError, RunError
 from labelwise.metrics.ranking import ranking
+from labelwise.runs import read_json
 from labelwise.settings import resolve
 
 Toy = Callable[..., Any]
@@ -88,7 +89,7 @@ def finished(arrays: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
 
 def test_results_have_the_keys_of_the_design(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, results = finished
-    read = json.loads((folder / "results.json").read_text())
+    read = read_json(folder / "results.json")
     assert results == read and repr(results) == repr(read)  # no tuple, no number of another type
     assert_finite(results)
     top = {"schema", "kind", "name", "objective", "method", "preset", "base", "seed", "seconds", "stages", "splits"}
@@ -220,7 +221,7 @@ def test_a_finished_run_is_read_and_other_settings_are_refused(save: Callable[..
     changed = save(head_bias=np.ones(4, np.float32))
     with pytest.raises(RunError, match="holds a run with another data"):
         run_cft(config(changed, preset="fast"), out, quiet=True)
-    assert json.loads((out / "results.json").read_text()) == first
+    assert read_json(out / "results.json") == first
 
 
 def test_a_killed_run_gives_the_same_results(save: Callable[..., Path], tmp_path: Path) -> None:

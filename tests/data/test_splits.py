@@ -18,6 +18,9 @@ from labelwise.data.dataset import Dataset, Features, Samples
 from labelwise.data.splits import prepare, stratified_order
 from labelwise.errors import DataError
 
+SPLIT = {"select": [3, 5, 8, 10], "test": [11, 14, 15, 18, 19], "fit": [0, 1, 6, 7, 9, 12, 16, 17, 20, 23]}
+LIMITED = [2, 7, 10, 21]
+
 
 def make(
     label: Sequence[int], part: str | Sequence[str] = "", groups: Any = None, classes: int | None = None
@@ -148,6 +151,22 @@ def test_a_hold_out_takes_at_least_one_group():
     assert sizes == {"fit": 40, "select": 10, "test": 10}
 
 
+def test_a_hold_out_ends_at_the_nearest_group_and_before_one_that_lies_half_in_it():
+    groups = np.arange(60) // 10
+    for share, held_out in ((0.24, 10), (0.25, 10), (0.26, 20)):
+        sizes = split(make([0, 1] * 30, groups=groups), test_share=share, select_share=0).sizes()
+        assert sizes["test"] == held_out
+
+
+def test_a_split_stays_the_same_in_later_versions():
+    """Runs are continued by later versions, which must not learn from what was held out."""
+    dataset = split(make([0, 1] * 12), test_share=0.2, select_share=0.2, labelled=10, split_seed=1)
+    found = {name: [int(x[1:]) for x in dataset.ids[dataset.split == name]] for name in ("select", "test", "fit")}
+    assert found == SPLIT
+    limited = split(make([0, 1] * 12), test_share=0.2, select_share=0, train_limit=4)
+    assert [int(x[1:]) for x in limited.ids[limited.split == "fit"]] == LIMITED
+
+
 def test_the_first_classes():
     dataset = split(make(many(), classes=9), classes=3)
     assert dataset.classes == ("class 0", "class 1", "class 2")
@@ -177,6 +196,11 @@ def test_the_first_classes():
             make([0, 1] * 10, "train", groups=np.arange(20) // 10),
             {"train_limit": 4, "test_share": 0},
             "less than one group",
+        ),
+        (
+            make([0, 1] * 10, "train", groups=np.arange(20) // 10),
+            {"labelled": 4, "select_share": 0, "test_share": 0},
+            r"data\.labelled: 4 is less than one group of samples \(10\)",
         ),
         (make(list(range(10)) * 3), {"train_limit": 5, "select_share": 0}, "empty class"),
     ],

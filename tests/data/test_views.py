@@ -20,6 +20,8 @@ from labelwise.data.sampling import BatchPlan
 from labelwise.data.views import Boxes, centre_boxes, draw_boxes, feature_masks, render
 
 CPU = torch.device("cpu")
+BOXES = [[6, 7, 47, 39, 0], [1, 1, 57, 73, 1], [5, 24, 53, 47, 0], [20, 40, 22, 27, 0]]
+MASKS = [[0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 1, 0], [1, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1]]
 
 
 def draw(view: ViewConfig, n: int, height: int, width: int, seed: int = 0, number: int = 0) -> Boxes:
@@ -149,6 +151,14 @@ def test_boxes_are_distributed_as_torchvision_s(height, width):
     assert abs(ours.flip.mean() - 0.5) < 4 * math.sqrt(0.25 / n)
 
 
+def test_boxes_of_a_seed_stay_the_same_in_later_versions():
+    """Runs are continued and stores of labels are read by later versions, which draw these crops again."""
+    boxes = draw(ViewConfig(), 4, 60, 80, seed=3, number=2)
+    assert np.stack([boxes.top, boxes.left, boxes.height, boxes.width, boxes.flip], 1).tolist() == BOXES
+    masks = feature_masks(0.5, 3, np.arange(2, dtype=np.uint64), np.full(2, 1), 12)
+    assert (masks > 0).astype(int).tolist() == MASKS
+
+
 def test_flip_can_be_switched_off_without_moving_the_boxes():
     on, off = draw(ViewConfig(), 50, 20, 20), draw(ViewConfig(flip=False), 50, 20, 20)
     assert on.flip.any() and not off.flip.any()
@@ -199,6 +209,13 @@ def test_feature_masks_drop_the_asked_share_and_keep_the_mean(drop):
     assert abs(mask.mean() - 1) < error / (1 - drop)
     assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / (1 - drop))}
     assert np.abs((mask == 0).mean(0) - drop).max() < 5 * math.sqrt(drop * (1 - drop) / 400)
+
+
+def test_feature_masks_drop_exactly_their_share_of_all_words(monkeypatch):
+    words = np.arange(65536, dtype=np.uint16).view(np.uint32)[None]
+    monkeypatch.setattr(module, "random_words", lambda *_, **__: words)
+    for drop, dropped in ((0.0, 0), (0.25, 16384), (0.5, 32768)):
+        assert (feature_masks(drop, 0, np.zeros(1, np.uint64), np.zeros(1, np.int64), 65536) == 0).sum() == dropped
 
 
 def test_feature_masks_replay():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 CLOCK = {"seconds", "control_seconds", "images_per_second", "crops_per_second", "stages", "peak_memory_mb"}
-CLOCK |= {"environment", "command"}
+CLOCK |= {"environment", "command", "checksum"}
 """Keys of JSON that a clock or the machine decides on."""
 
 TIME = re.compile(r"\b[\d,.]+ (s|min|h)\b")

@@ -12,6 +12,7 @@ from PIL import Image
 from labelwise.errors import DataError, ModelError
 from labelwise.labelling.run import label, prepare
 from labelwise.labelling.verify import compare_again
+from labelwise.runs import read_json
 from labelwise.store.check import damages
 from labelwise.store.reader import Store
 
@@ -53,7 +54,7 @@ def test_what_a_strangers_store_names_runs_no_code(request_for, tmp_path) -> Non
 
     model = fragile(tmp_path / "net", tmp_path / "marker")
     label(prepare(request_for(models=(model,), trust=True), tmp_path / "store"), quiet=True)
-    facts = json.loads((tmp_path / "store" / "run.json").read_text())
+    facts = read_json(tmp_path / "store" / "run.json")
     facts["recipe"]["model"] |= {
         "name": "helpers.fragile_network:Fragile",
         "args": {"marker": str(tmp_path / "marker")},
@@ -76,7 +77,7 @@ def test_the_command_says_what_it_found(labelwise, request_for, tmp_path) -> Non
     assert done.code == 1 and "00002.bin: a byte has changed" in done.out
     done = labelwise("store", "info", store, "--json")
     assert json.loads(done.out)["shards_there"] == 4
-    facts = json.loads((store / "run.json").read_text())
+    facts = read_json(store / "run.json")
     (store / "run.json").write_text(json.dumps(facts | {"models": ["nowhere"]}))
     content[100] ^= 4
     (store / "00002.bin").write_bytes(content)

@@ -183,7 +183,8 @@ def test_finite_at_large_logits_in_every_precision(dtype):
     assert torch.isfinite(logits.grad).all()
 
 
-def test_leading_dimensions_are_batches():
+@pytest.mark.parametrize("name", LOSSES)
+def test_leading_dimensions_are_batches(name):
     logits, q = draw(4)
-    batched = soft_cross_entropy(logits.view(4, 8, 7), q.view(4, 8, 7))
-    torch.testing.assert_close(batched.flatten(), soft_cross_entropy(logits, q))
+    batched = LOSSES[name](logits.view(4, 8, 7), q.view(4, 8, 7))
+    torch.testing.assert_close(batched.flatten(), LOSSES[name](logits, q))

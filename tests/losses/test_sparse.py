@@ -106,13 +106,23 @@ def test_all_classes_in_half_floats_are_the_label_to_their_precision(classes, se
 
 
 def test_the_likeliest_classes():
-    q, _ = drawn(7, 3)
+    q, logits = drawn(7, 3)
     for ids, log_q in (cut(q, 3), (None, q.log())):
         target = sparse_target(ids, log_q, 7)
         hard = torch.nn.functional.one_hot(q.argmax(1), 7).float()
         torch.testing.assert_close(dense(target.hard(), 7), hard)
         halved = torch.zeros_like(q).scatter_(1, q.topk(2, dim=1).indices, 0.5)
         torch.testing.assert_close(dense(target.halved(), 7), halved)
+        partner, share = torch.tensor([1, 0, 3, 2, 5, 4]), torch.full((B,), 0.7)
+        mixed = target.hard().mixed(partner, share)
+        assert mixed.there is None or mixed.there.dtype == torch.bool
+        for ours, theirs in (
+            (target.hard(), hard),
+            (target.halved(), halved),
+            (mixed, 0.7 * hard + (1 - 0.7) * hard[partner]),
+        ):
+            torch.testing.assert_close(ours.cross_entropy(logits), soft_cross_entropy(logits, theirs))
+            torch.testing.assert_close(ours.entropy(7), entropy(theirs), atol=1e-6, rtol=1e-5)
 
 
 def test_stored_probabilities_that_sum_to_more_than_one():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -39,6 +41,21 @@ def test_extremes():
     # Over and under confidence of one bin cancel, of two bins they do not.
     assert expected_calibration_error(np.full(4, 0.5), np.array([1, 1, 0, 0], bool)) == 0
     assert expected_calibration_error(np.array([0.75, 0.25]), np.array([True, False]), 2) == pytest.approx(0.25)
+
+
+def test_a_confidence_that_rounding_put_above_one_belongs_to_the_last_bin():
+    """A softmax in float32 may end at 1 + 2^-23; in a bin of its own, its error would not cancel."""
+    confidence = np.array([1 + 2**-23, 0.96])
+    assert expected_calibration_error(confidence, np.array([False, True])) == pytest.approx((1 - 0.04) / 2, abs=1e-6)
+
+
+def test_what_is_not_known_is_nan_without_a_warning():
+    labels = np.array([[NAN, 1.0], [NAN, 0.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        error = binary_calibration_error(np.full((2, 2), 0.5), labels)
+        diagram = reliability(np.full((2, 2), 0.5), labels, per_category=True)
+    assert np.isnan(error).tolist() == [True, False] and np.isnan(diagram.positive).sum() == 19
 
 
 def test_a_calibrated_classifier_scores_near_zero():

@@ -8,6 +8,7 @@ import os
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -17,6 +18,7 @@ from labelwise.errors import ModelError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.checkpoint import CARD, WEIGHTS, load, read_weights, save, weights_hash
 from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.runs import read_json
 
 CLASSES = ("cat", "dog", "é")
 SPEC = InputSpec("image", 16, 3, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3), "bicubic")
@@ -76,11 +78,27 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     ]:
         with pytest.raises(ModelError, match=words):
             checkpoint.initialise(other, str(tmp_path))
-    card = json.loads((tmp_path / CARD).read_text())
+    card = read_json(tmp_path / CARD)
     card["network"]["name"] = "small-wide"
     (tmp_path / CARD).write_text(json.dumps(card))
     with pytest.raises(ModelError, match="another architecture"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CARD])
+def test_a_flipped_bit_is_found(name, tmp_path):
+    save(tmp_path, build(), {"generation": 2, "labels": "soft"})
+    file = tmp_path / name
+    whole = file.read_bytes()
+    rng = np.random.default_rng(0)
+    at = [place for place in rng.permutation(len(whole)) if whole[place] not in b" \n"][:10]
+    for place in at:
+        bit = 1 << int(rng.integers(8))
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        with pytest.raises(ModelError, match=rf"{name}: "):
+            load(tmp_path)
+    file.write_bytes(whole)
+    load(tmp_path)
 
 
 def test_initialise_from_folder_or_file(tmp_path):

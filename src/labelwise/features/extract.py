@@ -81,7 +81,7 @@ def extract_features(
     runtime.accelerator.wait_for_everyone()  # every rank has seen the folder as it was
     part = _Part(out, runtime.shard, len(dataset), network.dim, _DTYPES[precision], identity)
     if runtime.is_main and part.folder != out:
-        write_json(out / UNFINISHED, identity)
+        write_json(out / UNFINISHED, identity, sealed=True)
     seconds = _fill(part, dataset, network, recipe, runtime, quiet)
     rows, common = _row_arrays(dataset, part.rows), _common_arrays(dataset, network)
     if part.folder == out:
@@ -171,7 +171,7 @@ class _Part:
         """Flush the written rows to the disk, then note their number."""
         file.flush()
         os.fsync(file.fileno())
-        write_json(self.folder / UNFINISHED, self.state())
+        write_json(self.folder / UNFINISHED, self.state(), sealed=True)
 
     def append(self, file: IO[bytes], exact: NDArray[np.float32], ids: NDArray[np.str_]) -> NDArray[Any]:
         """Write features (B, D), and return them as they are stored."""

@@ -161,7 +161,7 @@ def write_arrays(folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 def finish_folder(folder: Path, facts: dict[str, Any]) -> None:
     """Mark a folder of features as finished. ``facts`` are written to its marker."""
-    write_json(folder / MARKER, {"format": "labelwise-features", "schema": 1, **facts})
+    write_json(folder / MARKER, {"format": "labelwise-features", "schema": 1, **facts}, sealed=True)
     (folder / UNFINISHED).unlink(missing_ok=True)
 
 

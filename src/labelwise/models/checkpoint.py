@@ -35,6 +35,7 @@ from labelwise.models.own_keys import own_keys
 from labelwise.models.packed import is_packed, load_packed
 from labelwise.models.zoo import build
 from labelwise.runs import atomic_write, read_json, write_json
+from labelwise.sealed import unseal
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = "labelwise-checkpoint"
@@ -67,7 +68,7 @@ def save(folder: Path, model: Classifier, card: dict[str, Any]) -> None:
         "input": model.spec.to_json(),
         "weights_hash": weights_hash(model.net),
     }
-    write_json(folder / CARD, known | card)
+    write_json(folder / CARD, known | card, sealed=True)
 
 
 def copy(source: Path, target: Path) -> None:
@@ -101,7 +102,7 @@ def load(path: Path, trust: Trust = False) -> tuple[Classifier, dict[str, Any]]:
             load_weights(model.net, read_weights(weights), str(weights))
         return model, card | {"network": model.network, "weights_hash": weights_hash(model.net)}
     try:
-        card = json.loads(card_file.read_text())
+        card = unseal(json.loads(card_file.read_text()))
         if not isinstance(card, dict) or card.get("format") != FORMAT:
             raise ModelError(f"{card_file}: not a labelwise checkpoint")
         config = ModelConfig(**(card["network"] | {"init": "random"}))

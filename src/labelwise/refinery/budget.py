@@ -123,7 +123,7 @@ def refine_within(ready: Ready, quiet: bool = False) -> RefineResults:
     lock = lock_folder(folder)
     if not ready.stored:
         atomic_write(folder / RECIPE, recipe_text(content).encode())
-        write_json(folder / PLAN, content)
+        write_json(folder / PLAN, content, sealed=True)
     deadline = None
     if content["budget"]["unit"] == "seconds":
         planned = {one["name"]: Planned(**one) for one in content["networks"]}
@@ -132,7 +132,7 @@ def refine_within(ready: Ready, quiet: bool = False) -> RefineResults:
         deadline = Deadline(content["budget"]["amount"], planned, spent, fresh=not rows)
     recipe = ready.recipe.model_copy(update={"views": views_of(ready.recipe.data, ready.recipe.views)})
     results = refine(recipe, folder, baselines=True, quiet=quiet, dataset=ready.data, deadline=deadline)
-    write_json(folder / PLAN, content | {"skipped": deadline.skipped if deadline else []})
+    write_json(folder / PLAN, content | {"skipped": deadline.skipped if deadline else []}, sealed=True)
     del lock
     return results
 

@@ -64,7 +64,7 @@ def train_network(context: TrainingContext, network: NetworkSpec) -> Row:
                 f"{folder}: was begun with another recipe, data set or refinery; give another --out or delete it"
             )
     elif context.runtime.is_main:
-        write_json(folder / NETWORK, {"fingerprint": lineage_hash, "lineage": lineage})
+        write_json(folder / NETWORK, {"fingerprint": lineage_hash, "lineage": lineage}, sealed=True)
     context.runtime.accelerator.wait_for_everyone()
     if (folder / ROW).exists():
         if not context.quiet and context.runtime.is_main:
@@ -76,7 +76,7 @@ def train_network(context: TrainingContext, network: NetworkSpec) -> Row:
         return read_row(folder / ROW)
     row = _train(context, network, folder, lineage_hash)
     if context.runtime.is_main:
-        write_json(folder / ROW, row.to_dict())
+        write_json(folder / ROW, row.to_dict(), sealed=True)
         (folder / RESUME).unlink(missing_ok=True)
         if cached is not None:
             _store_in_cache(folder, cached)
