@@ -136,7 +136,7 @@ WRONG = {
     "no label column": ("id,class\ntrain/a.jpg,cat\n", "no column 'label'"),
     "cells": ("id,category,label\ntrain/a.jpg,cat,1\n", "has a column 'category', but the audit is of one class per"),
     "no rows": ("id,label\n", "holds no corrections"),
-    "nothing": ("", "cannot be read as .csv"),
+    "nothing": ("", "empty, no line in it"),
     "a decision": ("id,label,decision\ntrain/a.jpg,cat,yes\n", "decision 'yes' of 'train/a.jpg' is not one of accept"),
 }
 WRONG_CELLS = {
@@ -168,7 +168,7 @@ def test_a_wrong_command_is_one_line(labelwise, tmp_path):
         (["--above", "0.9", "--out", tmp_path / "labels.txt"], "expected a .csv file"),
         (["--above", "0.9", "--out", tmp_path], "expected a .csv file"),
         (["--corrections", tmp_path / "none.csv"], "none.csv: no such file"),
-        (["--corrections", write(tmp_path / "c.txt", "id,label\n")], "not a .csv or .parquet file"),
+        (["--corrections", write(tmp_path / "c.txt", "id,label\n")], "c.txt: not a table; understood are .csv, .tsv,"),
     ]:
         done = labelwise("audit", "apply", audit, *words)
         assert done.code == 1 and len(done.err) == 1 and message in done.err[0], words

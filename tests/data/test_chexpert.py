@@ -234,7 +234,11 @@ FIRST = TRAIN[0]
         (TRAIN, HEADER.replace("Pneumonia", "Pneumonitis"), "no column 'Pneumonia'; it has Path, Sex"),
         (TRAIN, HEADER.replace("Path", "File"), "no column 'Path' or 'Study'; it has File, Sex"),
         ([FIRST.replace("1.0,,", "2.0,,")], HEADER, "row 0, column 'No Finding': '2.0' is not a label"),
-        ([FIRST, FIRST], HEADER, r"train/patient00001/study1/view1_frontal\.jpg' is listed twice"),
+        (
+            [FIRST, FIRST + "0"],
+            HEADER,
+            r"train/patient00001/study1/view1_frontal\.jpg' is listed twice, in rows that dif",
+        ),
         (
             [*TRAIN[:2], "view1.jpg,Male,41,Frontal,AP" + "," * 13 + ",1"],
             HEADER,

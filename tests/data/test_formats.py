@@ -48,7 +48,10 @@ def test_the_format_decides_on_the_options(values: dict[str, Any], kind: type[Da
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"projection": "frontal"}, "data.projection is an option of format chexpert; this source is read as builtin"),
+        (
+            {"projection": "frontal"},
+            "data.projection is an option of format chexpert or mimic; this source is read as builtin",
+        ),
         (
             {"source": "x.npz", "label_columns": ["*"]},
             "data.label_columns is an option of format table; this source is read as npz",

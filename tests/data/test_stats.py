@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 
 import numpy as np
 from rich.console import Console
+from typer.testing import CliRunner
 
+from labelwise.cli import app
 from labelwise.data.stats import dataset_stats, render_stats
 
 RNG = np.random.default_rng(0)
@@ -60,3 +63,26 @@ def test_unreadable_images_are_listed(tmp_path, load, draw, folder_tree):
     (root / "train" / "cat" / "broken.png").write_bytes(b"no image")
     text = told(load(root, select_share=0.25, unreadable="skip"))
     assert "unreadable images" in text and "broken.png" in text and "good.png" not in text
+
+
+def test_what_was_assumed_is_told_in_one_line_each(tmp_path, draw):
+    for i in range(12):
+        draw(tmp_path / "img" / f"{i}.png")
+    table = tmp_path / "a name that is long enough to be wrapped where lines are wrapped.csv"
+    table.write_text("path;label\n" + "".join(f"photos/img/{i}.png;{i % 2 + 1}\n" for i in range(12)))
+    expected = [
+        f"{table}: its format is table (data.format)",
+        f"{table}: its columns are separated by ;",
+        f"{table}: label: labels are whole numbers; they name classes in ascending order, -1 and blanks are unlabelled",
+        f"{table}: columns: images in 'path', labels in 'label'",
+        f"{table}: photos/ is dropped from the start of its paths, which are in {tmp_path}",
+        f"{table}: images are read in colour (data.channels)",
+        f"{table.stem}: no test part, so 20% of all samples are test (data.test_share)",
+        f"{table.stem}: no select part, so 10% of the training samples are select (data.select_share)",
+    ]
+    shown = CliRunner().invoke(app, ["data", "stats", str(table)], catch_exceptions=False)
+    assert [line for line in shown.stdout.splitlines() if line.startswith("Assumed")] == [
+        f"Assumed: {line}" for line in expected
+    ]
+    shown = CliRunner().invoke(app, ["data", "stats", str(table), "--json"], catch_exceptions=False)
+    assert json.loads(shown.stdout)["assumed"] == expected

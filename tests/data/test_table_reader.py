@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from labelwise.errors import DataError
+from labelwise.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -70,7 +71,11 @@ def test_blank_labels_are_unlabelled_and_odd_names_are_names(tmp_path, suffix, r
         ({}, {"label_column": "y"}, "no column 'y'"),
         ({}, {"split_column": "fold"}, "no column 'fold'"),
         ({}, {"group_column": "patient"}, "no column 'patient'"),
-        ({"path": ["img/0.png"] * 2 + [f"img/{i}.png" for i in range(4)]}, {}, "path 'img/0.png' is listed 3 times"),
+        (
+            {"path": ["img/0.png"] * 2 + [f"img/{i}.png" for i in range(4)]},
+            {},
+            "path 'img/0.png' is listed twice, in rows that differ",
+        ),
         (
             {"path": ["img/0.png", "img/9.png", "img/8.png", "img/1.png", "img/2.png", "img/3.png"]},
             {},
@@ -128,10 +133,32 @@ def test_a_table_larger_than_memory_is_one_line(tmp_path, read, manifest, monkey
         read(path)
 
 
-def test_lists_as_text_are_no_classes(tmp_path, read, manifest):
-    cells = ["['a', 'b']", "['a']", "[]", "", "['b']", "['a']"]
-    with pytest.raises(DataError, match=r"column 'label' holds lists as text, such as '\[\]'; write the categories"):
-        read(manifest(tmp_path, label=cells))
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_lists_as_python_and_json_write_them(tmp_path, read, manifest, quote):
+    cells = ["['a', 'b']", " ['a']", "[]", "", "['b', 'b ']", "['7', 7]"]
+    samples = read(manifest(tmp_path, label=[cell.replace("'", quote) for cell in cells]))
+    assert samples.classes == ("7", "a", "b")
+    expected = [[0, 1, 1], [0, 1, 0], [0, 0, 0], [np.nan] * 3, [0, 0, 1], [1, 0, 0]]
+    np.testing.assert_array_equal(samples.table.values, expected)
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "message"),
+    [
+        (["[a b]"] * 6, {}, r"row 0: '\[a b\]' is no list as Python or JSON writes it; write it as a\|b and set data"),
+        (["['a']"] * 5 + ["['a', None]"], {}, "row 5: 'None' is not the name of a category"),
+        (["[" * 9000 + "]" * 9000] * 6, {}, "row 0: '.* is no list as Python"),
+        (
+            ["['a']"] * 6,
+            {"label_separator": ","},
+            r"label_separator is not needed: .*'label' holds lists; leave it out",
+        ),
+    ],
+)
+def test_lists_that_cannot_be_read(tmp_path, read, manifest, cells, options, message):
+    with pytest.raises((ConfigError, DataError), match=message) as caught:
+        read(manifest(tmp_path, label=cells), **options)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
 def test_columns_that_are_not_used_are_told_in_one_line(tmp_path, read, manifest, capsys):
@@ -156,9 +183,7 @@ def test_one_path_written_in_two_ways_is_listed_twice(tmp_path, read, manifest):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"path;label\na.png;cat\n", "separated by ';'; save it with commas"),
-        (b"path\tlabel\na.png\tcat\n", r"separated by '\\t'; save it with commas"),
-        ("path,label\na.png,cat\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+        (b" \n\n", "empty, no line in it"),
         ("path,label\na.png,caf\u00e9\n".encode("latin-1"), "not UTF-8 .*; save it as UTF-8"),
         (b"path,label\na.png,cat,\nb.png,dog,\n", "a comma at their end; remove the comma, or name the column"),
     ],

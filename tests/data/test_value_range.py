@@ -11,7 +11,7 @@ from PIL import Image
 from helpers.data import data_config
 from labelwise.config import ViewConfig
 from labelwise.data.dataset import Dataset, PixelArray
-from labelwise.data.files import tell
+from labelwise.data.notes import tell
 from labelwise.data.readers import load_dataset
 from labelwise.data.stats import dataset_stats
 from labelwise.errors import ConfigError, ModelError

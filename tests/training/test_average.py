@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from labelwise.config import load_recipe
-from labelwise.data.files import tell
+from labelwise.data.notes import tell
 from labelwise.refinery.chain import refine
 from labelwise.training import fit as module
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from labelwise.audit.exchange import read_export
 from labelwise.audit.finished import NEGATIVE, POSITIVE, Correction, FinishedAudit
 from labelwise.data.corrected import PROVENANCE, provenance_column
-from labelwise.data.files import as_strings, read_table
+from labelwise.data.files import as_strings
+from labelwise.data.tables import read_table
 from labelwise.errors import DataError, RunError
 from labelwise.runs import write_new
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from labelwise.audit.answers import Answer, Answers, log_probability
 from labelwise.audit.samples import LabelledSamples, refuse_one_class
-from labelwise.data.files import as_strings, encode_labels, read_arrays, read_table, refuse_repeated
+from labelwise.data.files import as_strings, encode_labels, read_arrays, refuse_repeated
+from labelwise.data.tables import read_table
 from labelwise.errors import DataError
 
 TOLERANCE = 0.01

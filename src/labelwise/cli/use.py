@@ -214,14 +214,23 @@ def data_stats(
 ) -> None:
     """Count samples per class or category and split, and list image sizes and unreadable files.
 
-    Warnings tell where known labels are too few, or where missing labels are not missing at random.
+    Warnings tell where known labels are too few, or where missing labels are not missing at random. What was assumed
+    about the files and the splits is told in one line each.
     """
+    from rich.text import Text
+
+    from labelwise.data.notes import assumptions
     from labelwise.data.readers import load_dataset
     from labelwise.data.stats import dataset_stats, render_stats
     from labelwise.runs import finite
 
-    stats = dataset_stats(load_dataset(data_recipe(data, overrides or []).data, partial=True))
+    with assumptions() as assumed:
+        stats = dataset_stats(load_dataset(data_recipe(data, overrides or []).data, partial=True))
+    stats["assumed"] = assumed
     if as_json:
         sys.stdout.write(json.dumps(finite(stats), indent=1) + "\n")
-    else:
-        make_console().print(render_stats(stats))
+        return
+    console = make_console()
+    console.print(render_stats(stats))
+    for line in assumed:  # each in one line, however long
+        console.print(Text(f"Assumed: {line}"), soft_wrap=True)

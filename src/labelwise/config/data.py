@@ -13,59 +13,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter, field_validator, model_validator
 
-from labelwise.config.formats import BUILTIN, Format, expand_braces, find_format
-from labelwise.config.types import Fraction, PositiveFloat, PositiveInt, Rate, UnreadablePolicy
+from labelwise.config.formats import BUILTIN, TABLE_ENDINGS, Format, expand_braces, find_format
+from labelwise.config.given import KnownConfig, LabelColumnConfig, NoiseConfig, VotesConfig
+from labelwise.config.types import PositiveFloat, PositiveInt, Rate, UnreadablePolicy
 from labelwise.errors import DataError
 from labelwise.settings import Section
-
-
-class NoiseConfig(Section):
-    """Label noise that is simulated on the training labels. The true labels are kept for scoring."""
-
-    kind: Literal["uniform", "pairs"] = Field(
-        "uniform", description="What a label is replaced by. uniform: any other class. pairs: the next class."
-    )
-    rate: Fraction = Field(0.0, description="Share of the training labels that are replaced.")
-    seed: int = Field(0, ge=0, description="Seed of the draw.")
-
-
-class LabelColumnConfig(Section):
-    """Labels that replace the given ones: those of CIFAR-10N for CIFAR-10, or corrected ones."""
-
-    file: str = Field(
-        description="File of the replacing labels: .npz, .csv or .parquet. Its rows are in the order of the "
-        "training samples, or have an id. Or the table of `labelwise audit apply`."
-    )
-    column: str = Field("label", description="Key or column of the replacing labels.")
-
-
-class VotesConfig(Section):
-    """What several people said about each sample of one part. Nothing is trained or chosen on it; it is for scores."""
-
-    file: str = Field(
-        description=".npz file of the votes. It has a row for each sample of the part, in its order, and a "
-        "column for each class."
-    )
-    key: str = Field("counts", description="Key of the array with the numbers of votes (N, K).")
-    split: Literal["train", "test"] = Field(
-        "test", description="Part of the data that the votes are about, before any limit."
-    )
-
-
-class KnownConfig(Section):
-    """Multi-label data: which labels of ``fit`` stay known. The others are hidden, and kept for scoring."""
-
-    protocol: Literal["all", "uniform", "cells", "hcp", "single_positive", "fixed", "balanced", "positives"] = Field(
-        "all",
-        description="Rule that decides which labels stay known. all: every label. uniform: each label with "
-        "probability share, as in CFT. cells: the same, with one draw per cell. hcp: the mask of "
-        "HCP-MLR-PL. single_positive: one positive per sample. fixed: count positives and count "
-        "negatives per category. balanced: count labels per category, as many positives as "
-        "negatives. positives: a share of the positives, and nothing else.",
-    )
-    share: Fraction = Field(1.0, description="Share of the labels that stay known (uniform, cells, hcp, positives).")
-    count: int = Field(0, ge=0, description="Number of labels that stay known (fixed, balanced).")
-    seed: int = Field(0, ge=0, description="Seed of the draw. 0 draws the published mask.")
 
 
 class DataConfig(Section):
@@ -241,6 +193,13 @@ class ChexpertConfig(_RootedConfig):
     projection: Literal["all", "frontal", "lateral"] = Field("all", description="Which radiographs are kept.")
 
 
+class MimicConfig(_RootedConfig):
+    """MIMIC-CXR-JPG's CSV files."""
+
+    format: Literal["auto", "mimic"] = "mimic"
+    projection: Literal["all", "frontal", "lateral"] = Field("all", description="Which radiographs are kept.")
+
+
 class NihConfig(_RootedConfig):
     """NIH ChestX-ray14 as it is published."""
 
@@ -296,6 +255,7 @@ _CLASSES: dict[str, type[DataConfig]] = {
     "builtin": BuiltinConfig,
     "hf": HubConfig,
     "chexpert": ChexpertConfig,
+    "mimic": MimicConfig,
     "nih": NihConfig,
     "coco": CocoConfig,
     "open_images": OpenImagesConfig,
@@ -318,8 +278,15 @@ def _format_of(data: Any) -> str:
     if not isinstance(data, dict):
         return "auto"
     if data.get("format") == "auto":
-        return find_format(str(data.get("source", DataConfig.model_fields["source"].default))) or "auto"
+        found = find_format(str(data.get("source", DataConfig.model_fields["source"].default))) or "auto"
+        return "table" if found in ("chexpert", "mimic", "nih") and _asks_for_columns(data) else found
     return str(data["format"]) if data.get("format") in _CLASSES else "auto"
+
+
+def _asks_for_columns(data: dict[str, Any]) -> bool:
+    """Whether options say which columns of a table are meant, so that a published table is read as any other."""
+    own = TableConfig.model_fields.keys() - _RootedConfig.model_fields.keys()
+    return any(data[key] != TableConfig.model_fields[key].default for key in own & data.keys())
 
 
 AnyDataConfig = Annotated[
@@ -330,6 +297,7 @@ AnyDataConfig = Annotated[
     | Annotated[BuiltinConfig, Tag("builtin")]
     | Annotated[HubConfig, Tag("hf")]
     | Annotated[ChexpertConfig, Tag("chexpert")]
+    | Annotated[MimicConfig, Tag("mimic")]
     | Annotated[NihConfig, Tag("nih")]
     | Annotated[CocoConfig, Tag("coco")]
     | Annotated[OpenImagesConfig, Tag("open_images")]
@@ -359,10 +327,15 @@ def with_format(config: DataConfig) -> DataConfig:
         problem = "not understood" if Path(config.source).exists() else "no such folder or file"
         raise DataError(
             f"data.source {config.source!r}: {problem}; understood are {', '.join(BUILTIN)}, a folder of class folders,"
-            " .npz, .csv, .parquet, tars, hf:NAME, and the published layouts of MS-COCO, Open Images, Pascal VOC,"
-            " CheXpert and NIH"
+            f" .npz, {', '.join(TABLE_ENDINGS)}, tars, hf:NAME, and the published layouts of MS-COCO, Open Images,"
+            " Pascal VOC, CheXpert, MIMIC-CXR and NIH"
         )
     return found
+
+
+def format_of(config: DataConfig) -> str:
+    """The name of the format of a source. Errors as :func:`with_format`."""
+    return next(name for name, own in _CLASSES.items() if own is type(with_format(config)))
 
 
 def refuse_missing(config: DataConfig) -> None:

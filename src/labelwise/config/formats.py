@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import gzip
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -15,6 +18,7 @@ Format = Literal[
     "hf",
     "embeddings",
     "chexpert",
+    "mimic",
     "nih",
     "coco",
     "open_images",
@@ -27,10 +31,10 @@ BUILTIN = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenette")
 BATCHES = "CheXpert-v1.0 batch *"
 """Folders that CheXpert is published in at its full size: one with the CSVs, the others with the patients of train."""
 
+TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+
 _SUFFIXES: dict[str, Format] = {
     ".npz": "npz",
-    ".csv": "table",
-    ".parquet": "table",
     ".json": "coco",
     ".tar": "webdataset",
 }
@@ -52,11 +56,13 @@ _PUBLISHED: dict[Format, tuple[str, ...]] = {
             *(f"{part}/*-annotations-human-imagelabels.csv" for part in ("train", "validation", "test")),
         )
     ),
+    "mimic": ("mimic-cxr-*-chexpert.csv*", "mimic-cxr-*-negbio.csv*"),
     "nih": ("Data_Entry_2017*.csv",),
 }
 
 # Columns that tell a published table, whatever its name is.
 _COLUMNS: tuple[tuple[Format, frozenset[str]], ...] = (
+    ("mimic", frozenset({"subject_id", "study_id", "Pleural Other"})),
     ("chexpert", frozenset({"Frontal/Lateral"})),
     ("chexpert", frozenset({"Enlarged Cardiomediastinum", "Pleural Other"})),
     ("nih", frozenset({"Image Index", "Finding Labels"})),
@@ -75,15 +81,18 @@ def find_format(source: str) -> Format | None:
     None where there is no such file or folder, or where its ending says nothing
     """
     path = Path(source)
+    name = path.name.lower()
     if source in BUILTIN:
         return "builtin"
     if source.startswith("hf:"):
         return "hf"
+    if name.endswith(TABLE_ENDINGS) and not path.is_dir():
+        return next((found for _, found in published_tables(path.parent, glob.escape(path.name))), "table")
     if not path.is_dir():
         return _SUFFIXES.get(path.suffix.lower())
-    for name, patterns in _PUBLISHED.items():
+    for published, patterns in _PUBLISHED.items():
         if any(any(path.glob(pattern)) for pattern in patterns):
-            return name
+            return published
     if found := next((found for _, found in published_tables(path, "*.csv")), None):
         return found
     if any(published_tables(path, f"{BATCHES}/*.csv")):
@@ -117,7 +126,15 @@ def expand_braces(source: str) -> list[str]:
 def published_tables(folder: Path, pattern: str) -> Iterator[tuple[Path, Format]]:
     """CSV files in a folder, sorted, whose columns are those of CheXpert or NIH, each with its format."""
     for file in sorted(folder.glob(pattern)):
-        if file.is_file():
-            with file.open(encoding="utf-8-sig", errors="replace") as lines:
-                columns = {name.strip().strip('"') for name in lines.readline(10_000).split(",")}
-            yield from ((file, name) for name, needed in _COLUMNS if needed <= columns)
+        columns = _columns(file)
+        yield from [(file, name) for name, needed in _COLUMNS if needed <= columns][:1]
+
+
+def _columns(file: Path) -> set[str]:
+    """The names of a CSV's columns; none where it cannot be read."""
+    try:
+        with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as lines:
+            first = lines.readline(10_000).decode("utf-8-sig", errors="replace")
+    except (OSError, EOFError, zlib.error):
+        return set()
+    return {name.strip().strip('"') for name in first.split(",")}

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from labelwise.config import LabelColumnConfig
 from labelwise.data.dataset import UNLABELLED, Dataset
-from labelwise.data.files import as_strings, read_table, refuse_repeated
+from labelwise.data.files import as_strings, refuse_repeated
+from labelwise.data.tables import read_table
 from labelwise.errors import DataError
 from labelwise.labels.table import GIVEN, INFERRED
 

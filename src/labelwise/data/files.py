@@ -1,24 +1,21 @@
-"""Files that users hand over (.npz, .csv, .parquet) and their columns, with errors that name row and column."""
+"""Arrays and columns of files that users hand over, with errors that name row and column."""
 
 from __future__ import annotations
 
-import codecs
-import os
 import re
-import sys
 import unicodedata
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from labelwise.data.notes import assume, tell
 from labelwise.errors import DataError
 
 # How data sets spell their parts, and what Samples.part calls them.
@@ -30,19 +27,13 @@ PARTS = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "validate": "val",
     "dev": "val",
     "test": "test",
     "testing": "test",
 }
 _NUMBERED_PARTS = ("fit", "select", "test")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]*)")
-
-
-@cache
-def tell(line: str) -> None:
-    """Print a line on stderr: once, however often the data are read, and by one process."""
-    if not int(os.environ.get("RANK", "0")):
-        print(line, file=sys.stderr)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -67,48 +58,6 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except ValueError as error:
         reason = "holds pickled objects, which are not loaded" if "allow_pickle" in str(error) else f"damaged ({error})"
         raise DataError(f"{path}: {reason}") from None
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A .csv (every value as text, blanks as "") or .parquet file.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, damaged or of another kind: not UTF-8, other separators than commas, or rows with more
-        values than the header has names.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        if path.suffix.lower() == ".csv":
-            # As text and without NA values: a class may be called "NA" or "007"; utf-8-sig also reads Excel's UTF-8.
-            return _refuse_shifted(path, pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig"))
-        if path.suffix.lower() == ".parquet":
-            return pd.read_parquet(path)
-    except UnicodeDecodeError as error:
-        with path.open("rb") as file:
-            wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        raise DataError(f"{path}: {'UTF-16' if wide else f'not UTF-8 ({error})'}; save it as UTF-8") from None
-    except MemoryError:
-        gigabytes = path.stat().st_size / 1e9
-        raise DataError(f"{path}: its {gigabytes:.1f} GB do not fit into memory; leave out columns or rows") from None
-    except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
-        raise DataError(f"{path}: cannot be read as {path.suffix} ({' '.join(str(error).split())})") from None
-    raise DataError(f"{path}: not a .csv or .parquet file")
-
-
-def _refuse_shifted(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
-    """Refuse what pandas reads otherwise than it is meant."""
-    header = str(frame.columns[0])
-    if len(frame.columns) == 1 and (sign := next((sign for sign in ";\t|" if sign in header), None)):
-        raise DataError(f"{path}: its columns are separated by {sign!r}; save it with commas")
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(
-            f"{path}: its rows have more values than its header has names, such as by a comma at their end;"
-            " remove the comma, or name the column"
-        )
-    return frame
 
 
 def same_name(name: str) -> str:
@@ -194,11 +143,12 @@ def encode_labels(values: Any, classes: Sequence[str] | None, where: str) -> tup
         kind = " (multi-label data; refine works on single-label data)" if array.ndim == 2 else ""
         raise DataError(f"{where}: one label per sample is needed, shape is {array.shape}{kind}")
     if array.dtype.kind not in "iufb":
-        array = np.array(
-            ["" if value is None or value != value else same_name(str(value)) for value in _decoded(array)]
-        )
+        written = ["" if value is None or value != value else str(value) for value in _decoded(array)]
+        array = np.array(list(map(same_name, written)))
+        _tell_alike(set(written), where)
         if not all(_INTEGER.fullmatch(value) for value in array.tolist() if value):
             return _encode_names(array, classes, where)
+        assume(f"{where}: labels are whole numbers; they name classes in ascending order, -1 and blanks are unlabelled")
         numbers = [int(value) if value else -1 for value in array.tolist()]
         array = np.array(numbers, dtype=object if max(map(abs, numbers), default=0) > 2**62 else np.int64)
     if array.dtype.kind == "f":
@@ -212,6 +162,19 @@ def encode_labels(values: Any, classes: Sequence[str] | None, where: str) -> tup
     outside = (array < -1) | (array >= len(classes))
     _refuse(outside, array, where, f"is out of range: {len(classes)} classes, 0 to {len(classes) - 1}")
     return array.astype(np.int64), tuple(classes)
+
+
+def _tell_alike(written: set[str], where: str) -> None:
+    """Say which labels are one class, though they are written in two ways, and which are two that look like one."""
+    changed = sorted(name for name in written if name != same_name(name))
+    if changed:
+        more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+        tell(f"{where}: {changed[0]!r} is taken for {same_name(changed[0])!r}{more}: blanks at its ends do not count")
+    in_small = sorted(map(same_name, written), key=lambda name: (name.lower(), name))
+    alike = [(one, two) for one, two in pairwise(in_small) if one != two and one.lower() == two.lower()]
+    if alike:
+        more = f" (and {len(alike) - 1} more pairs)" if len(alike) > 1 else ""
+        tell(f"{where}: {alike[0][0]!r} and {alike[0][1]!r} are two classes{more}: capital letters count")
 
 
 def _decoded(array: NDArray[Any]) -> list[Any]:

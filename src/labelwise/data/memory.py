@@ -14,7 +14,7 @@ from PIL import Image
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Dataset, Features, ImageFiles, ImageSource, PackedImages, PixelArray, Samples
 from labelwise.data.decode import Reading, is_grey
-from labelwise.data.files import tell
+from labelwise.data.notes import assume, tell
 from labelwise.data.tars import TarImages
 from labelwise.errors import DataError
 
@@ -137,7 +137,10 @@ def to_memory(
 def as_asked(source: Encoded, config: DataConfig) -> Encoded:
     """Encoded images, to be read as the options say: grey or colour, and up to which size."""
     source = dataclasses.replace(source, reading=Reading(config.max_pixels))
-    channels = guess_channels(source, config.source) if config.channels == "auto" else config.channels
+    if config.channels != "auto":
+        return dataclasses.replace(source, channels=config.channels)
+    channels = guess_channels(source, config.source)
+    assume(f"{config.source}: images are read in {'grey' if channels == 1 else 'colour'} (data.channels)")
     return dataclasses.replace(source, channels=channels)
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from labelwise.config import LabelColumnConfig
 from labelwise.data.dataset import Samples
-from labelwise.data.files import as_strings, encode_labels, read_arrays, read_table, refuse_repeated
+from labelwise.data.files import as_strings, encode_labels, read_arrays, refuse_repeated
+from labelwise.data.tables import read_table
 from labelwise.errors import DataError
 
 _ID_COLUMNS = ("id", "ids")

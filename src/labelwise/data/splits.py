@@ -16,6 +16,7 @@ from labelwise.config import DataConfig, KnownConfig, NoiseConfig
 from labelwise.data.dataset import SPLITS, UNLABELLED, Dataset, Samples, sample_keys
 from labelwise.data.files import own_groups, refuse_repeated
 from labelwise.data.memory import find_unreadable
+from labelwise.data.notes import assume
 from labelwise.data.relabel import replace_labels
 from labelwise.errors import DataError
 from labelwise.labels import protocols
@@ -131,10 +132,15 @@ def _split(samples: Samples, groups: NDArray[np.str_], parts: list[Rows], config
     seed, strata = config.split_seed, _strata(samples)
     if len(test) == 0 and len(fit):
         test, fit = _hold_out(fit, strata, groups, config.test_share, seed, "test")
+        assume(f"{samples.name}: no test part, so {config.test_share:.0%} of all samples are test (data.test_share)")
     fit = _limit(fit, strata, groups, config.train_limit, seed, "train")
     test = _limit(test, strata, groups, config.test_limit, seed, "test")
     if len(select) == 0 and len(fit):
         select, fit = _hold_out(fit, strata, groups, config.select_share, seed, "select")
+        assume(
+            f"{samples.name}: no select part, so {config.select_share:.0%} of the training samples are select"
+            " (data.select_share)"
+        )
     return [fit, _limit(select, strata, groups, config.select_limit, seed, "select"), test]
 
 
@@ -223,6 +229,8 @@ def _split_of_parts(samples: Samples) -> NDArray[np.str_]:
     parts = set(samples.part.tolist())
     if "test" in parts:
         known["val"] = "select"
+    if "val" in parts:
+        assume(f"{samples.name}: its part val is {'select, to choose on' if 'test' in parts else 'test'}")
     if "" in parts and len(parts) > 1:
         count = int((samples.part == "").sum())
         first = samples.ids[np.flatnonzero(samples.part == "")[0]]

@@ -15,8 +15,8 @@ from labelwise.config import DataConfig
 from labelwise.data.counter_rng import generator
 from labelwise.data.dataset import Dataset
 from labelwise.data.decode import extremes
-from labelwise.data.files import tell
 from labelwise.data.memory import EncodedImages
+from labelwise.data.notes import tell
 
 MEASURED = 256
 """Training images that are looked at, at most."""

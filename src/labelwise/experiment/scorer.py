@@ -194,7 +194,9 @@ def _units(dataset: Dataset, rows: NDArray[np.int64], data: DataConfig, score: S
         return dataset.groups[rows]
     studies = studies_of(data, dataset.ids[rows])
     if studies is None:
-        raise DataError(f"score.unit study: {dataset.name} has no studies, only CheXpert has; use group or sample")
+        raise DataError(
+            f"score.unit study: {dataset.name} has no studies, only CheXpert and MIMIC-CXR have; use group or sample"
+        )
     return studies
 
 

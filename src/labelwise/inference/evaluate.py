@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from labelwise.config import Recipe, SplitName, check_choice, data_recipe
 from labelwise.data.dataset import Dataset
-from labelwise.data.files import tell
+from labelwise.data.notes import tell
 from labelwise.data.readers import load_dataset, studies_of
 from labelwise.data.readers.chexpert import COMPETITION
 from labelwise.data.value_range import as_trained

@@ -22,8 +22,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from labelwise.config import TrainConfig, ViewConfig, parse_lr_steps
 from labelwise.data.counter_rng import derive_seed
-from labelwise.data.files import tell
 from labelwise.data.loaders import Batch, ViewLoader
+from labelwise.data.notes import tell
 from labelwise.data.sampling import Rows, Unlabelled, plan_training, steps_per_epoch
 from labelwise.errors import ModelError, RunError
 from labelwise.models.checkpoint import read_tensors

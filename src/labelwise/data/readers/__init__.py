@@ -18,6 +18,7 @@ from labelwise.config import (
     EmbeddingsConfig,
     FolderConfig,
     HubConfig,
+    MimicConfig,
     NihConfig,
     NpzConfig,
     OpenImagesConfig,
@@ -25,12 +26,27 @@ from labelwise.config import (
     ViewConfig,
     VocConfig,
     WebDatasetConfig,
+    format_of,
     with_format,
 )
 from labelwise.data.corrected import read_corrected
 from labelwise.data.dataset import Dataset, Samples
 from labelwise.data.memory import to_memory
-from labelwise.data.readers import builtin, chexpert, coco, folder, hf, nih, npz, open_images, table, voc, webdataset
+from labelwise.data.notes import assume
+from labelwise.data.readers import (
+    builtin,
+    chexpert,
+    coco,
+    folder,
+    hf,
+    mimic,
+    nih,
+    npz,
+    open_images,
+    table,
+    voc,
+    webdataset,
+)
 from labelwise.data.readers.unlabelled import add_unlabelled, read_others
 from labelwise.data.splits import prepare
 from labelwise.data.value_range import with_value_range
@@ -68,6 +84,8 @@ def load_dataset(config: DataConfig, *, partial: bool = False) -> Dataset:
 
 def read_samples(config: DataConfig) -> Samples:
     """What the reader of the format finds, as the data says it: nothing split, dropped or relabelled."""
+    if config.format == "auto":
+        assume(f"{config.source}: its format is {format_of(config)} (data.format)")
     match with_format(config):
         case BuiltinConfig() as found:
             return builtin.read(found)
@@ -87,6 +105,8 @@ def read_samples(config: DataConfig) -> Samples:
             return npz.read_embeddings(found)
         case ChexpertConfig() as found:
             return chexpert.read(found)
+        case MimicConfig() as found:
+            return mimic.read(found)
         case NihConfig() as found:
             return nih.read(found)
         case WebDatasetConfig() as found:
@@ -105,12 +125,15 @@ def is_radiograph(config: DataConfig) -> bool:
     DataError
         If the format is to be found out, and the source is missing or not understood.
     """
-    return isinstance(with_format(config), ChexpertConfig | NihConfig)
+    return isinstance(with_format(config), ChexpertConfig | MimicConfig | NihConfig)
 
 
 def studies_of(config: DataConfig, ids: NDArray[np.str_]) -> NDArray[np.str_] | None:
-    """The examination that each sample is a view of, where a format has such (CheXpert); else None."""
-    if not isinstance(with_format(config), ChexpertConfig):
+    """The examination that each sample is a view of, where a format has such (CheXpert, MIMIC-CXR); else None."""
+    found = with_format(config)
+    if isinstance(found, MimicConfig):
+        return np.array([name.rpartition("/")[0] for name in ids.tolist()], dtype=np.str_)
+    if not isinstance(found, ChexpertConfig):
         return None
     return np.array([chexpert.study_of(name) for name in ids.tolist()], dtype=np.str_)
 

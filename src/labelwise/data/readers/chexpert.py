@@ -20,9 +20,11 @@ from numpy.typing import NDArray
 from labelwise.config import ChexpertConfig
 from labelwise.config.formats import BATCHES
 from labelwise.data.dataset import Samples
-from labelwise.data.files import as_strings, read_table
+from labelwise.data.files import as_strings
 from labelwise.data.readers.folder import look_under
-from labelwise.data.readers.table import image_files, parse_label_columns, refuse_bad_ids, to_table
+from labelwise.data.readers.located import image_files
+from labelwise.data.readers.table import parse_label_columns, refuse_missing, rows_once, to_table
+from labelwise.data.tables import read_header, read_table
 from labelwise.errors import DataError
 
 OBSERVATIONS = (
@@ -126,16 +128,19 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def _read_part(file: Path, name: str, root: Path, config: ChexpertConfig) -> _Part:
-    frame = read_table(file)
+    header = read_header(file)
+    column = "Path" if "Path" in header else "Study"
+    frame = read_table(file, (column, _PROJECTION, *OBSERVATIONS))
     if len(frame) == 0:
         raise DataError(f"{file}: no rows")
-    labels = parse_label_columns(file, frame, OBSERVATIONS)
-    column = "Path" if "Path" in frame else "Study"
-    if column not in frame:
-        raise DataError(f"{file}: no column 'Path' or 'Study'; it has {', '.join(map(str, frame.columns))}")
+    refuse_missing(file, header, OBSERVATIONS)
+    if column not in header:
+        raise DataError(f"{file}: no column 'Path' or 'Study'; it has {', '.join(header)}")
     ids = as_strings(frame[column])
-    refuse_bad_ids(file, ids, column)
-    for row, entry in enumerate(ids.tolist()):
+    once = rows_once(file, frame, ids, column)
+    frame, ids = frame.iloc[once], ids[once]
+    labels = parse_label_columns(file, frame, OBSERVATIONS)
+    for row, entry in zip(frame.index, ids.tolist(), strict=True):
         try:
             _study_and_patient(f"{entry}/" if column == "Study" else entry)
         except DataError as error:

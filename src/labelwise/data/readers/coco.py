@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from labelwise.config import CocoConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.files import refuse_repeated
-from labelwise.data.readers.table import image_files
+from labelwise.data.readers.located import image_files
 from labelwise.errors import DataError
 from labelwise.labels.table import GIVEN, LabelTable
 from labelwise.textfile import read_text

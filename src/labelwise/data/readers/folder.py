@@ -10,15 +10,23 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.config import FolderConfig
-from labelwise.config.formats import published_tables
+from labelwise.config.formats import BATCHES, published_tables
 from labelwise.data.dataset import ImageFiles, Samples
 from labelwise.data.decode import DICOM_SUFFIXES
-from labelwise.data.files import PARTS, same_name, tell
+from labelwise.data.files import PARTS, same_name
 from labelwise.data.memory import as_asked
+from labelwise.data.notes import tell
 from labelwise.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
 SUFFIXES.update({".jfif", ".avif"}, DICOM_SUFFIXES)
+
+_PATIENTS = (
+    (BATCHES, "CheXpert", "its train.csv"),
+    ("patient[0-9]*/study[0-9]*", "CheXpert", "its train.csv"),
+    ("*/patient[0-9]*/study[0-9]*", "CheXpert", "its train.csv"),
+    ("files/p1[0-9]/p1[0-9]*/s5[0-9]*", "MIMIC-CXR", "its mimic-cxr-2.0.0-chexpert.csv"),
+)  # folders of published data sets without their tables
 
 OF_SERVERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "#recycle")
 """Folders that file servers and archives add, with thumbnails that are no samples."""
@@ -88,9 +96,15 @@ def refuse_other_text(names: Iterable[str], folder: Path) -> None:
 
 def _refuse_published(root: Path) -> None:
     """Folders of patients would be taken for classes."""
-    for table, name in published_tables(root, "*/*.csv"):
+    for pattern, name, table in _PATIENTS:
+        if found := next(root.glob(pattern), None):
+            raise DataError(
+                f"{root}: {found.relative_to(root)} looks like {name}, so its folders are no classes; give {table} as"
+                f" data.source and data.root={root} (or data.format=folder)"
+            )
+    for file, published in published_tables(root, "*/*.csv"):
         raise DataError(
-            f"{table} is a table of {name}, so the folders in {root} are no classes; give {table.parent} as"
+            f"{file} is a table of {published}, so the folders in {root} are no classes; give {file.parent} as"
             " data.source (or data.format=folder)"
         )
 

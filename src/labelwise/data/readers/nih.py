@@ -17,8 +17,11 @@ from numpy.typing import NDArray
 
 from labelwise.config import NihConfig
 from labelwise.data.dataset import Samples
-from labelwise.data.files import as_strings, read_table
-from labelwise.data.readers.table import image_files, labels_from_lists, refuse_bad_ids, to_table
+from labelwise.data.files import as_strings
+from labelwise.data.readers.lists import labels_from_lists, read_lists
+from labelwise.data.readers.located import image_files
+from labelwise.data.readers.table import refuse_missing, rows_once, to_table
+from labelwise.data.tables import read_header, read_table
 from labelwise.errors import DataError
 
 FINDINGS = (
@@ -47,15 +50,15 @@ def read(config: NihConfig) -> Samples:
     """
     source = Path(config.source)
     file = _table(source) if source.is_dir() else source
-    frame = read_table(file)
+    header = read_header(file)
+    frame = read_table(file, (_IMAGE, _FINDINGS, _PATIENT))
     if len(frame) == 0:
         raise DataError(f"{file}: no rows")
-    for name in (_IMAGE, _FINDINGS, _PATIENT):
-        if name not in frame:
-            raise DataError(f"{file}: no column {name!r}; it has {', '.join(map(str, frame.columns))}")
+    refuse_missing(file, header, (_IMAGE, _FINDINGS, _PATIENT))
     ids = as_strings(frame[_IMAGE])
-    refuse_bad_ids(file, ids, _IMAGE)
-    table = to_table(file, labels_from_lists(_findings(file, frame), FINDINGS), FINDINGS)
+    once = rows_once(file, frame, ids, _IMAGE)
+    frame, ids = frame.iloc[once], ids[once]
+    table = to_table(file, _labels(file, frame), FINDINGS)
     return Samples(
         name=source.resolve().name if source.is_dir() else source.stem,
         classes=FINDINGS,
@@ -75,22 +78,25 @@ def _table(folder: Path) -> Path:
     return file
 
 
-def _findings(file: Path, frame: pd.DataFrame) -> list[list[str]]:
-    """The findings of every row; none for ``No Finding``."""
-    lists = [[name.strip() for name in str(cell).split("|")] for cell in frame[_FINDINGS]]
-    for row, names in enumerate(lists):
-        unknown = [name for name in names if name not in FINDINGS and names != [_NONE]]
+def _labels(file: Path, frame: pd.DataFrame) -> NDArray[np.float32]:
+    """Labels (N, 14); ``No Finding`` is all negative."""
+    found = read_lists(frame[_FINDINGS], "|", f"{file}: column {_FINDINGS!r}")
+    assert found is not None, "there is a separator"
+    for code in np.unique(found.rows).tolist():
+        names = found.distinct[code]
+        unknown = [name for name in names or [""] if name not in FINDINGS and names != [_NONE]]
         if unknown:
             reason = "cannot stand beside a finding" if unknown[0] == _NONE else "is not a finding of ChestX-ray14"
+            row = frame.index[np.flatnonzero(found.rows == code)[0]]
             raise DataError(f"{file}: row {row}, column {_FINDINGS!r}: {unknown[0]!r} {reason}")
-    return [[] if names == [_NONE] else names for names in lists]
+    return labels_from_lists([[] if names == [_NONE] else names for names in found.distinct], FINDINGS)[found.rows]
 
 
 def _patients(file: Path, frame: pd.DataFrame) -> NDArray[np.str_]:
     patients = as_strings(frame[_PATIENT])
     blank = np.flatnonzero(patients == "")
     if len(blank):
-        raise DataError(f"{file}: row {blank[0]} has no {_PATIENT!r}")
+        raise DataError(f"{file}: row {frame.index[blank[0]]} has no {_PATIENT!r}")
     return patients
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from labelwise.config import OpenImagesConfig
 from labelwise.data.dataset import Samples
 from labelwise.data.files import refuse_repeated
-from labelwise.data.readers.table import image_files
+from labelwise.data.readers.located import image_files
 from labelwise.errors import DataError
 from labelwise.labels.table import GIVEN, UNCERTAIN, UNKNOWN, LabelTable
 from labelwise.textfile import read_text

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, EmbeddingsConfig, NpzConfig, TableConfig, WebDatasetConfig
-from labelwise.config.formats import find_format
+from labelwise.config.formats import TABLE_ENDINGS, find_format
 from labelwise.data.dataset import (
     UNLABELLED,
     Dataset,
@@ -24,10 +24,12 @@ from labelwise.data.dataset import (
     PixelArray,
 )
 from labelwise.data.decode import Reading
-from labelwise.data.files import read_arrays, read_table, refuse_repeated
+from labelwise.data.files import read_arrays, refuse_repeated
 from labelwise.data.memory import EncodedImages, image_sizes, to_memory
 from labelwise.data.readers import npz, table, webdataset
 from labelwise.data.readers.folder import look_under, refuse_other_text, tell_left_out
+from labelwise.data.readers.located import locate
+from labelwise.data.tables import read_table
 from labelwise.errors import DataError
 from labelwise.labels.table import UNKNOWN, LabelTable
 
@@ -159,11 +161,15 @@ def add_unlabelled(dataset: Dataset, others: Unlabelled, config: DataConfig) -> 
 
 def _read(path: Path, config: DataConfig, dataset: Dataset) -> Unlabelled:
     channels = 3 if isinstance(dataset.source, Features) or dataset.source.channels == 3 else 1
-    if path.suffix.lower() in (".csv", ".parquet"):
+    if path.name.lower().endswith(TABLE_ENDINGS):
         options = {"source": str(path), "channels": channels}
         own = config if isinstance(config, TableConfig) else TableConfig(unreadable=config.unreadable)
-        ids, files, groups = table.read_paths(path, read_table(path), own.model_copy(update=options))
-        return Unlabelled(ids, files, groups, named=True)
+        own = own.model_copy(update=options)
+        frame = read_table(path)
+        ids, groups = table.read_ids(path, frame, own)
+        once = table.rows_once(path, frame, ids, own.image_column)
+        files = locate(path, table.root_of(path, own), ids[once].tolist(), own)
+        return Unlabelled(ids[once], files, None if groups is None else groups[once], named=True)
     if find_format(str(path)) == "webdataset":
         return _read_tars(path, channels)
     if path.suffix.lower() != ".npz":

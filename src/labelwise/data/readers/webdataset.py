@@ -22,7 +22,8 @@ from labelwise.data.dataset import Samples
 from labelwise.data.files import PARTS, encode_labels, same_name
 from labelwise.data.memory import as_asked
 from labelwise.data.readers.folder import SUFFIXES, tell_left_out
-from labelwise.data.readers.table import labels_from_lists, to_table
+from labelwise.data.readers.lists import labels_from_lists
+from labelwise.data.readers.table import to_table
 from labelwise.data.tars import TarImages, members, read_bytes
 from labelwise.errors import DataError
 
