@@ -7,15 +7,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-
-# Before torch is imported: the tests' networks are tiny, and threads that wait for each other slow them down.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-import torch
 
-torch.set_num_threads(1)
+if TYPE_CHECKING:
+    import torch
+
+# Before torch is imported: the tests' networks are tiny, and threads that wait for each other slow them down. It is not
+# imported here, because the process that only hands out the tests of `pytest -n` needs none of its seconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_finish() -> None:
@@ -36,9 +37,18 @@ class Done(NamedTuple):
     err: list[str]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_at_first() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """A recipe may set another number of threads for the whole process."""
+    import torch
+
     yield
     torch.set_num_threads(1)
 
@@ -87,6 +97,8 @@ def digit_attributes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cuda() -> torch.device:
     """A CUDA device, for tests marked ``gpu``."""
+    import torch
+
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     return torch.device("cuda")
