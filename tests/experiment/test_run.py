@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from helpers import forked
 from labelwise.cli import app
 from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import Cell, ExperimentConfig, cell_recipe, load_experiment
@@ -50,8 +51,9 @@ def test_cells_with_other_test_samples_are_refused(changes: str, tmp_path: Path)
 
 
 def test_a_process_that_dies_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", module(tmp_path, "os._exit(9)"))
+    module(tmp_path, "os._exit(9)")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("labelwise.experiment.run.FRESH", forked.context)  # workers need not import torch
     found = table(tmp_path, f"{TINY}rows: {{a: ['model.name=stub:network']}}\nseeds: 3\n")
     with pytest.raises(RunError, match="a process ended without a word; is there enough memory") as error:
         run_experiment(found, tmp_path / "out", jobs=2, quiet=True)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from torch.distributed import run as torchrun
 
 from helpers import ddp_worker, forked
 from labelwise.config import load_recipe
@@ -51,12 +49,13 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def by_torchrun(out: Path, recipe: Path) -> None:
-    """Two ranks as a user starts them."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [ddp_worker.__file__, str(out), str(recipe)]
-    environment = os.environ | ON_CPU | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+    """Two ranks as a user starts them, though torchrun and its ranks are forks of a process that has imported torch."""
+    words = ["--standalone", "--nproc_per_node", "2", "--start_method", "forkserver", "--run_path"]
+    words += [ddp_worker.__file__, str(out), str(recipe)]
+    errors = out.with_suffix(".err")
+    agent = forked.start(torchrun.main, words, errors=errors, environment=ON_CPU | {"OMP_NUM_THREADS": "1"})
+    agent.join(240)
+    assert agent.exitcode == 0, errors.read_text()[-3000:]
 
 
 def by_ranks(environments: list[dict[str, str]], out: Path, *recipes: Path) -> None:

@@ -31,6 +31,9 @@ from labelwise.settings import resolve
 NETWORKS = "networks"
 """Folder of the networks that cells have in common."""
 
+FRESH = multiprocessing.get_context("spawn")
+"""How the processes of cells start: torch's threads do not survive a fork."""
+
 OF_THE_TABLE_ALONE = {"seeds", "description", "claim", "score", "ensembles", "best", "compare", "reference"}
 """What may change without any cell being another one."""
 
@@ -132,12 +135,10 @@ def _run_all(config: ExperimentConfig, cells: list[Cell], out: Path, jobs: int) 
         for cell in cells:
             yield cell, run_cell(config, cell, out)
         return
-    # A fresh interpreter for each worker: torch's threads do not survive a fork.
-    spawn = multiprocessing.get_context("spawn")
     todo = iter(cells)
     running: dict[Future[FinishedCell], Cell] = {}
     with (
-        ProcessPoolExecutor(jobs, mp_context=spawn, initializer=interrupts.end_with_parent) as pool,
+        ProcessPoolExecutor(jobs, mp_context=FRESH, initializer=interrupts.end_with_parent) as pool,
         interrupts.helpers_ended(),
     ):
         while True:
