@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 import shlex
@@ -99,15 +100,20 @@ def commands(text: str) -> list[str]:
     return re.findall(r"(?:^    |`)(?:\w+=\S+ )?(?:torchrun .* -m )?(labelwise [a-z][^`\n]*)", joined, re.MULTILINE)
 
 
+@functools.cache
+def help_of(*words: str) -> typer.testing.Result:
+    """What a command says of itself; drawing it takes longer than all else here."""
+    return typer.testing.CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_and_their_options_exist(page, monkeypatch):
     monkeypatch.setenv("LABELWISE_DATA", "data")
-    runner = typer.testing.CliRunner()
     for command in commands(page.read_text()):
         words = shlex.split(command, comments=True)[1:]
         name = words[:2] if words[0] in ("data", "store") or words[:2] in GROUPED else words[:1]
         name = ["audit", "run"] if name == ["audit"] else name  # the second word may be left out
-        told = runner.invoke(app, [*name, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+        told = help_of(*name)
         assert told.exit_code == 0, f"{command}: no such command"
         for word in words:
             if word.startswith("--"):
@@ -189,13 +195,12 @@ def test_files_that_are_named_exist(page):
 
 def test_the_reference_names_every_command_and_option():
     parts = HOOKS.cli_page().split("\n## labelwise ")[1:]
-    runner, env = typer.testing.CliRunner(), {"COLUMNS": "200", "TERM": "dumb"}
     groups = {"data", "audit", "store", "recipes"}
-    told = "".join(runner.invoke(app, [*words, "--help"], env=env).stdout for words in [(), *zip(groups, strict=True)])
+    told = "".join(help_of(*words).stdout for words in [(), *zip(groups, strict=True)])
     names = {part.partition("\n")[0].split()[-1] for part in parts}
     assert names | groups == set(re.findall(r"^[^\w-]*([a-z]+)  +[A-Z]", told, re.MULTILINE))
     for part in parts:
-        told = runner.invoke(app, [*part.partition("\n")[0].split(), "--help"], env=env).stdout
+        told = help_of(*part.partition("\n")[0].split()).stdout
         flags = set(re.findall(r"^\| `(--[\w-]+)` \|", part, re.MULTILINE))
         assert flags | {"--help"} == set(re.findall(r"^\W*?(--[\w-]+)", told, re.MULTILINE))
 

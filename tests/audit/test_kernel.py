@@ -47,14 +47,15 @@ def test_a_second_fit_to_other_targets_is_what_the_first_would_be():
 
 def test_groups_that_were_not_fitted_are_answered_by_the_regression_on_the_others(monkeypatch):
     monkeypatch.setattr(kernel, "CENTRES", 100)
+    monkeypatch.setattr(kernel, "BLOCK", 1024)
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((9000, 3)).astype(np.float32)
-    label, groups = (x[:, 0] > 0).astype(int), np.repeat(np.arange(4500), 2).astype(str)
+    x = rng.standard_normal((2200, 3)).astype(np.float32)
+    label, groups = (x[:, 0] > 0).astype(int), np.repeat(np.arange(1100), 2).astype(str)
     whole = UnseenKernelRidge(x, groups, 0).log_probability(np.eye(2, dtype=np.float32)[label], label)
-    monkeypatch.setattr(kernel, "FITTED", 4000)
+    monkeypatch.setattr(kernel, "FITTED", 1000)
     ridge = UnseenKernelRidge(x, groups, 0)
     fitted, others = (np.concatenate([rows for rows, _ in part]) for part in (ridge._blocks, ridge._others))
-    assert len(fitted) + len(others) == 9000 and not set(groups[fitted]) & set(groups[others])
+    assert len(fitted) + len(others) == 2200 and not set(groups[fitted]) & set(groups[others])
     targets = np.eye(2, dtype=np.float32)[label]
     found = ridge.log_probability(targets, label)
     targets[others] = 0.5  # labels that were not fitted are no matter
