@@ -83,3 +83,17 @@ def test_a_killed_decoder_is_one_line(labelwise, monkeypatch):
     monkeypatch.setattr(cli, "app", app)
     done = labelwise("train")
     assert done.code == 1 and len(done.err) == 1 and "killed by signal: Killed" in done.err[0]
+
+
+def test_a_lost_rank_is_one_line_and_other_errors_are_not_hidden(labelwise, monkeypatch):
+    said = "[../gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:2275. \nmore"
+    monkeypatch.setattr(cli, "app", lambda **_: (_ for _ in ()).throw(RuntimeError(said)))
+    with pytest.raises(RuntimeError, match="gloo"):
+        labelwise("train")  # alone: whatever it is, no rank was lost
+    monkeypatch.setenv("RANK", "0")
+    done = labelwise("train")
+    assert done.code == 1 and len(done.err) == 1 and "another process of this run ended" in done.err[0]
+    assert "Connection closed by peer" in done.err[0] and "start all of them again" in done.err[0]
+    monkeypatch.setattr(cli, "app", lambda **_: (_ for _ in ()).throw(RuntimeError("shapes do not fit")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        labelwise("train")

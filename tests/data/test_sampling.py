@@ -116,11 +116,27 @@ def test_pairs_that_are_mixed_share_one_draw_and_stay_on_a_rank():
                 for plan in plans[:-1]:
                     assert len(plan.rows) % 2 == 0
                 for plan in plans:
+                    assert plan.mix.centre.shape == (len(plan.rows), 2)
                     pairs = len(plan.rows) // 2 * 2
                     np.testing.assert_array_equal(plan.mix.share[:pairs:2], plan.mix.share[1:pairs:2])
                     np.testing.assert_array_equal(plan.mix.centre[:pairs:2], plan.mix.centre[1:pairs:2])
                     if len(plan.rows) % 2:
                         assert plan.mix.share[-1] == 1
+
+
+def test_batches_of_a_seed_stay_the_same_in_later_versions():
+    """A run that a later version continues must not show a sample twice in an epoch, nor mix other pairs."""
+    views, others = ViewConfig(mixup=0.4), Unlabelled(np.arange(3) + 10, 0.5)
+    plans = plan_training(np.arange(6), 4, views, 1, 1, Shard(), None, others)
+    assert [plan.rows.tolist() for plan in plans] == [[1, 11, 10, 4], [2, 12]]
+    assert [plan.numbers.tolist() for plan in plans] == [[0, 1, 1, 0], [0, 1]]
+    assert [plan.mix.share[::2].tolist() for plan in plans] == [
+        pytest.approx([0.0756, 0.0017], abs=1e-4),
+        pytest.approx([0.8575], abs=1e-4),
+    ]
+    assert plans[0].mix.centre[0].tolist() == pytest.approx([0.8110, 0.4223], abs=1e-4)
+    (drawn,) = plan_training(np.arange(6), 6, MIXED, 1, 1, Shard(), np.arange(6) + 1.0)
+    assert drawn.rows.tolist() == [4, 3, 5, 2, 2, 4] and drawn.mix.cut
 
 
 def test_mixup_and_cutmix_half_of_the_batches_each():

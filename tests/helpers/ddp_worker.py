@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,24 @@ def run(out: Path, recipes: list[Path]) -> None:
         recipe = load_recipe(path)
         refine(recipe, out / recipe.name, quiet=True)
         write_json(out / recipe.name / f"seen-{os.environ.get('RANK', '0')}.json", seen)
+
+
+def command(arguments: list[str], dies_at_step: int = 0) -> None:
+    """``labelwise ARGUMENTS``; this process is killed by the system before a step, counted from 1."""
+    from labelwise import cli
+    from labelwise.training.fit import _Loop
+
+    step, done = _Loop.step, []
+
+    def counted(self: _Loop, *given: Any) -> None:
+        done.append(1)
+        if len(done) == dies_at_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        step(self, *given)
+
+    _Loop.step = counted  # type: ignore[method-assign]
+    sys.argv = ["labelwise", *arguments]
+    cli.main()
 
 
 if __name__ == "__main__":

@@ -202,6 +202,8 @@ def test_coverage_of_a_gain_in_auc():
 def test_bad_input():
     scores, labels = np.zeros((4, 2)), np.zeros((4, 2))
     with pytest.raises(DataError, match=r"one shape \(N, C\)"):
+        ranking_gain_intervals(np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 1)), metric="ap")
+    with pytest.raises(DataError, match=r"one shape \(N, C\)"):
         ranking_gain_intervals(scores, scores[:3], labels, metric="ap")
     with pytest.raises(DataError, match="NaN"):
         ranking_gain_intervals(scores, np.full((4, 2), NAN), labels, metric="ap")

@@ -6,6 +6,7 @@ A command imports torch itself, after its options are checked, so that help and 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -67,19 +68,25 @@ def _run() -> None:
         sys.exit(1)
     except RuntimeError as error:
         _exit_if_stopped()
-        if "DataLoader worker" not in str(error):  # torch's words; they may come at any place of the code
+        if (told := _of_another_process(error)) is None:
             raise
-        _print_error(f"a process that decodes images ended ({_first_line(error)}); is there enough memory? {_LESS}")
+        _print_error(told)
         sys.exit(1)
     finally:
         _leave_process_group()
 
 
-_LESS = "set data.workers lower; the same command continues where it was"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(". ")
+def _of_another_process(error: RuntimeError) -> str | None:
+    """What to say if another process ended; torch tells it in its own words, at any place of the code."""
+    reason = " ".join(str(error).split())
+    if "DataLoader worker" in reason:
+        less = "set data.workers lower; the same command continues where it was"
+        first = str(error).splitlines()[0].rstrip(". ")
+        return f"a process that decodes images ended ({first}); is there enough memory? {less}"
+    if "RANK" in os.environ and (type(error).__name__.startswith("Dist") or re.search("gloo|nccl", reason, re.I)):
+        again = "start all of them again: the same command continues where it was, with any number of processes"
+        return f"another process of this run ended or cannot be reached ({reason[:160]}); {again}"
+    return None
 
 
 def _exit_if_stopped(interrupted: bool = False) -> None:

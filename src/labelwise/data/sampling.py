@@ -212,7 +212,7 @@ def _apart(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.r_[pairs.ravel(), together[2 * half :]]
 
 
-def check_batch_size(n: int, batch_size: int, shard: Shard, repeats: int = 1) -> None:
+def check_batch_size(n: int, batch_size: int, shard: Shard, repeats: int) -> None:
     """Refuse batches of ``n`` samples in all that give some process fewer than two, or that do not hold ``repeats``
     views of each of two samples or more, with a ConfigError."""
     if repeats > 1 and (batch_size % repeats or batch_size < 2 * repeats):
