@@ -94,6 +94,52 @@ def test_splits_and_categories(coco, load):
     np.testing.assert_array_equal(dataset.table.values[dataset.split == "test"], [[1, 0], [0, 0]])
 
 
+@pytest.mark.parametrize("write", [str, float, lambda number: f"img-{number}"])
+def test_ids_may_be_text(coco, read, write):
+    """Of images, and where all are the same kind of number, of annotations written in another way."""
+
+    def change(content):
+        for entry in content["images"]:
+            entry["id"] = write(entry["id"])
+        for entry in content["annotations"]:
+            entry["image_id"] = write(entry["image_id"])
+            entry["category_id"] = str(entry["category_id"])
+
+    np.testing.assert_array_equal(read(coco(change)).table.values, LABELS)
+
+
+def test_categories_with_names_for_ids_keep_their_order(coco, read):
+    def change(content):
+        for entry in content["annotations"]:
+            entry["category_id"] = f"c{entry['category_id']}"
+        content["categories"] = [entry | {"id": f"c{entry['id']}"} for entry in CATEGORIES]
+
+    root = coco(change)
+    (root / "annotations" / "instances_val2014.json").unlink()
+    samples = read(root)
+    assert samples.classes == ("stop sign", "person", "fire hydrant")
+    np.testing.assert_array_equal(samples.table.values, np.array(LABELS)[:4][:, [2, 0, 1]])
+
+
+@pytest.mark.parametrize("exported", [True, False])
+def test_layouts_of_other_tools(coco, read, exported, draw):
+    """Without a year, as tools export it: one name may stand in two parts, and file names may hold the folder."""
+    root = coco()
+    for part, year in (("train", "train2014"), ("val", "val2014")):
+        path = root / "annotations" / f"instances_{year}.json"
+        content = json.loads(path.read_text())
+        for i, entry in enumerate(content["images"]):
+            entry["file_name"] = f"{i}.jpg" if exported else f"{part}/{i}.jpg"
+            draw(root / part / f"{i}.jpg")
+        new = root / part / "_annotations.coco.json" if exported else path.with_name(f"instances_{part}.json")
+        new.write_text(json.dumps(content))
+        path.unlink()
+    samples = read(root)
+    np.testing.assert_array_equal(samples.table.values, LABELS)
+    assert samples.ids.tolist() == [f"train/{i}.jpg" for i in range(4)] + [f"val/{i}.jpg" for i in range(2)]
+    assert [path.relative_to(root).as_posix() for path in samples.source.paths] == samples.ids.tolist()
+
+
 def test_images_may_lie_elsewhere(coco, read, tmp_path):
     root = coco()
     (tmp_path / "images").mkdir()
@@ -152,12 +198,14 @@ def test_without_validation(coco, read):
         (lambda c: c["annotations"][1].update(category_id=12), r"annotations\[1\]: category_id 12 is not the id of"),
         (lambda c: c["annotations"][0].update(image_id=5), r"annotations\[0\]: image_id 5 is not the id of a li"),
         (lambda c: c["annotations"][2].pop("image_id"), r"annotations\[2\] has no 'image_id' that is a whole number"),
-        (lambda c: c["annotations"][2].update(category_id="1"), r"annotations\[2\] has no 'category_id' that is a"),
+        (lambda c: c["annotations"][2].update(category_id=1.5), r"annotations\[2\] has no 'category_id' that is a"),
+        (lambda c: c["annotations"][2].update(category_id="01"), r"annotations\[2\]: category_id 01 is not the id"),
+        (lambda c: c["annotations"][2].update(category_id=True), r"annotations\[2\] has no 'category_id' that is a"),
         (lambda c: c["images"][3].pop("file_name"), r"images\[3\] has no 'file_name' that is text"),
         (lambda c: c["images"].append("9.jpg"), r"images\[4\] has no 'id'"),
         (lambda c: c["images"][1].update(id=9), "images: id 9 is listed twice"),
         (lambda c: c["images"][1].update(c["images"][0] | {"id": 4}), "file_name 'COCO_train2014_000000057870.jpg' is"),
-        (lambda c: c["images"][1].update(file_name="COCO_val2014_000000000042.jpg"), "coco: image .* is listed twice"),
+        (lambda c: c["images"][1].update(file_name="COCO_val2014_000000000042.jpg"), "42.jpg is listed but not there"),
         (lambda c: c.update(categories=[*CATEGORIES, {"id": 1, "name": "cat"}]), "categories: id 1 is listed twice"),
         (lambda c: c.update(categories=[*CATEGORIES, {"id": 2, "name": "person"}]), "name 'person' is listed twice"),
         (lambda c: c.update(categories=[*CATEGORIES, {"id": 2, "name": "bicycle"}]), "2014.json: categories are not"),

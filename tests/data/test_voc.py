@@ -167,8 +167,7 @@ def test_no_image_set_to_learn_from(voc, read):
             "no such file, and ImageSets/Main has no list of a category for val; remove image sets without annot",
         ),
         ("</annotation>", "", "truncated or not XML"),
-        ("<name>chair</name>", "<name>stool</name>", "object 'stool' is not one of the 20 categories"),
-        ("<name>chair</name>", "", "object '' is not one of"),
+        ("<name>chair</name>", "", "an object has no name"),
         ("<difficult>0<", "<difficult>yes<", "difficult of object 'chair' is 'yes', expected 0 or 1"),
     ],
 )
@@ -178,3 +177,38 @@ def test_bad_objects(voc, read, old, new, message):
     path.unlink() if new is None else path.write_text(path.read_text().replace(old, new))
     with pytest.raises(DataError, match=rf"000005\.xml: {message}"):
         read(root)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+@pytest.mark.parametrize(("told", "names"), [(False, {}), (True, {"horse": "pony"})])
+def test_categories_of_one_s_own(voc, read, capsys, lists, told, names):
+    """They are those that are named; among the challenge's one may be misspelled, which is told."""
+    root = voc(lists)
+    own = names or {name: name.upper() for name in CATEGORIES}
+    for path in (root / "Annotations").iterdir():
+        text = path.read_text()
+        for old, new in own.items():
+            text = text.replace(f"<name>{old}</name>", f"<name>{new}</name>")
+        path.write_text(text)
+    for old, new in own.items():
+        for path in (root / "ImageSets" / "Main").glob(f"{old}_*.txt"):
+            path.rename(path.with_name(path.name.replace(old, new, 1)))
+    samples = read(root)
+    known = CATEGORIES if lists else ("bottle", "car", "chair", "horse", "person", "tvmonitor")
+    assert samples.classes == tuple(sorted(own.get(name, name) for name in known))
+    for image, row in zip(samples.ids.tolist(), samples.table.values, strict=True):
+        positive = {own.get(name, name) for there, name in POSITIVE if there == image}
+        assert {name for name, value in zip(samples.classes, row.tolist(), strict=True) if value == 1} == positive
+    assert ("not the 20 of the challenge" in capsys.readouterr().err) == told
+
+
+def test_annotations_without_image_sets_and_other_kinds_of_images(voc, read, draw):
+    root = voc(lists=False)
+    for path in (*(root / "ImageSets" / "Main").iterdir(), *(root / "JPEGImages").iterdir()):
+        path.unlink()
+    (root / "ImageSets" / "Main").rmdir()
+    for image in IDS:
+        draw(root / "JPEGImages" / f"{image}.png")
+    samples = read(root)
+    assert samples.ids.tolist() == sorted(IDS) and set(samples.part.tolist()) == {""}
+    assert samples.classes == CATEGORIES and samples.source.read(0).shape == (6, 6, 3)

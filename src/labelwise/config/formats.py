@@ -41,11 +41,12 @@ _SUFFIXES: dict[str, Format] = {
 
 # Files that a published data set cannot do without.
 _PUBLISHED: dict[Format, tuple[str, ...]] = {
-    "coco": ("annotations/instances_*.json",),
+    "coco": ("annotations/instances_*.json", "train/_annotations.coco.json"),
     "voc": (
         "ImageSets/Main",
         "VOC20[0-9][0-9]/ImageSets/Main",
         "VOCdevkit/VOC20[0-9][0-9]/ImageSets/Main",
+        "Annotations/*.xml",
     ),
     "open_images": tuple(
         f"{version}{place}"
