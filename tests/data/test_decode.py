@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torchvision  # decodes JPEGs where it is loaded
 from PIL import Image, ImageOps
 
 from labelwise.data.dataset import Features, ImageFiles, PackedImages, PixelArray
-from labelwise.data.decode import Reading, decode_image, is_grey
+from labelwise.data.decode import Reading, decode_image, read_header
 from labelwise.data.memory import guess_channels, image_sizes, to_memory, with_channels
 from labelwise.errors import DataError
 
@@ -184,7 +185,7 @@ def test_large_images_are_refused_until_they_are_allowed(tmp_path):
     with pytest.raises(DataError, match=refusal):
         decode_image(large, 1, reading=Reading(1199))
     assert decode_image(large, 1, reading=Reading(1200)).shape == (30, 40, 1)
-    assert is_grey(large, Reading(1199)) is None and is_grey(large, Reading(1200)) is True
+    assert read_header(large, Reading(1199)) is None and read_header(large, Reading(1200)).grey
     assert image_sizes(ImageFiles((large,), 1, Reading(1199)), 1)[1][0][1].endswith("says how many are read")
 
 
@@ -198,8 +199,8 @@ def test_huge_images_are_refused_by_their_header(tmp_path, width, height, monkey
     huge.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
     with pytest.raises(DataError, match=r"pixels, too large; data\.max_pixels"):
         decode_image(huge, 1)
-    assert is_grey(huge) is None
-    assert is_grey(huge, Reading(width * height)) is True
+    assert read_header(huge) is None
+    assert read_header(huge, Reading(width * height)).grey
 
 
 def test_channels_of_arrays_are_converted_as_pillow_does():
@@ -224,7 +225,7 @@ def test_channels_of_arrays_are_converted_as_pillow_does():
 )
 def test_jpegs_have_the_pixels_of_pillow(tmp_path, mode, channels, options):
     """Also those that torchvision decodes, which is loaded here."""
-    assert "torchvision" in sys.modules
+    assert sys.modules["torchvision"] is torchvision
     rng = np.random.default_rng(0)
     for shape in ((1, 1), (17, 33), (64, 48), (101, 7)):
         coarse = rng.integers(0, 256, (-(-shape[0] // 4), -(-shape[1] // 4), 4), dtype=np.uint8)
@@ -263,3 +264,47 @@ def test_damaged_jpegs_are_what_pillow_says(tmp_path):
             else:
                 np.testing.assert_array_equal(decode_image(path, 3), expected)
     assert refused > 20
+
+
+@pytest.mark.parametrize("name", ["a.heic", "a.HIF", "a.jpg"])
+def test_heic_needs_a_package_whatever_its_ending(tmp_path, monkeypatch, name):
+    """Phones' photos are often renamed."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 40)
+    packed = PackedImages(np.fromfile(tmp_path / name, np.uint8), np.array([0]), np.array([64]), 3)
+    with pytest.raises(
+        DataError, match=rf"{name}: HEIC needs the package pillow-heif: pip install 'labelwise\[heif\]'"
+    ):
+        decode_image(tmp_path / name, 3)
+    for source in (ImageFiles((tmp_path / name,), 3), packed):
+        with pytest.raises(DataError, match="HEIC needs the package pillow-heif"):
+            guess_channels(source)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_heic_is_read_upright(tmp_path, mode):
+    heif = pytest.importorskip("pillow_heif")
+    image = Image.new(mode, (64, 32), "white")
+    image.paste(0, (0, 0, 16, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn
+    file = heif.from_pillow(image)
+    file.save(tmp_path / "a.jpg", quality=-1, exif=exif.tobytes())
+    pixels = decode_image(tmp_path / "a.jpg", 1)[..., 0].astype(int)
+    assert pixels.shape == (64, 32)
+    np.testing.assert_allclose(pixels[:16], 0, atol=3)
+    np.testing.assert_allclose(pixels[16:], 255, atol=3)
+
+
+def test_files_of_several_frames_are_told_once(tmp_path, capsys):
+    """The first is read. A photo with a preview behind it (MPO) has one frame."""
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime")]
+    options = {"save_all": True, "append_images": frames[1:]}
+    names = ["a.gif", "a.png", "a.webp", "a.tif", "a.avif"]
+    paths = [save(tmp_path / name, frames[0], **options) for name in names]
+    plain = [save(tmp_path / "b.png", frames[0]), save(tmp_path / "b.jpg", frames[0], format="MPO", **options)]
+    source = ImageFiles((*paths, *plain), 3)
+    assert guess_channels(source, "photos") == 3 and guess_channels(source, "photos") == 3
+    assert capsys.readouterr().err == "photos: 5 of 7 images have several frames or pages; the first one is read\n"
+    for row in range(len(source)):
+        np.testing.assert_allclose(source.read(row)[4, 4].astype(int), (255, 0, 0), atol=8, err_msg=str(paths))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from labelwise.data.dataset import ImageFiles, PackedImages
-from labelwise.data.decode import decode_image, is_grey
+from labelwise.data.decode import decode_image, read_header
 from labelwise.data.memory import guess_channels, image_sizes
 from labelwise.errors import DataError
 
@@ -177,7 +177,8 @@ def test_jpeg_inside_dicom(tmp_path):
 def test_channels_and_packed_images(tmp_path):
     grey = save(tmp_path / "g.dcm", dicom(RAMP))
     colour = save(tmp_path / "c.dcm", dicom(np.zeros((2, 2, 3), np.uint8), "RGB", bits=8))
-    assert is_grey(grey) is True and is_grey(colour) is False and is_grey(tmp_path / "none.dcm") is None
+    assert read_header(grey).grey and not read_header(colour).grey
+    assert read_header(tmp_path / "none.dcm") is None
     assert guess_channels(ImageFiles((grey, grey), 3)) == 1
     assert guess_channels(ImageFiles((grey, colour), 3)) == 3
     blob = np.frombuffer(grey.read_bytes(), np.uint8)
@@ -223,7 +224,7 @@ def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
     png = tmp_path / "b.png"
     Image.fromarray(RAMP.astype(np.uint8)).save(png)
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    for look in (lambda: decode_image(path, 1), lambda: is_grey(path)):
+    for look in (lambda: decode_image(path, 1), lambda: read_header(path)):
         with pytest.raises(DataError, match=r"a\.dcm: DICOM needs .*pip install 'labelwise\[dicom\]'"):
             look()
     assert decode_image(png, 1).shape == (5, 6, 1)

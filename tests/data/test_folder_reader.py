@@ -9,6 +9,7 @@ import pytest
 
 from labelwise.data.dataset import ImageFiles, PixelArray
 from labelwise.data.memory import find_unreadable
+from labelwise.data.notes import assumptions
 from labelwise.data.stats import dataset_stats
 from labelwise.errors import DataError
 
@@ -66,8 +67,13 @@ def test_bad_folders(tmp_path, read, load, draw, folder_tree):
         read(root)
     root = folder_tree(tmp_path / "b")
     draw(root / "val" / "bird" / "0.png")
-    with pytest.raises(DataError, match=r"class 'bird' has no folder in .*train"):
-        read(root)
+    with pytest.raises(DataError, match=r"empty class 'bird': no sample to learn it from; leave it out, or add some"):
+        load(root)
+    with assumptions() as assumed:
+        assert load(root, partial=True).classes == ("bird", "cat", "dog")
+    assert f"{root / 'val' / 'bird'}: no folder of this class is in {root / 'train'}, so no netw" in " ".join(assumed)
+    (root / "val" / "bird" / "0.png").unlink()
+    assert load(root).classes == ("cat", "dog")
     with pytest.raises(DataError, match="has val, but no train"):
         load(folder_tree(tmp_path / "c", ("val",)))
     assert load(tmp_path / "c", partial=True).sizes() == {"fit": 0, "select": 0, "test": 8}
@@ -106,4 +112,30 @@ def test_a_name_that_is_not_utf8_is_told(tmp_path, read, draw):
     draw(tmp_path / "dog" / "0.png").rename(tmp_path / os.fsdecode(b"caf\xe9") / "0.png")
     draw(tmp_path / "dog" / "0.png")
     with pytest.raises(DataError, match=r"the name b'caf\\xe9/0\.png' is not UTF-8; rename it"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["train.csv", "0.jpg"], r"no class folders; .*; if train\.csv has the labels, give it as data\.source$"),
+        (
+            ["train.csv", "train_images/0.jpg", "test_images/1.jpg"],
+            "test_images, train_images look like no classes; if tr",
+        ),
+        (
+            ["labels.parquet", "images/0.jpg"],
+            r"images look like no classes; if labels\.parquet has the labels, give it",
+        ),
+        (
+            ["train/metadata.csv", "train/0.jpg"],
+            r"has train, but no train/CLASS/.*; if train/metadata\.csv has the labels",
+        ),
+    ],
+)
+def test_folders_beside_a_table_are_no_classes(tmp_path, read, files, message):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=message):
         read(tmp_path)

@@ -16,7 +16,7 @@ from labelwise.errors import DataError
 def test_what_is_not_read_is_told_in_one_line(tmp_path, read, draw, folder_tree, capsys):
     root = folder_tree(tmp_path / "photos")
     some = next((root / "train").iterdir())
-    for name in ("a.jfif", "b.heic", "c.heic", "README", ".hidden.png"):
+    for name in ("a.jfif", "b.svg", "c.svg", "README", ".hidden.png"):
         (some / name).touch()
     (some / "gone.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "linked").mkdir()
@@ -25,14 +25,14 @@ def test_what_is_not_read_is_told_in_one_line(tmp_path, read, draw, folder_tree,
     (root / "eval").mkdir()
     samples = read(root)
     line = capsys.readouterr().err
-    told = ".heic 2, hidden 2, folder eval/, without an ending 1, links to nothing 1, linked folders 1"
+    told = ".svg 2, hidden 2, folder eval/, without an ending 1, links to nothing 1, linked folders 1"
     assert line.startswith(f"{root}: left out: 8 (") and set(line[line.index("(") + 1 : -2].split(", ")) == set(
         told.split(", ")
     )
     assert samples.left_out["hidden"] == 2 and sum(samples.left_out.values()) == 8
     assert dataset_stats(prepare(samples, DataConfig()))["left_out"] == samples.left_out
     images, others = look_under(some)
-    assert some / "a.jfif" in images and others[".heic"] == 2
+    assert some / "a.jfif" in images and others[".svg"] == 2
 
 
 @pytest.mark.parametrize("numbers", [[1, 2], [1000007, 2000009], [9780000000000, 9790000000000], [1, 10**20]])

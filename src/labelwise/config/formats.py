@@ -70,6 +70,11 @@ _COLUMNS: tuple[tuple[Format, frozenset[str]], ...] = (
 )
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file is a table by its name."""
+    return path.name.lower().endswith(TABLE_ENDINGS)
+
+
 def find_format(source: str) -> Format | None:
     """The format of a source.
 
@@ -82,12 +87,11 @@ def find_format(source: str) -> Format | None:
     None where there is no such file or folder, or where its ending says nothing
     """
     path = Path(source)
-    name = path.name.lower()
     if source in BUILTIN:
         return "builtin"
     if source.startswith("hf:"):
         return "hf"
-    if name.endswith(TABLE_ENDINGS) and not path.is_dir():
+    if is_table(path) and not path.is_dir():
         return next((found for _, found in published_tables(path.parent, glob.escape(path.name))), "table")
     if not path.is_dir():
         return _SUFFIXES.get(path.suffix.lower())

@@ -42,6 +42,13 @@ _UPRIGHT = {
 }
 
 
+_HEIF = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+
+
+class MissingPackage(DataError):
+    """An image needs a package that is not installed."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How image files are read.
@@ -65,10 +72,10 @@ def decode_image(
 ) -> NDArray[np.uint8]:
     """Read an image as uint8 (H, W, channels).
 
-    EXIF orientation is applied, 16-bit data is scaled to 8 bits by its range, transparency is laid over white, and
-    palette, CMYK and grey images become what ``channels`` (1 or 3) asks for. Grey DICOM images (a path of
-    ``DICOM_SUFFIXES``, or a file object that says so) are rescaled and shown through their VOI LUT, or their first
-    window, or else by the full range of the bits stored; MONOCHROME1 is inverted.
+    Of several frames the first is read. EXIF orientation is applied, 16-bit data is scaled to 8 bits by its range,
+    transparency is laid over white, and palette, CMYK and grey images become what ``channels`` (1 or 3) asks for. Grey
+    DICOM images (a path of ``DICOM_SUFFIXES``, or a file object that says so) are rescaled and shown through their VOI
+    LUT, or their first window, or else by the full range of the bits stored; MONOCHROME1 is inverted.
 
     Parameters
     ----------
@@ -80,7 +87,8 @@ def decode_image(
     Raises
     ------
     DataError
-        If the file is missing, truncated, not an image or too large, or is DICOM and pydicom is not installed.
+        If the file is missing, truncated, not an image or too large, or needs a package that is not installed
+        (pydicom for DICOM, pillow-heif for HEIC).
     """
     name = name or (str(file) if isinstance(file, Path) else "packed image")
     if _is_dicom(file):
@@ -116,30 +124,68 @@ def extremes(file: Path | IO[bytes], reading: Reading) -> tuple[float, float, fl
         return None
 
 
-def is_grey(file: Path | IO[bytes], reading: Reading = AS_STORED) -> bool | None:
-    """Whether an image is stored in grey, from its header alone; None if it cannot be read.
+@dataclass(frozen=True)
+class Header:
+    """What the header of an image tells: whether it is stored in grey, and whether other frames follow the first."""
+
+    grey: bool
+    frames: bool
+
+
+def read_header(file: Path | IO[bytes], reading: Reading = AS_STORED) -> Header | None:
+    """What the header of an image tells; None if it cannot be read.
 
     Raises
     ------
     DataError
-        If it is DICOM and pydicom is not installed: then none can be read.
+        If it needs a package that is not installed: then no image of its kind can be read.
     """
     if _is_dicom(file):
         pydicom = _pydicom(str(file) if isinstance(file, Path) else "packed image")
         try:
             header = pydicom.dcmread(file, specific_tags=["PhotometricInterpretation"], stop_before_pixels=True)
-            return str(header.PhotometricInterpretation).startswith("MONOCHROME")
+            return Header(str(header.PhotometricInterpretation).startswith("MONOCHROME"), False)
         except (*BROKEN, AttributeError, pydicom.errors.InvalidDicomError):
             return None
     try:
-        with _open(file, "", reading.max_pixels) as image:
-            return image.mode in GREY_MODES
+        with _open(file, str(file) if isinstance(file, Path) else "packed image", reading.max_pixels) as image:
+            # Phones put previews and depth behind a photo (MPO), which are no frames.
+            frames = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+            return Header(image.mode in GREY_MODES, frames)
+    except MissingPackage:
+        raise
     except (*BROKEN, DataError):
         return None
 
 
 def _open(file: Path | IO[bytes], name: str, max_pixels: int) -> Image.Image:
-    """The image, from its header alone. Pillow refuses twice its own limit before one can ask for the size."""
+    """The image, from its header alone."""
+    try:
+        return _open_known(file, name, max_pixels)
+    except UnidentifiedImageError:
+        if not _is_heif(file):
+            raise
+    try:
+        import pillow_heif
+    except ImportError:
+        raise MissingPackage(f"{name}: HEIC needs the package pillow-heif: pip install 'labelwise[heif]'") from None
+    pillow_heif.register_heif_opener()
+    return _open_known(file, name, max_pixels)
+
+
+def _is_heif(file: Path | IO[bytes]) -> bool:
+    """By its first box; phones and their users call such files .heic, .heif, .hif and .jpg."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            return _is_heif(opened)
+    file.seek(4)
+    kind, brand = file.read(4), file.read(4)
+    file.seek(0)
+    return kind == b"ftyp" and brand in _HEIF
+
+
+def _open_known(file: Path | IO[bytes], name: str, max_pixels: int) -> Image.Image:
+    """The image in a format that Pillow knows. It refuses twice its own limit before one can ask for the size."""
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -230,7 +276,7 @@ def _pydicom(name: str) -> Any:
     try:
         import pydicom
     except ImportError:
-        raise DataError(f"{name}: DICOM needs the package pydicom: pip install 'labelwise[dicom]'") from None
+        raise MissingPackage(f"{name}: DICOM needs the package pydicom: pip install 'labelwise[dicom]'") from None
     return pydicom
 
 

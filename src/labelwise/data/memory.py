@@ -13,7 +13,7 @@ from PIL import Image
 
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Dataset, Features, ImageFiles, ImageSource, PackedImages, PixelArray, Samples
-from labelwise.data.decode import Reading, is_grey
+from labelwise.data.decode import Reading, read_header
 from labelwise.data.notes import assume, tell
 from labelwise.data.tars import TarImages
 from labelwise.errors import DataError
@@ -145,18 +145,21 @@ def as_asked(source: Encoded, config: DataConfig) -> Encoded:
 
 
 def guess_channels(source: EncodedImages, name: str = "the images") -> int:
-    """1 if nearly all of a fixed sample of the images are stored in grey, otherwise 3. A line on stderr says if some
-    are not what most are."""
+    """1 if nearly all of a fixed sample of the images are stored in grey, otherwise 3.
+
+    Lines on stderr say if some are not what most are, and if some have several frames.
+    """
     rows = np.random.default_rng(0).permutation(len(source))[:_LOOKED_AT]
-    grey = [is_grey(source.file(row), source.reading) for row in rows]
-    known = [value for value in grey if value is not None]
-    colour = known.count(False)
-    if not known or colour > _FEW * len(known):
+    headers = [header for row in rows if (header := read_header(source.file(row), source.reading)) is not None]
+    of = "" if len(headers) == len(source) else " looked at"
+    if frames := sum(header.frames for header in headers):
+        tell(f"{name}: {frames:,} of {len(headers):,} images{of} have several frames or pages; the first one is read")
+    colour = sum(not header.grey for header in headers)
+    if not headers or colour > _FEW * len(headers):
         return 3
     if colour:
-        of = "" if len(known) == len(source) else " looked at"
         tell(
-            f"{name}: {colour:,} of {len(known):,} images{of} are in colour, the others in grey; all are read as grey"
+            f"{name}: {colour:,} of {len(headers):,} images{of} are in colour, the others in grey; all are read as grey"
             " (data.channels=3 reads them in colour)"
         )
     return 1

@@ -331,4 +331,7 @@ def _refuse_empty_classes(name: str, classes: tuple[str, ...], label: NDArray[np
     empty = np.flatnonzero(np.bincount(label, minlength=len(classes)) == 0)
     if len(empty):
         more = f" (and {len(empty) - 1} more)" if len(empty) > 1 else ""
-        raise DataError(f"{name}: empty class {classes[empty[0]]!r}{more}: no sample to learn it from")
+        raise DataError(
+            f"{name}: empty class {classes[empty[0]]!r}{more}: no sample to learn it from; leave it out, or add"
+            " some to the training part"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,16 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from labelwise.config import FolderConfig
-from labelwise.config.formats import BATCHES, published_tables
+from labelwise.config.formats import BATCHES, is_table, published_tables
 from labelwise.data.dataset import ImageFiles, Samples
 from labelwise.data.decode import DICOM_SUFFIXES
 from labelwise.data.files import PARTS, same_name
 from labelwise.data.memory import as_asked
-from labelwise.data.notes import tell
+from labelwise.data.notes import assume, tell
 from labelwise.errors import DataError
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
-SUFFIXES.update({".jfif", ".avif"}, DICOM_SUFFIXES)
+SUFFIXES.update({".jfif", ".avif", ".heic", ".heif", ".hif"}, DICOM_SUFFIXES)
 
 _PATIENTS = (
     (BATCHES, "CheXpert", "its train.csv"),
@@ -27,6 +28,10 @@ _PATIENTS = (
     ("*/patient[0-9]*/study[0-9]*", "CheXpert", "its train.csv"),
     ("files/p1[0-9]/p1[0-9]*/s5[0-9]*", "MIMIC-CXR", "its mimic-cxr-2.0.0-chexpert.csv"),
 )  # folders of published data sets without their tables
+
+_IMAGES = re.compile(
+    r"((train|test|val|valid)[-_ ]?)?(images?|imgs?|jpe?gs?|pngs?|photos|pictures)([-_ ]?(train|test|val|valid))?"
+)  # folders beside a table
 
 OF_SERVERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "#recycle")
 """Folders that file servers and archives add, with thumbnails that are no samples."""
@@ -51,9 +56,15 @@ def read(config: FolderConfig) -> Samples:
         _refuse_published(root)
     parts = _parts(root)
     training = [folder for folder, part in parts if part in ("train", "fit", "")] or [folder for folder, _ in parts]
-    classes = sorted({same_name(cls.name) for folder in training for cls in _folders(folder)})
-    if not classes:
-        raise DataError(f"{training[0]}: no class folders; expected {root.name}/train/CLASS/image or CLASS/image")
+    found = [(part, folder, cls, *look_under(cls)) for folder, part in parts for cls in _folders(folder)]
+    learnt = {same_name(cls.name) for _, folder, cls, _, _ in found if folder in training}
+    if not learnt:
+        raise DataError(
+            f"{training[0]}: no class folders; expected {root.name}/train/CLASS/image or CLASS/image{_of_tables(root)}"
+        )
+    if config.format == "auto":
+        _refuse_images_beside_table(root, learnt)
+    classes = sorted(learnt | {same_name(cls.name) for _, _, cls, images, _ in found if images})
     index = {name: i for i, name in enumerate(classes)}
     paths: list[Path] = []
     label: list[int] = []
@@ -61,18 +72,17 @@ def read(config: FolderConfig) -> Samples:
     others = Counter(
         f"folder {path.name}/" for path in _folders(root) if parts[0][0] != root and path not in dict(parts)
     )
-    for folder, part in parts:
-        for cls in _folders(folder):
-            name = same_name(cls.name)
-            if name not in index:
-                raise DataError(f"{cls}: class {cls.name!r} has no folder in {training[0]}")
-            images, more = look_under(cls)
-            others += more
-            if not images:
-                raise DataError(f"{cls}: empty class, no image in it (read are {' '.join(sorted(SUFFIXES))})")
-            paths += images
-            label += [index[name]] * len(images)
-            part_of += [part] * len(images)
+    for part, folder, cls, images, more in found:
+        others += more
+        if not images and folder in training:
+            raise DataError(f"{cls}: empty class, no image in it (read are {' '.join(sorted(SUFFIXES))})")
+        if not images:
+            assume(f"{cls}: no image in it")
+        elif same_name(cls.name) not in learnt:
+            assume(f"{cls}: no folder of this class is in {training[0]}, so no network can learn it")
+        paths += images
+        label += [index[same_name(cls.name)]] * len(images) if images else []
+        part_of += [part] * len(images)
     tell_left_out(root, others)
     ids = [path.relative_to(root).as_posix() for path in paths]
     refuse_other_text(ids, root)
@@ -109,6 +119,19 @@ def _refuse_published(root: Path) -> None:
         )
 
 
+def _refuse_images_beside_table(root: Path, names: set[str]) -> None:
+    """Folders of images that a table labels would be taken for classes."""
+    table = _of_tables(root)
+    if table and all(_IMAGES.fullmatch(name.lower()) for name in names):
+        raise DataError(f"{root}: {', '.join(sorted(names))} look like no classes{table} (or data.format=folder)")
+
+
+def _of_tables(root: Path) -> str:
+    """A hint at the tables in a folder that may have the labels; empty where there is none."""
+    found = sorted(path for path in [*root.iterdir(), *root.glob("*/metadata.*")] if is_table(path))
+    return f"; if {found[0].relative_to(root)} has the labels, give it as data.source" if found else ""
+
+
 def _parts(root: Path) -> list[tuple[Path, str]]:
     """Folders of the parts, each with what ``Samples.part`` calls it; the root itself where there are none."""
     folders = _folders(root)
@@ -119,7 +142,8 @@ def _parts(root: Path) -> list[tuple[Path, str]]:
     if parts and len(parts) == len(folders):
         if all(_folders(folder) for folder in folders):
             return parts  # a test set of one's own
-        raise DataError(f"{root}: has {', '.join(folder.name for folder, _ in parts)}, but no train/CLASS/ with images")
+        names = ", ".join(folder.name for folder, _ in parts)
+        raise DataError(f"{root}: has {names}, but no train/CLASS/ with images{_of_tables(root)}")
     return [(root, "")]
 
 

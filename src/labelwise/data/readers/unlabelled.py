@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.config import DataConfig, EmbeddingsConfig, NpzConfig, TableConfig, WebDatasetConfig
-from labelwise.config.formats import TABLE_ENDINGS, find_format
+from labelwise.config.formats import find_format, is_table
 from labelwise.data.dataset import (
     UNLABELLED,
     Dataset,
@@ -161,7 +161,7 @@ def add_unlabelled(dataset: Dataset, others: Unlabelled, config: DataConfig) -> 
 
 def _read(path: Path, config: DataConfig, dataset: Dataset) -> Unlabelled:
     channels = 3 if isinstance(dataset.source, Features) or dataset.source.channels == 3 else 1
-    if path.name.lower().endswith(TABLE_ENDINGS):
+    if is_table(path):
         options = {"source": str(path), "channels": channels}
         own = config if isinstance(config, TableConfig) else TableConfig(unreadable=config.unreadable)
         own = own.model_copy(update=options)
