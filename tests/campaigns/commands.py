@@ -67,6 +67,8 @@ COMMANDS = {
     "refine": Command("refine {inputs}/digits.yaml --baselines --out out --quiet"),
     "refine, multi-label": Command("refine {inputs}/partial.yaml --out out --quiet"),
     "refine --budget": Command(f"refine digits --budget 4epochs --model small-narrow --out out {TINY}"),
+    "refine, from a store": Command("refine {inputs}/digits.yaml --set chain.store={inputs}/store --out out --quiet"),
+    "refine, writes stores": Command("refine {inputs}/digits.yaml --set chain.write_store.views=4 --out out --quiet"),
     "train": Command("train {inputs}/digits.yaml --out out --quiet"),
     "experiment": Command("experiment {inputs}/table.yaml --out out --quiet"),
     "experiment --jobs": Command("experiment {inputs}/table.yaml --out out --quiet --jobs 2"),
@@ -110,6 +112,7 @@ INPUTS = {
         "audit {inputs}/photos --model small-narrow --set audit.epochs=1 --set views.size=8 --folds 2 --seeds 1 "
         "--views 1 --out out --quiet"
     ),
+    "store": Command("label {inputs}/run --data {inputs}/digits.yaml --views 4 --out out --quiet"),
     "part-0": Command("label {inputs}/network --data {inputs}/attributes.npz --split fit --views 4 --out out --quiet"),
     "part-1": Command("label {inputs}/network --data {inputs}/attributes.npz --split test --views 4 --out out --quiet"),
     "features": COMMANDS["features"],

@@ -18,6 +18,7 @@ from labelwise.errors import ModelError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.checkpoint import CARD, WEIGHTS, load, read_weights, save, weights_hash
 from labelwise.models.classifier import Classifier, InputSpec
+from labelwise.refinery.pretrained import open_refinery
 from labelwise.runs import read_json
 
 CLASSES = ("cat", "dog", "é")
@@ -147,6 +148,14 @@ def test_damaged_cards_are_refused(tmp_path, content):
     (tmp_path / CARD).write_text(content)
     with pytest.raises(ModelError, match=r"model\.json"):
         load(tmp_path)
+
+
+def test_a_run_stands_for_its_best_network(tmp_path):
+    model = build()
+    save(tmp_path / "best", model, {})
+    assert weights_hash(load(tmp_path)[0].net) == weights_hash(model.net)
+    assert checkpoint.file_hash(str(tmp_path)) == checkpoint.file_hash(str(tmp_path / "best"))
+    assert open_refinery(str(tmp_path), tmp_path, CLASSES).path == tmp_path / "best"
 
 
 def test_missing_checkpoints(tmp_path):

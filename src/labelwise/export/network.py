@@ -74,7 +74,7 @@ def export(
     folder = out or (run if run.is_dir() else run.parent) / "export"
     _refuse_other_files(folder)
     check_installed(graphs)
-    if run.is_file() or (run / checkpoint.CARD).exists():
+    if run.is_file() or (checkpoint.folder_of(run) / checkpoint.CARD).exists():
         if network is not None:
             raise ConfigError(f"{run} is a checkpoint, a whole network; leave --model, --weights and --pretrained out")
         classifier, card = checkpoint.load(run, trust_code)

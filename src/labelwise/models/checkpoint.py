@@ -34,7 +34,7 @@ from labelwise.models.hub import local
 from labelwise.models.own_keys import own_keys
 from labelwise.models.packed import is_packed, load_packed
 from labelwise.models.zoo import build
-from labelwise.runs import atomic_write, read_json, write_json
+from labelwise.runs import BEST, atomic_write, read_json, write_json
 from labelwise.sealed import unseal
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -80,12 +80,19 @@ def copy(source: Path, target: Path) -> None:
             atomic_write(target / name, partial(shutil.copyfileobj, file))
 
 
+def folder_of(path: Path | str) -> Path:
+    """The folder of a checkpoint that is named by itself, by a file in it, by the run that chose it, or by the hub."""
+    place = local(path)
+    folder = place if place.is_dir() else place.parent
+    return folder / BEST if not (folder / CARD).exists() and (folder / BEST / CARD).exists() else folder
+
+
 def load(path: Path, trust: Trust = False) -> tuple[Classifier, dict[str, Any]]:
-    """Read a checkpoint folder (or one of its two files), or a model folder of timm or transformers.
+    """Read a checkpoint folder (or one of its two files), the best of a run, or a model folder of timm or transformers.
 
     Parameters
     ----------
-    path : of the folder, or ``hf-hub:USER/NAME``
+    path : of the folder, of a run, or ``hf-hub:USER/NAME``
     trust : what may be built that the card describes, see :func:`labelwise.models.foreign.refuse_foreign`
 
     Raises
@@ -93,8 +100,7 @@ def load(path: Path, trust: Trust = False) -> tuple[Classifier, dict[str, Any]]:
     ModelError
         If a file is missing or damaged, the weights are those of another architecture, or the network is not trusted.
     """
-    path = local(path)
-    folder = path if path.is_dir() else path.parent
+    folder = folder_of(path)
     card_file = folder / CARD
     if not card_file.exists() and is_packed(folder):
         model, weights, card = load_packed(folder, trust)
@@ -201,7 +207,7 @@ def load_weights(net: nn.Module, state: dict[str, Tensor], source: str, head: Co
 def _weights_file(init: str) -> Path:
     """Of a checkpoint folder, or the file itself."""
     path = local(init)
-    return path / WEIGHTS if path.is_dir() else path
+    return folder_of(path) / WEIGHTS if path.is_dir() else path
 
 
 def file_hash(init: str) -> str:

@@ -9,7 +9,7 @@ from labelwise.errors import ModelError
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, InputSpec, check_input
 from labelwise.models.foreign import Trust
-from labelwise.models.hub import local, repository
+from labelwise.models.hub import repository
 from labelwise.models.packed import is_packed
 from labelwise.refinery.context import load_refinery
 from labelwise.refinery.generations import Refinery
@@ -88,8 +88,7 @@ def published_network(source: str) -> str | None:
 
 
 def _folder(source: str) -> Path:
-    path = local(source)
-    path = path if path.is_dir() else path.parent
+    path = checkpoint.folder_of(source)
     if not (path / checkpoint.CARD).exists() and not is_packed(path):
         raise ModelError(f"chain.refinery: {source}: no checkpoint there ({checkpoint.CARD} is missing)")
     return path
