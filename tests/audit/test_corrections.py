@@ -38,11 +38,11 @@ def test_a_reviewer_has_the_last_word_over_the_scores(labelwise, tmp_path):
     assert done.code == 0, done.err
     assert f"2 labels changed (1 reviewed, 1 inferred), 2 confirmed, of 5 -> {out}" in done.out
     assert read(out) == {
-        "test/a.jpg": ["cat", "given"],
-        "train/a.jpg": ["10", "inferred"],
-        "train/b.jpg": ["cat", "reviewed"],
-        "train/d.jpg": ["dog", "reviewed"],
-        "train/x y.jpg": ["dog", "reviewed"],
+        "test/a.jpg": ["cat", "given", "cat"],
+        "train/a.jpg": ["10", "inferred", "dog"],
+        "train/b.jpg": ["cat", "reviewed", "cat"],
+        "train/d.jpg": ["dog", "reviewed", "dog"],
+        "train/x y.jpg": ["dog", "reviewed", "10"],
     }
     assert {path.name: path.read_bytes() for path in audit.iterdir()} == before
     again = labelwise("audit", "apply", audit, "--corrections", table, "--above", "0.9", "--out", out)
@@ -58,12 +58,12 @@ def test_decisions_may_stand_for_labels(labelwise, tmp_path):
     table, out = write(tmp_path / "c.csv", text), tmp_path / "labels.csv"
     done = labelwise("audit", "apply", single(tmp_path / "audit"), "--corrections", table, "--out", out)
     assert done.code == 0 and "2 labels changed, 1 confirmed, of 5" in done.out
-    found = read(out)
+    found = {name: cells[:2] for name, cells in read(out).items()}
     assert found["train/b.jpg"] == ["dog", "reviewed"] and found["train/a.jpg"] == ["dog", "reviewed"]
     assert found["train/x y.jpg"] == ["dog", "reviewed"] and found["test/a.jpg"] == ["cat", "given"]
 
 
-def test_cells_have_two_columns_for_each_category(labelwise, tmp_path):
+def test_cells_have_three_columns_for_each_category(labelwise, tmp_path):
     audit = multi(tmp_path / "audit")
     pairs = [("s1", "nodule", 1), ("s3", "no finding", 0), ("s2", "edema", 1)]
     table, out = tmp_path / "c.parquet", tmp_path / "labels.csv"
@@ -71,12 +71,12 @@ def test_cells_have_two_columns_for_each_category(labelwise, tmp_path):
     done = labelwise("audit", "apply", audit, "--corrections", table, "--above", "0.95", "--out", out)
     assert done.code == 0, done.err
     assert "3 labels changed (2 reviewed, 1 inferred), 1 confirmed, of 8" in done.out
-    names = [part for name in ("edema", "no finding", "nodule") for part in (name, f"{name}:provenance")]
+    names = [part for name in ("edema", "no finding", "nodule") for part in (name, f"{name}:provenance", f"{name}:first")]
     assert pd.read_csv(out).columns.tolist() == ["id", *names]
     assert read(out) == {
-        "s1": ["1", "inferred", "1", "given", "1", "reviewed"],
-        "s2": ["1", "reviewed", "", "", "0", "given"],
-        "s3": ["0", "given", "0", "reviewed", "1", "given"],
+        "s1": ["1", "inferred", "0", "1", "given", "1", "1", "reviewed", ""],
+        "s2": ["1", "reviewed", "1", "", "", "", "0", "given", "0"],
+        "s3": ["0", "given", "0", "0", "reviewed", "", "1", "given", "1"],
     }
 
 
@@ -110,6 +110,8 @@ def test_every_label_is_what_the_rules_say(rows, reviewed, above):
     frame = pd.DataFrame(rows, columns=["given", "suggested", "score"])
     frame.loc[frame["given"] == "", "score"] = np.nan
     frame["id"] = [f"s{i}" for i in range(len(rows))]
+    frame["provenance"] = np.where(frame["given"] == "", "", "given")
+    frame["first"] = frame["given"]
     audit = FinishedAudit(Path("a"), False, tuple(LABELS[:3]), frame.sample(frac=1, random_state=0))
     made = [Correction(f"s{i}", label) for i, label in reviewed.items() if i < len(rows)]
     found = apply_corrections(audit, made, above)
@@ -120,9 +122,9 @@ def test_every_label_is_what_the_rules_say(rows, reviewed, above):
             label, kind = suggested, "inferred"
         if i in reviewed:
             label, kind = reviewed[i], "reviewed"
-        expected.append((f"s{i}", label, kind))
+        expected.append((f"s{i}", label, kind, rows[i][0]))
     assert list(found.frame.itertuples(index=False, name=None)) == expected
-    changed = sum(label != row[0] for (_, label, _), row in zip(expected, rows, strict=True))
+    changed = sum(label != row[0] for (_, label, _, _), row in zip(expected, rows, strict=True))
     assert (found.reviewed + found.inferred, found.total) == (changed, len(rows))
     assert found.confirmed == sum(rows[i][0] == label for i, label in reviewed.items() if i < len(rows))
 

@@ -66,7 +66,8 @@ def test_reviewed_labels_are_not_doubted_again(digits, tmp_path, labelwise):
     assert again.expected[-1].wrong == pytest.approx(frame["score"].sum())
     assert labelwise("audit", "apply", tmp_path / "two", "--above", "0", "--out", tmp_path / "all.csv").code == 0
     table = pd.read_csv(tmp_path / "all.csv").set_index("id").loc[head["id"]]
-    assert table["label"].tolist() == decided and set(table["provenance"]) == {"given"}
+    assert table["label"].tolist() == decided and set(table["provenance"]) == {"reviewed"}
+    assert table["first"].tolist() == head["given"].tolist()
 
 
 def test_a_stopped_audit_goes_on_and_another_is_refused(digits, tmp_path):

@@ -94,6 +94,20 @@ def test_corrections_of_other_labels_than_those_of_the_data_do_not_say_what_was_
     assert (found.uncorrected[changed] == -1).all() and (found.uncorrected == found.label)[~changed].all()
 
 
+def test_a_column_says_what_was_first_given(source):
+    plain = load(source)
+    one, two, three = first_of(plain, "fit", 3)
+    labels = table(plain, **{one: ("2", "reviewed"), two: ("dog", "inferred"), three: ("cat", "given")})
+    labels["first"] = labels["label"].mask(labels["id"] == one, "dog").mask(labels["id"] == two, "")
+    found = load(source, labels)
+    assert found.uncorrected is not None
+    first = dict(zip(found.ids.tolist(), found.uncorrected.tolist(), strict=True))
+    assert [first[name] for name in (one, two, three)] == [3, -1, found.classes.index("cat")]
+    labels["first"] = "cow"
+    with pytest.raises(DataError, match=r"label 'cow' of 's\d+' is not a class"):
+        load(source, labels)
+
+
 def test_an_unlabelled_sample_that_was_reviewed_joins_fit(source):
     plain = load(source)
     found = load(source, table(plain, s38=("dog", "reviewed")))
@@ -199,6 +213,10 @@ def test_cells_that_were_reviewed_are_known_and_inferred_ones_are_learnt_alone(c
     assert changed.sum() == 2, "what is scored in test is what was given"
     kept = ~changed
     np.testing.assert_array_equal(found.table.values[kept], plain.table.values[kept])
+    labels["edema:first"], labels["nodule:first"] = "0", ""
+    first = load(cells, labels.reset_index()).uncorrected
+    assert first is not None and first[place[unknown], 0] == 0 and np.isnan(first[place[flipped], 1])
+    np.testing.assert_array_equal(first[kept], plain.table.given()[kept])
     few = load(cells, labels.reset_index(), "data.categories=[nodule]")
     assert few.reviewed is not None and few.reviewed.shape == (N, 1) and not few.reviewed.any()
 

@@ -40,6 +40,7 @@ def audit_frame(rows: int, classes: list[str], *, many: bool = False, seed: int 
         "p_given": (1 - score) * 0.9,
         "p_suggested": np.where(score > 0.3, score, 1 - score) * 0.95,
         "agreement": rng.integers(3, 9, rows) / 8,
+        "provenance": "given",
     }
     if many:
         value = rng.integers(0, 3, rows)  # 2: not known
@@ -49,8 +50,9 @@ def audit_frame(rows: int, classes: list[str], *, many: bool = False, seed: int 
         columns["suggested"] = np.where(value == 2, np.where(positive, "1", "0"), np.where(value == 1, "0", "1"))
         columns["score"] = np.where(value == 2, np.nan, score)
         columns["verdict"] = np.array(["missing positive", "false positive", "suggestion"], dtype=object)[value]
+        columns["provenance"] = np.where(value == 2, "", "given")
         columns["id"] = [f"scene/{number // len(classes):05d}.png" for number in range(rows)]
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns | {"first": columns["given"]})
 
 
 def make_audit(

@@ -47,5 +47,6 @@ def _write(folder: Path, text: str, classes: list[str], *, many: bool) -> Path:
     frame = pd.DataFrame(lines[1:], columns=lines[0])
     frame["score"] = pd.to_numeric(frame["score"])
     frame = frame.assign(rank=range(1, len(frame) + 1), split="fit", p_given=0.1, p_suggested=0.9, agreement=1.0)
+    frame = frame.assign(provenance=frame["given"].map(lambda label: "given" if label else ""), first=frame["given"])
     write_audit(folder, frame, classes, many=many)
     return folder

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from labelwise.audit.exchange import read_export
 from labelwise.audit.finished import NEGATIVE, POSITIVE, Correction, FinishedAudit
-from labelwise.data.corrected import PROVENANCE, provenance_column
+from labelwise.data.corrected import FIRST, PROVENANCE, first_column, provenance_column
 from labelwise.data.files import as_strings
 from labelwise.data.tables import read_table
 from labelwise.errors import DataError, RunError
@@ -27,7 +27,7 @@ _NUMBERS = {"1.0": POSITIVE, "0.0": NEGATIVE}  # where a Parquet column of numbe
 
 @dataclass(frozen=True)
 class CorrectedTable:
-    """What is written, and how many labels differ from the given ones or were confirmed, of how many."""
+    """What is written, and how many labels differ from those of the audit or were confirmed by it, of how many."""
 
     frame: pd.DataFrame
     reviewed: int
@@ -87,9 +87,10 @@ def apply_corrections(audit: FinishedAudit, corrections: Sequence[Correction], a
     table, categories = audit.table, audit.classes if audit.multi_label else ("",)
     rows, ids = pd.factorize(table["id"], sort=True)
     columns = table["category"].map({name: c for c, name in enumerate(categories)}) if audit.multi_label else rows * 0
-    given = np.full((len(ids), len(categories)), "", dtype=object)
-    given[rows, columns] = table["given"]
-    label, kind = given.copy(), np.where(given == "", "", "given").astype(object)
+    given, kind, first = (np.full((len(ids), len(categories)), "", dtype=object) for _ in range(3))
+    for array, column in ((given, "given"), (kind, "provenance"), (first, "first")):
+        array[rows, columns] = table[column]
+    label, decided_here = given.copy(), np.zeros(given.shape, dtype=bool)
     if above is not None:
         sure = (
             (table["score"] >= above) & (table["suggested"] != "") & (table["suggested"] != table["given"])
@@ -98,13 +99,13 @@ def apply_corrections(audit: FinishedAudit, corrections: Sequence[Correction], a
         label[where], kind[where] = table["suggested"][sure], "inferred"
     for (name, category), decided in _one_each(corrections).items():
         where = ids.get_loc(name), categories.index(category)
-        label[where], kind[where] = decided, "reviewed"
+        label[where], kind[where], decided_here[where] = decided, "reviewed", True
     differs = label != given
     return CorrectedTable(
-        _frame(ids, label, kind, audit),
-        reviewed=int((differs & (kind == "reviewed")).sum()),
-        inferred=int((kind == "inferred").sum()),
-        confirmed=int((~differs & (kind == "reviewed")).sum()),
+        _frame(ids, label, kind, first, audit),
+        reviewed=int((differs & decided_here).sum()),
+        inferred=int((differs & ~decided_here).sum()),
+        confirmed=int((~differs & decided_here).sum()),
         total=len(table),
     )
 
@@ -172,8 +173,17 @@ def _one_each(corrections: Sequence[Correction]) -> dict[tuple[str, str], str]:
     return found
 
 
-def _frame(ids: pd.Index, label: NDArray[np.object_], kind: NDArray[np.object_], audit: FinishedAudit) -> pd.DataFrame:
+def _frame(
+    ids: pd.Index,
+    label: NDArray[np.object_],
+    kind: NDArray[np.object_],
+    first: NDArray[np.object_],
+    audit: FinishedAudit,
+) -> pd.DataFrame:
     columns = {"id": ids}
     for c, category in enumerate(audit.classes if audit.multi_label else ("label",)):
-        columns |= {category: label[:, c], provenance_column(category) if audit.multi_label else PROVENANCE: kind[:, c]}
+        of_kind, of_first = (
+            (provenance_column(category), first_column(category)) if audit.multi_label else (PROVENANCE, FIRST)
+        )
+        columns |= {category: label[:, c], of_kind: kind[:, c], of_first: first[:, c]}
     return pd.DataFrame(columns)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -106,6 +107,7 @@ def cell_table(samples: LabelledSamples, judged: JudgedCells) -> tuple[pd.DataFr
     listed = listed[np.argsort(-judged.positive[tuple(listed.T)], kind="stable")]
     row, category = np.concatenate([np.argwhere(known)[order], listed]).T
     given, positive, score = judged.values[row, category], judged.positive[row, category], judged.score[row, category]
+    first = judged.values if samples.uncorrected is None else samples.uncorrected
     is_known = ~np.isnan(given)
     suggested = positive >= 0.5
     wrong = np.where(given >= 0.5, "false positive", "missing positive")
@@ -117,16 +119,23 @@ def cell_table(samples: LabelledSamples, judged: JudgedCells) -> tuple[pd.DataFr
             "path": samples.path[row],
             "split": samples.split[row],
             "category": np.array(samples.classes, dtype=object)[category],
-            "given": np.where(is_known, np.where(given >= 0.5, "1", "0"), ""),
+            "given": _written(given),
             "suggested": np.where(suggested, "1", "0"),
             "score": score,
             "verdict": verdict,
             "p_given": 1 - score,
             "p_suggested": np.where(suggested, positive, 1 - positive),
             "agreement": judged.agreement[row, category],
+            "provenance": np.where(judged.reviewed[row, category], "reviewed", np.where(is_known, "given", "")),
+            "first": _written(first[row, category]),
         }
     )
     return frame, order
+
+
+def _written(values: NDArray[Any]) -> NDArray[np.str_]:
+    """1, 0, or blank where unknown."""
+    return np.where(np.isnan(values), "", np.where(values >= 0.5, "1", "0"))
 
 
 def cell_health(classes: tuple[str, ...], judged: JudgedCells) -> tuple[ClassHealth, ...]:

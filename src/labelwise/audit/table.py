@@ -40,9 +40,10 @@ def single_label_table(
     samples: LabelledSamples, judged: Judged, answers: Answers, verdicts: Sequence[str]
 ) -> tuple[pd.DataFrame, NDArray[np.int64]]:
     """The list, the likeliest wrong label first and reviewed ones last, and the order (n,) of the samples in it."""
-    reviewed = np.zeros(len(samples), dtype=bool) if samples.reviewed is None else samples.reviewed
-    order = np.lexsort((-judged.score, reviewed))
-    names = np.array(samples.classes, dtype=object)
+    given = samples.given()
+    order = np.lexsort((-judged.score, given.reviewed))
+    names = np.array([*samples.classes, ""], dtype=object)  # -1 is no class
+    provenance = np.select([given.reviewed, given.first != given.label], ["reviewed", "inferred"], "given")
     frame = pd.DataFrame(
         {
             "id": samples.ids,
@@ -55,6 +56,8 @@ def single_label_table(
             "p_given": 1 - judged.score,
             "p_suggested": judged.p_suggested,
             "agreement": answers.agreement(judged.suggested),
+            "provenance": provenance.astype(object),
+            "first": names[given.first],
         }
     ).iloc[order]
     frame.insert(0, "rank", np.arange(1, len(frame) + 1))

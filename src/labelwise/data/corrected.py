@@ -1,12 +1,13 @@
 """Labels that say whence they are: the table that ``labelwise audit apply`` writes, as ``data.labels.file``.
 
 ===============  ====================================================================================================
-single-label     columns ``id``, ``label`` (the name of a class) and ``provenance``
-multi-label      ``id``, and two columns for each category: ``edema`` (1, 0, or blank: unknown), ``edema:provenance``
+single-label     columns ``id``, ``label`` (the name of a class), ``provenance`` and ``first``
+multi-label      ``id``; for each category ``edema`` (1, 0, or blank: unknown), ``edema:provenance``, ``edema:first``
 ===============  ====================================================================================================
 
 The provenance is ``given``, ``reviewed`` (a person has looked), ``inferred`` (by the audit alone), or blank where there
-is no label. The table is laid over a data set that is split already, so that corrections move no sample between splits.
+is no label. ``first`` is the label before any correction, blank where it is not known; the column may be missing. The
+table is laid over a data set that is split already, so that corrections move no sample between splits.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from labelwise.data.tables import read_table
 from labelwise.errors import DataError
 from labelwise.labels.table import GIVEN, INFERRED
 
-PROVENANCE = "provenance"
+PROVENANCE, FIRST = "provenance", "first"
 KINDS = ("given", "reviewed", "inferred")
 
 Rows = NDArray[np.int64]
@@ -38,6 +39,11 @@ _CELLS = {"1": 1.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
 def provenance_column(category: str) -> str:
     """The name of the column that says whence the labels of ``category`` are."""
     return f"{category}:{PROVENANCE}"
+
+
+def first_column(category: str) -> str:
+    """The name of the column of the labels of ``category`` before any correction."""
+    return f"{category}:{FIRST}"
 
 
 def read_corrected(config: LabelColumnConfig | None) -> CorrectedLabels | None:
@@ -71,8 +77,8 @@ class CorrectedLabels:
         - Other labels count in ``fit`` and ``select``. ``test`` is never scored against an inferred label.
         - Inferred labels of multi-label data are ``INFERRED`` in the table: they are learnt, and no score counts them.
         - Samples that the table does not name keep their labels. What was hidden or known as true stays so.
-        - ``Dataset.uncorrected`` keeps what was given before. Where the given labels of the table are others than those
-          of the data, that is not known of corrected ones.
+        - ``Dataset.uncorrected`` keeps what was given first: what the table says, or else the data. Without a word of
+          the table, and if its given labels are others than those of the data, it is not known of corrected ones.
 
         Parameters
         ----------
@@ -103,14 +109,10 @@ class CorrectedLabels:
         """The table has a line for each of ``rows`` (m,) of the data set."""
         names = self._column("label")
         kinds = self._kinds(PROVENANCE, names)
-        index = {"": -1, **{name: k for k, name in enumerate(dataset.classes)}}
-        if (unknown := np.flatnonzero([name not in index for name in names.tolist()])).size:
-            some = ", ".join(dataset.classes[:10]) + (", ..." if len(dataset.classes) > 10 else "")
-            what, of = str(names[unknown[0]]), str(dataset.ids[rows[unknown[0]]])
-            raise DataError(f"{self.path}: label {what!r} of {of!r} is not a class: {some}")
+        own = self._indices(names, dataset, rows)
         counts = _counts(dataset, rows, kinds)
         label, uncorrected = dataset.label.copy(), dataset.label.copy()
-        label[rows[counts]] = [index[name] for name in names[counts].tolist()]
+        label[rows[counts]] = own[counts]
         reviewed = np.zeros(len(dataset), dtype=bool)
         reviewed[rows] = kinds == "reviewed"
         split = _with_reviewed(dataset, reviewed)
@@ -118,10 +120,21 @@ class CorrectedLabels:
         if lost := sorted(before - set(label[split == "fit"].tolist())):
             raise DataError(f"{self.path}: leaves no sample of class {dataset.classes[lost[0]]!r} to learn it from")
         given = rows[counts & (kinds == "given")]
-        if (label[given] != uncorrected[given]).any():
+        if FIRST in self.frame:
+            uncorrected[rows[counts]] = self._indices(self._column(FIRST), dataset, rows)[counts]
+        elif (label[given] != uncorrected[given]).any():
             uncorrected = label.copy()
             uncorrected[rows[counts & (kinds != "given")]] = -1
         return dataclasses.replace(dataset, label=label, split=split, reviewed=reviewed, uncorrected=uncorrected)
+
+    def _indices(self, names: NDArray[np.str_], dataset: Dataset, rows: Rows) -> Rows:
+        """Classes (m,) by name, -1 for a blank."""
+        index = {"": -1, **{name: k for k, name in enumerate(dataset.classes)}}
+        if (unknown := np.flatnonzero([name not in index for name in names.tolist()])).size:
+            some = ", ".join(dataset.classes[:10]) + (", ..." if len(dataset.classes) > 10 else "")
+            what, of = str(names[unknown[0]]), str(dataset.ids[rows[unknown[0]]])
+            raise DataError(f"{self.path}: label {what!r} of {of!r} is not a class: {some}")
+        return np.array([index[name] for name in names.tolist()], dtype=np.int64)
 
     def _cells(self, dataset: Dataset, rows: Rows) -> Dataset:
         """As :meth:`_classes`; given labels are those of the data, and only corrected ones are read."""
@@ -132,16 +145,26 @@ class CorrectedLabels:
             cells = self._column(category)
             kinds = self._kinds(provenance_column(category), cells)
             changed = np.flatnonzero(_counts(dataset, rows, kinds) & np.isin(kinds, ["reviewed", "inferred"]))
-            for line in changed.tolist():
-                if cells[line] not in _CELLS:
-                    what, of = str(cells[line]), str(dataset.ids[rows[line]])
-                    raise DataError(f"{self.path}: {category!r} of {of!r} is {what!r}, expected 1 or 0")
-            values[rows[changed], c] = [_CELLS[cell] for cell in cells[changed].tolist()]
+            values[rows[changed], c] = self._values(cells[changed], category, dataset.ids[rows[changed]])
+            if first_column(category) in self.frame:
+                first = self._column(first_column(category))[changed]
+                known = first != ""
+                uncorrected[rows[changed], c] = np.nan
+                uncorrected[rows[changed[known]], c] = self._values(
+                    first[known], first_column(category), dataset.ids[rows[changed[known]]]
+                )
             source[rows[changed], c] = np.where(kinds[changed] == "reviewed", GIVEN, INFERRED)
             reviewed[rows, c] = kinds == "reviewed"
         table = dataclasses.replace(dataset.table, values=values, source=source)
         split = _with_reviewed(dataset, reviewed)
         return dataclasses.replace(dataset, table=table, split=split, reviewed=reviewed, uncorrected=uncorrected)
+
+    def _values(self, cells: NDArray[np.str_], column: str, ids: NDArray[np.str_]) -> list[float]:
+        """Labels of one category as numbers."""
+        for cell, name in zip(cells.tolist(), ids.tolist(), strict=True):
+            if cell not in _CELLS:
+                raise DataError(f"{self.path}: {column!r} of {name!r} is {cell!r}, expected 1 or 0")
+        return [_CELLS[cell] for cell in cells.tolist()]
 
     def _column(self, name: str) -> NDArray[np.str_]:
         """A column as text (m,), blanks as ""."""

@@ -25,11 +25,14 @@ COLUMNS: dict[str, str] = {
     "p_given": "float64",
     "p_suggested": "float64",
     "agreement": "float64",
+    "provenance": "object",
+    "first": "object",
 }
 """Columns and their types. ``category`` is there for multi-label data alone, where a row is a cell and ``given`` and
 ``suggested`` are 1, 0 or, for an unknown label, blank. ``path`` is blank where a sample has no file. ``score`` is the
 calibrated probability that the given label is wrong, blank for an unknown label; ``agreement`` the share of answers
-(networks and views) for which ``suggested`` is the likeliest."""
+(networks and views) for which ``suggested`` is the likeliest. ``provenance`` is ``given``, ``reviewed`` or
+``inferred``, blank for an unknown label, and ``first`` the label before any correction, blank where it is not known."""
 
 
 def write_audit_table(folder: Path, frame: pd.DataFrame) -> None:
