@@ -309,7 +309,8 @@ def test_refinement_recovers_from_memorised_wrong_labels(learnt: list[dict[str, 
 
 @pytest.mark.realdata
 def test_refinement_helps_under_real_human_noise(shared_data: Path, tmp_path: Path) -> None:
-    """CIFAR-10N worse labels on frozen features; measured with 10,000 images: +4.3 points at generation 2, with 2,000: +2.9 to +4.2."""
+    """CIFAR-10N worse labels on frozen features; measured at generation 2: +4.3 points with 10,000 images, with 2,000
+    +2.9 to +4.2 (three seeds)."""
     recipe = Path(__file__).parents[2] / "recipes" / "cifar" / "cifar10n_features.yaml"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LABELWISE_DATA", str(shared_data))
