@@ -50,7 +50,8 @@ def test_both_halves_in_small(tmp_path: Path) -> None:
     recipe = demo.refine_recipe(seed=1)
     chain = recipe.chain.model_copy(update={"folds": 2})
     train = TrainConfig(epochs=4, batch_size=64, lr=0.1, channels_last=False)
-    small = recipe.model_copy(update={"chain": chain, "train": train})
+    baselines = recipe.baselines.model_copy(update={"early_stop_epochs": (4, 8)})
+    small = recipe.model_copy(update={"chain": chain, "train": train, "baselines": baselines})
     results = refine(small, tmp_path, quiet=True)
     assert results.best is not None
     [best] = [row.fit for row in results.rows if row.name == results.best.name]
