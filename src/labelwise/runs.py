@@ -80,7 +80,7 @@ class Run:
         """
         if self.writes:
             self.write_facts()
-            write_json(self.folder / RESULTS, results.to_json(), sealed=True)
+            write_json(self.folder / RESULTS, results.to_json())
 
     def write_facts(self) -> None:
         """Write ``run.json``, which says whose folder this is, then ``config.yaml``."""

@@ -102,7 +102,7 @@ def finish(run: LabelRun, seconds: float) -> LabelResults | None:
         remove_halves(run.out)
         sources = {"models": list(request.models), "recipe": request.recipe.model_dump(mode="json")}
         write_json(run.out / RUN, about_run("label", {"store": header.hash}, sources), sealed=True)
-        write_json(run.out / RESULTS, results.to_json(), sealed=True)
+        write_json(run.out / RESULTS, results.to_json())
     return results
 
 
