@@ -71,7 +71,9 @@ def test_cells_have_three_columns_for_each_category(labelwise, tmp_path):
     done = labelwise("audit", "apply", audit, "--corrections", table, "--above", "0.95", "--out", out)
     assert done.code == 0, done.err
     assert "3 labels changed (2 reviewed, 1 inferred), 1 confirmed, of 8" in done.out
-    names = [part for name in ("edema", "no finding", "nodule") for part in (name, f"{name}:provenance", f"{name}:first")]
+    names = [
+        part for name in ("edema", "no finding", "nodule") for part in (name, f"{name}:provenance", f"{name}:first")
+    ]
     assert pd.read_csv(out).columns.tolist() == ["id", *names]
     assert read(out) == {
         "s1": ["1", "inferred", "0", "1", "given", "1", "1", "reviewed", ""],
