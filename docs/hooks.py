@@ -1,11 +1,13 @@
 """Pages of the documentation that are made from the code, so that they cannot go stale.
 
 ``reference/cli.md`` comes from the typer app, ``reference/recipe.md`` from the pydantic models of a recipe, and
-``changelog.md`` is the changelog of the repository. MkDocs calls :func:`on_files` before it builds the site.
+``changelog.md`` is the changelog of the repository. Notebooks become pages with the output that is kept in them, so
+that their links are checked like all others. MkDocs calls :func:`on_files` before it builds the site.
 """
 
 from __future__ import annotations
 
+import base64
 import enum
 import inspect
 import json
@@ -21,6 +23,7 @@ from labelwise.experiment.config import ExperimentConfig
 from labelwise.settings import Section
 
 ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 Schema = dict[str, Any]
 
 
@@ -30,6 +33,11 @@ def on_files(files: Any, config: Any) -> Any:
 
     for path, text in PAGES.items():
         files.append(File.generated(config, path, content=text()))
+    for notebook in NOTEBOOKS:
+        text, pictures = notebook_page(notebook)
+        files.append(File.generated(config, f"notebooks/{notebook.stem}.md", content=text))
+        for name, picture in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=picture))
     return files
 
 
@@ -40,6 +48,24 @@ def on_post_page(output: str, page: Any, config: Any) -> str:
 
         raise PluginError(f"{page.file.src_path}: loads something from the network: {found[0]}")
     return output
+
+
+def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
+    """A notebook as Markdown with its output, and the pictures in it by file name."""
+    parts, pictures = [], {}
+    for cell in json.loads(path.read_text())["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if picture := "".join(data.get("image/svg+xml", "")) or base64.b64decode(data.get("image/png", "")):
+                name = f"{path.stem}-{len(pictures) + 1}.{'svg' if isinstance(picture, str) else 'png'}"
+                pictures[name] = picture.encode() if isinstance(picture, str) else picture
+                parts.append(f"![Figure of the cell above]({name})")
+            elif printed := "".join(output.get("text", data.get("text/plain", ""))):
+                parts.append(f"```text\n{printed.rstrip()}\n```")
+    parts.insert(1, f"*This page is a notebook with the output of a run: [download it]({path.name}).*")
+    return "\n\n".join(parts) + "\n", pictures
 
 
 def cli_page() -> str:

@@ -23,7 +23,7 @@ from labelwise.settings import Section, resolve
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *DOCS.rglob("*.ipynb")])
 GROUPED = (
     *(["audit", "run"], ["audit", "apply"], ["audit", "export"]),
     *(["recipes", "list"], ["recipes", "show"], ["recipes", "copy"]),
@@ -46,6 +46,12 @@ def load_hooks() -> ModuleType:
 
 HOOKS = load_hooks()
 GENERATED = {(DOCS / path).resolve(): text() for path, text in HOOKS.PAGES.items()}
+GENERATED |= {path.resolve().with_suffix(".md"): HOOKS.notebook_page(path)[0] for path in HOOKS.NOTEBOOKS}
+
+
+def read(page: Path) -> str:
+    """The text of a page; of a notebook, what the site shows of it."""
+    return GENERATED[page.resolve().with_suffix(".md")] if page.suffix == ".ipynb" else page.read_text()
 
 
 def prose(text: str) -> list[str]:
@@ -71,7 +77,7 @@ def anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
-    text = "\n".join(prose(page.read_text())) + "\n".join(re.findall(r"^\|.*", page.read_text(), re.MULTILINE))
+    text = "\n".join(prose(read(page))) + "\n".join(re.findall(r"^\|.*", read(page), re.MULTILINE))
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith(("http://", "https://")):
             continue
@@ -86,7 +92,7 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_lines_are_short_enough(page):
     whole = re.compile(r"`[^`]+`\W*|!\[.*")  # a command on a line of its own, a picture
-    long = [line for line in prose(page.read_text()) if len(line) > WIDEST and not whole.fullmatch(line)]
+    long = [line for line in prose(read(page)) if len(line) > WIDEST and not whole.fullmatch(line)]
     assert not long, long[0]
 
 
@@ -109,7 +115,7 @@ def help_of(*words: str) -> typer.testing.Result:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_and_their_options_exist(page, monkeypatch):
     monkeypatch.setenv("LABELWISE_DATA", "data")
-    for command in commands(page.read_text()):
+    for command in commands(read(page)):
         words = shlex.split(command, comments=True)[1:]
         name = words[:2] if words[0] in ("data", "store") or words[:2] in GROUPED else words[:1]
         name = ["audit", "run"] if name == ["audit"] else name  # the second word may be left out
@@ -187,9 +193,9 @@ def test_the_python_example_runs_as_it_is_written(page, tmp_path, monkeypatch, c
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_files_that_are_named_exist(page):
     """`refinery/chain.py`, `recipes/digits/clean.yaml`: paths of the package or of the repository."""
-    for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|sh|md|txt))`", page.read_text()):
+    for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]+\.(?:py|sh|md|txt))`", read(page)):
         assert any((top / path).exists() for top in (ROOT, ROOT / "src" / "labelwise")), path
-    for path in re.findall(r"\brecipes/[\w./-]+\.(?:yaml|json|csv)\b", page.read_text()):
+    for path in re.findall(r"\brecipes/[\w./-]+\.(?:yaml|json|csv)\b", read(page)):
         assert (ROOT / path).exists(), path
 
 
