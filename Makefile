@@ -9,10 +9,10 @@ CLEAN := build/clean
 # Without its cache of compiled modules every command takes 10 s more to import torch.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint types unit campaign smoke docs build lock clean
+.PHONY: help setup demo test lint types unit campaign smoke docs notebooks pages build lock clean
 
 help:  ## print this list
-	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-9s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## make the environment .venv with the versions of requirements.lock
 
@@ -39,6 +39,15 @@ smoke: $(READY)  ## run every command once, on real data where there is any
 
 docs: $(READY)  ## build the documentation as a site in build/site; a dead link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+
+notebooks: $(READY)  ## run the notebooks of the documentation again and keep what they print
+	$(BIN)/python docs/notebooks.py
+
+# A version of the documentation is a folder of that branch, MAJOR.MINOR; a patch replaces it. Nothing is pushed.
+pages: $(READY)  ## add the documentation of this version to the branch gh-pages, beside those of earlier ones
+	PATH="$(CURDIR)/$(BIN):$$PATH" NO_MKDOCS_2_WARNING=1 VERSIONS=mike mike deploy --update-aliases \
+	  $$(sed -n 's/^__version__ = "\([0-9]*\.[0-9]*\).*/\1/p' src/labelwise/__init__.py) latest
+	PATH="$(CURDIR)/$(BIN):$$PATH" mike set-default latest
 
 # Of a wheel alone, uv would take only the wheel itself for direct, and the newest version of all that it needs.
 build: $(READY)  ## build the package, install it with the lowest and the newest versions, run it there

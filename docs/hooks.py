@@ -64,8 +64,9 @@ def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
                 parts.append(f"![Figure of the cell above]({name})")
             elif printed := "".join(output.get("text", data.get("text/plain", ""))):
                 parts.append(f"```text\n{printed.rstrip()}\n```")
-    parts.insert(1, f"*This page is a notebook with the output of a run: [download it]({path.name}).*")
-    return "\n\n".join(parts) + "\n", pictures
+    title, _, text = "\n\n".join(parts).partition("\n\n")
+    note = f"*This page is a notebook with the output of a run: [download it]({path.name}).*"
+    return f"{title}\n\n{note}\n\n{text}\n", pictures
 
 
 def cli_page() -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from traitlets.config import Config
 
 FOLDER = Path(__file__).with_name("notebooks")
 
@@ -21,14 +20,15 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
     """The notebook with new output, run in ``folder``; an exception of a cell is raised."""
     book = nbformat.read(path, as_version=4)
     os.environ["IPYTHONDIR"] = str(folder / ".ipython")  # nobody's own settings
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # no widgets are wanted in a page
     client = NotebookClient(
         book,
         timeout=600,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
         extra_arguments=["--InlineBackend.figure_formats={'svg'}"],
-        config=Config({"KernelManager": {"transport": "ipc"}}),  # no port that others could connect to
     )
     client.execute()
     book.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

@@ -32,7 +32,7 @@ def percents(book: Any, words: str) -> list[float]:
 
 
 def corrections_help(book: Any) -> bool:
-    before, after = percents(book, "trained on the labels of")
+    before, after = percents(book, "trained on")
     return after > before
 
 
