@@ -38,7 +38,7 @@ smoke: $(READY)  ## run every command once, on real data where there is any
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh
 
 docs: $(READY)  ## build the documentation as a site in build/site; a dead link fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 notebooks: $(READY)  ## run the notebooks of the documentation again and keep what they print
 	$(BIN)/python docs/notebooks.py

@@ -46,7 +46,9 @@ def load_hooks() -> ModuleType:
 
 HOOKS = load_hooks()
 GENERATED = {(DOCS / path).resolve(): text() for path, text in HOOKS.PAGES.items()}
-GENERATED |= {path.resolve().with_suffix(".md"): HOOKS.notebook_page(path)[0] for path in HOOKS.NOTEBOOKS}
+for notebook in HOOKS.NOTEBOOKS:
+    shown, pictures = HOOKS.notebook_page(notebook)
+    GENERATED |= {notebook.resolve().with_suffix(".md"): shown} | {notebook.parent / name: "" for name in pictures}
 
 
 def read(page: Path) -> str:

@@ -41,12 +41,14 @@ def known_labels_help(book: Any) -> bool:
     return first == before < after < again
 
 
-def heads_of_another_task_work(book: Any) -> bool:
-    return min(percents(book, "test")) > 50
+def closed_form_and_refitting_win(book: Any) -> bool:
+    kernel_ridge, generations = percents(book, "kernel-ridge  ")[1], percents(book, "generation-")[1::2]
+    first, refitted = percents(book, "assume-negative first"), percents(book, "assume-negative re-fitted")
+    return kernel_ridge > max(generations) and all(a < b for a, b in zip(first, refitted, strict=True))
 
 
 CLAIMS: dict[str, Callable[[Any], bool]] = {
-    "frozen-backbone": heads_of_another_task_work,
+    "frozen-backbone": closed_form_and_refitting_win,
     "partly-known": known_labels_help,
     "wrong-labels": corrections_help,
 }
