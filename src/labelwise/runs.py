@@ -300,8 +300,12 @@ def write_json(path: Path, value: Any, *, once: bool = False, sealed: bool = Fal
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, sealed: bool = True) -> Any:
     """Read JSON without its checksum; half a character, which no file can be written with, becomes a question mark.
+
+    Parameters
+    ----------
+    sealed : whether the file may have a checksum; otherwise such a key is one of its own
 
     Raises
     ------
@@ -310,7 +314,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         text = path.read_text()
-        value = unseal(json.loads(text))
+        value = unseal(json.loads(text)) if sealed else json.loads(text)
         if _HALF.search(text):
             value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
         return value

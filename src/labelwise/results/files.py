@@ -79,7 +79,7 @@ def read_results(folder: Path) -> Results:
     if not file.exists():
         hint = "the run has not finished, or this is no run folder" if folder.is_dir() else "there is no such folder"
         raise RunError(f"{file}: not found ({hint})")
-    return parse_results(read_json(file), file)
+    return parse_results(read_json(file, sealed=False), file)
 
 
 def read_results_as(folder: Path, kind: type[R]) -> R:
