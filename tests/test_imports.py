@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "labelwise"
 LAYERS = [
     ["errors"],
     ["settings", "shipped", "textfile", "progress", "folder_lock", "half_files", "interrupts", "sealed"],
-    ["config", "runs"],
+    ["config", "runs", "sharding"],
     ["results"],
     ["labels", "losses", "metrics"],
     ["data", "models"],

@@ -19,12 +19,12 @@ from labelwise.data.readers import load_dataset
 from labelwise.data.views import draw_boxes, feature_masks
 from labelwise.errors import DataError, ModelError
 from labelwise.half_files import half_of
-from labelwise.labelling.part import Part
 from labelwise.labelling.run import label, prepare
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import InputSpec
 from labelwise.results import read_results_as
 from labelwise.results.label import LabelResults
+from labelwise.sharding.part import Part
 from labelwise.store.reader import Store
 from labelwise.store.shard import hash_of, shard_name
 

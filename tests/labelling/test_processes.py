@@ -9,10 +9,10 @@ import pytest
 from helpers import forked
 from labelwise.config import ModelConfig
 from labelwise.errors import ConfigError, DataError, RunError
-from labelwise.labelling import processes
 from labelwise.labelling.run import label, prepare
 from labelwise.models import checkpoint, zoo
 from labelwise.models.classifier import InputSpec
+from labelwise.sharding import processes
 
 
 @pytest.fixture(autouse=True)
@@ -49,14 +49,14 @@ def test_if_all_processes_are_killed_the_error_says_so(request_for, tmp_path) ->
     ready = prepare(asked, tmp_path / "store", processes=1)
     marker.touch()
     with pytest.raises(RunError, match="all 1 processes were killed; is there enough memory"):
-        processes.make_in_processes(asked, tmp_path / "store", ready.todo, 1, lambda _: None)
+        processes.make_in_processes(asked, tmp_path / "store", ready.shards.todo, 1, lambda _: None)
 
 
 def test_an_error_in_a_process_is_the_error_of_the_command(request_for, tmp_path) -> None:
     asked = request_for()
     ready = prepare(asked, tmp_path / "store", processes=2)
     with pytest.raises(DataError, match="k is 9, expected 1 to 5"):
-        processes.make_in_processes(request_for(k=9), tmp_path / "store", ready.todo, 1, lambda _: None)
+        processes.make_in_processes(request_for(k=9), tmp_path / "store", ready.shards.todo, 1, lambda _: None)
 
 
 def test_ray_that_is_not_installed_is_one_line(request_for, tmp_path, monkeypatch) -> None:

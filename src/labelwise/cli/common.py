@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 # Set before torch is imported by a command: two libraries of threads on one core help nobody.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -119,6 +119,19 @@ TrustCodeOption = Annotated[
         help="Run code that a checkpoint names as its network. Modules of the working folder are found, too.",
         callback=trust_working_folder,
     ),
+]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=1, help="Number of processes. One uses one core, or one GPU.")
+]
+EngineOption = Annotated[
+    Literal["ray"] | None, typer.Option(help="Let Ray make the shards, on the cluster of RAY_ADDRESS or here.")
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option("--shard", help="Make part I of N alone, such as 3/64. Default: the place in a Slurm array."),
+]
+ShardSamplesOption = Annotated[
+    int | None, typer.Option("--shard-samples", min=1, help="Samples in a shard. Default: by the size of the data.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -13,11 +13,15 @@ import typer
 
 from labelwise.cli.common import (
     DataOption,
+    EngineOption,
     JsonOption,
     QuietOption,
     SeedOption,
     SetOption,
+    ShardOption,
+    ShardSamplesOption,
     TrustCodeOption,
+    WorkersOption,
     app,
     existing,
     given_overrides,
@@ -70,19 +74,10 @@ def label(
     split: Annotated[
         LabelledSplit, typer.Option(help="Samples that are labelled. training: fit and unlabelled.")
     ] = "training",
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, help="Number of processes. One uses one core, or one GPU.")
-    ] = 1,
-    engine: Annotated[
-        Literal["ray"] | None, typer.Option(help="Let Ray make the shards, on the cluster of RAY_ADDRESS or here.")
-    ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option("--shard", help="Label part I of N alone, such as 3/64. Default: the place in a Slurm array."),
-    ] = None,
-    shard_samples: Annotated[
-        int | None, typer.Option("--shard-samples", min=1, help="Samples in a file. Default: by the size of the data.")
-    ] = None,
+    workers: WorkersOption = 1,
+    engine: EngineOption = None,
+    shard: ShardOption = None,
+    shard_samples: ShardSamplesOption = None,
     overrides: SetOption = None,
     seed: SeedOption = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print size and expected time and stop.")] = False,
@@ -104,9 +99,9 @@ def label(
     if (number := views or recipe.views.number) is None:
         raise ConfigError("say how many views of every sample are labelled: --views")
     from labelwise.labelling.job import LabelRequest
-    from labelwise.labelling.part import own_part
     from labelwise.labelling.run import label as run
     from labelwise.labelling.run import prepare
+    from labelwise.sharding.part import own_part
     from labelwise.store.making import Kept
 
     kept: int | Literal["all"] | None = int(k) if k and k.isdecimal() else "all" if k else None
@@ -118,7 +113,7 @@ def label(
         _tell_plan(ready, plan and as_json, as_json or (quiet and not plan))
     if not plan:
         found = run(ready, engine=engine, quiet=quiet or not first)
-        if first or (found is not None and ready.todo):  # whoever made the last shard tells
+        if first or (found is not None and ready.shards.todo):  # whoever made the last shard tells
             _tell_result(ready, found, as_json)
 
 
@@ -126,18 +121,19 @@ def _tell_plan(run: LabelRun, as_json: bool, quiet: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(asdict(run.estimate), indent=1) + "\n")
     elif not quiet:
-        place = "" if run.part.count == 1 else f"{run.part}: "
+        part = run.shards.part
+        place = "" if part.count == 1 else f"{part}: "
         make_console().print(f"{place}{run.estimate.in_words()}", soft_wrap=True, highlight=False)
 
 
 def _tell_result(run: LabelRun, found: LabelResults | None, as_json: bool) -> None:
     if found is None:
-        words = f"{run.part} is finished, other parts are missing -> {run.out}"
+        words = run.shards.missing_in_words()
     elif as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
         return
     else:
         speed = f", {found.crops_per_second:,.0f} a second" if found.crops_per_second else ""
         words = f"{found.crops:,} crops, {found.bytes_per_crop:.1f} bytes each{speed}, checksum {found.checksum}"
-        words += f" -> {run.out}"
+        words += f" -> {run.shards.out}"
     make_console().print(words, soft_wrap=True, highlight=False)

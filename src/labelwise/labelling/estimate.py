@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -11,6 +10,7 @@ import torch
 
 from labelwise.data.loaders import make_loader
 from labelwise.labelling.job import LabelJob
+from labelwise.sharding.run import ShardMap
 from labelwise.store.making import plan_views
 from labelwise.store.shard import DIGEST, HEAD, PROBE, PROBES
 
@@ -50,15 +50,16 @@ class Estimate:
         return f"{crops}: {size}; {left}about {took}, after one batch of {self.measured} crops"
 
 
-def estimate(job: LabelJob, todo: Sequence[int], processes: int) -> Estimate:
-    """Count the bytes of a store, and time a batch of the shards ``todo`` that ``processes`` share."""
-    work, header, layout = job.work, job.work.header, job.work.header.layout
+def estimate(shards: ShardMap[LabelJob], workers: int) -> Estimate:
+    """Count the bytes of a store, and time a batch of the shards that are left; ``workers`` decode."""
+    work, header, layout, todo = shards.job, shards.job.header, shards.job.header.layout, shards.todo
     ids = sum(len(name.encode()) + 1 for name in work.dataset.ids[work.rows].tolist())
     fixed = HEAD.size + PROBES * PROBE.itemsize + DIGEST
-    crops_left = sum(len(work.rows_of(number)) for number in todo) * header.views_per_sample
+    crops_left = shards.left
     size, seconds = (plan_views(work.rows_of(todo[0]), header.views_per_sample)[0].rows.size, 0.0) if todo else (0, 0.0)
     if todo:
-        seconds = _seconds_per_crop(job, todo[0], processes) * crops_left / min(processes, len(todo))
+        seconds = _seconds_per_crop(work, todo[0], workers // shards.processes)
+        seconds *= crops_left / min(shards.processes, len(todo))
     return Estimate(
         samples=header.samples,
         views=header.views_per_sample,
@@ -76,17 +77,17 @@ def estimate(job: LabelJob, todo: Sequence[int], processes: int) -> Estimate:
     )
 
 
-def _seconds_per_crop(job: LabelJob, number: int, processes: int) -> float:
+def _seconds_per_crop(work: LabelJob, number: int, workers: int) -> float:
     """Of a second batch: the first one is slow. Processes that decode work while the network does."""
-    work, header, workers = job.work, job.work.header, job.request.recipe.data.workers // processes
+    header = work.header
     plan = plan_views(work.rows_of(number), header.views_per_sample)[0]
     loader = work.loader
     if work.dataset.in_files:
-        loader = make_loader(work.dataset, header.view_config(), job.device, 0)
+        loader = make_loader(work.dataset, header.view_config(), work.device, 0)
     for _ in range(2):
         started = time.perf_counter()
         [batch] = loader.stream([plan], work.refinery.sizes, header.seed)
-        _wait(job.device)
+        _wait(work.device)
         loaded = time.perf_counter()
         work.answer(batch)
         answered = time.perf_counter()

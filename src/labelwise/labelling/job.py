@@ -12,9 +12,17 @@ from labelwise.data.dataset import SPLITS, UNLABELLED
 from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError
-from labelwise.labelling.refineries import choose_device, open_refineries
+from labelwise.labelling.refineries import open_refineries
 from labelwise.models.foreign import Trust
 from labelwise.store.making import Kept, LabelPass, MadeWith, new_header
+from labelwise.training.runtime import choose_device
+
+
+@dataclass(frozen=True)
+class LabelJob(LabelPass):
+    """A labelling pass on a device."""
+
+    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -36,40 +44,30 @@ class LabelRequest:
     split: LabelledSplit = "training"
     trust: Trust = False
 
+    def open(self, place: int = 0, processes: int = 1) -> LabelJob:
+        """Open data and networks.
 
-@dataclass(frozen=True)
-class LabelJob:
-    """A request that can be worked on."""
+        Parameters
+        ----------
+        place, processes : see :class:`labelwise.sharding.processes.Request`
 
-    request: LabelRequest
-    work: LabelPass
-    device: torch.device
-
-
-def open_job(request: LabelRequest, device_number: int = 0) -> LabelJob:
-    """Open data and networks of a request.
-
-    Parameters
-    ----------
-    device_number : which accelerator of this machine; processes count round
-
-    Raises
-    ------
-    LabelwiseError
-        If a network cannot label the data, or the store cannot be as it is asked for.
-    """
-    recipe = request.recipe
-    device = choose_device(device_number)
-    if device.type == "cpu":
-        torch.set_num_threads(1)  # sums depend on the number of threads
-    dataset = load_dataset(recipe.data)
-    splits = {"training": ("fit", UNLABELLED), "all": (*SPLITS, UNLABELLED)}.get(request.split, (request.split,))
-    rows = np.flatnonzero(np.isin(dataset.split, splits)).astype(np.int64)
-    if not len(rows):
-        raise DataError(f"{dataset.name}: no sample is in {' or '.join(splits)}; choose others by --split")
-    refinery, refineries = open_refineries(request.models, dataset, recipe, device, request.trust)
-    views = views_of(recipe.data, recipe.views)
-    made_with = MadeWith(refineries, recipe.train.precision, views, recipe.seed)
-    header, edges = new_header(dataset, rows, request.kept, made_with)
-    loader = make_loader(dataset, views, device, recipe.data.workers)
-    return LabelJob(request, LabelPass(header, dataset, rows, edges, refinery, loader), device)
+        Raises
+        ------
+        LabelwiseError
+            If a network cannot label the data, or the store cannot be as it is asked for.
+        """
+        recipe = self.recipe
+        device = choose_device(place)
+        if device.type == "cpu":
+            torch.set_num_threads(1)  # sums depend on the number of threads
+        dataset = load_dataset(recipe.data)
+        splits = {"training": ("fit", UNLABELLED), "all": (*SPLITS, UNLABELLED)}.get(self.split, (self.split,))
+        rows = np.flatnonzero(np.isin(dataset.split, splits)).astype(np.int64)
+        if not len(rows):
+            raise DataError(f"{dataset.name}: no sample is in {' or '.join(splits)}; choose others by --split")
+        refinery, refineries = open_refineries(self.models, dataset, recipe, device, self.trust)
+        views = views_of(recipe.data, recipe.views)
+        made_with = MadeWith(refineries, recipe.train.precision, views, recipe.seed)
+        header, edges = new_header(dataset, rows, self.kept, made_with)
+        loader = make_loader(dataset, views, device, recipe.data.workers // processes)
+        return LabelJob(header, dataset, rows, edges, refinery, loader, device)

@@ -19,15 +19,7 @@ from labelwise.models.foreign import Trust
 from labelwise.refinery.labellers import FrozenNetwork, RefineryLabels
 from labelwise.refinery.pretrained import PUBLISHED_INPUT, published_network
 from labelwise.store.header import Refined
-
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def choose_device(number: int = 0) -> torch.device:
-    """Accelerator ``number`` of this machine, counted round; the CPU where there is none."""
-    if not torch.accelerator.is_available():
-        return torch.device("cpu")
-    return torch.device(str(torch.accelerator.current_accelerator()), number % torch.accelerator.device_count())
+from labelwise.training.runtime import autocast_on
 
 
 def open_refineries(
@@ -48,8 +40,7 @@ def open_refineries(
         If a network is missing or damaged, or has other classes, another task or takes other inputs than the data.
     """
     opened = [_open(source, dataset, trust) for source in sources]
-    precision = AUTOCAST.get(recipe.train.precision)
-    autocast = partial(torch.autocast, device.type, precision, enabled=precision is not None)
+    autocast = partial(autocast_on, device, recipe.train.precision)
     for model in opened:
         if recipe.train.channels_last:
             model.use_channels_last()

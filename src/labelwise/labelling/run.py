@@ -1,26 +1,21 @@
-"""``labelwise label``: a map over numbered shards. Any process may make any of them, in any order, also twice."""
+"""``labelwise label``: a store is made shard by shard, and what tools read of it is written when all are there."""
 
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from labelwise.errors import DataError
 from labelwise.half_files import remove_halves
 from labelwise.labelling.estimate import Estimate, estimate
-from labelwise.labelling.job import LabelJob, LabelRequest, open_job
-from labelwise.labelling.part import Part
-from labelwise.labelling.processes import make_in_processes, make_on_ray
-from labelwise.progress import Progress
+from labelwise.labelling.job import LabelJob, LabelRequest
 from labelwise.results import LabelResults
 from labelwise.runs import RESULTS, RUN, about_run, write_json
-from labelwise.store.header import claim
-from labelwise.store.making import is_finished, make_shard
+from labelwise.sharding.part import Part
+from labelwise.sharding.run import Engine, ShardMap, make_shards, open_map
 from labelwise.store.reader import Store
 
 MEASURED = 65_536
@@ -29,13 +24,10 @@ MEASURED = 65_536
 
 @dataclass(frozen=True)
 class LabelRun:
-    """A store that can be made, and the shards ``todo`` that one part of the work still lacks."""
+    """A store that can be made, and what is left of it for one part of the work."""
 
-    job: LabelJob
-    out: Path
-    part: Part
-    todo: tuple[int, ...]
-    processes: int
+    request: LabelRequest
+    shards: ShardMap[LabelJob]
     estimate: Estimate
 
 
@@ -47,19 +39,12 @@ def prepare(request: LabelRequest, out: Path, part: Part = Part(), processes: in
     LabelwiseError
         If the networks cannot label the data, or ``out`` holds anything but the same store.
     """
-    job = open_job(request)
-    header = job.work.header
-    claim(out, header, write=False)
-    todo = tuple(n for n in part.of(range(header.shards)) if not is_finished(header, out, n))
-    return LabelRun(job, out, part, todo, processes, estimate(job, todo, processes))
+    shards = open_map(request, out, part, processes)
+    return LabelRun(request, shards, estimate(shards, request.recipe.data.workers))
 
 
-def label(run: LabelRun, *, engine: Literal["ray"] | None = None, quiet: bool = False) -> LabelResults | None:
+def label(run: LabelRun, *, engine: Engine | None = None, quiet: bool = False) -> LabelResults | None:
     """Make the shards of a part; whoever finds all shards finished writes what tools read of the store.
-
-    Parameters
-    ----------
-    engine : what makes the shards; None: this process, or several of this machine
 
     Returns
     -------
@@ -70,39 +55,18 @@ def label(run: LabelRun, *, engine: Literal["ray"] | None = None, quiet: bool = 
     LabelwiseError
         If an image cannot be read, a refinery answers with NaN, or the folder cannot be written.
     """
-    header, started = run.job.work.header, time.monotonic()
-    request, processes = run.job.request, min(run.processes, len(run.todo))
-    claim(run.out, header)
-    with Progress("label", "crops", quiet=quiet) as progress:
-        progress.start(run.estimate.crops_left)
-
-        def advance(crops: int) -> None:
-            progress.advance(crops)
-            progress.show()
-
-        if engine == "ray":
-            make_on_ray(request, run.out, run.todo, advance)
-        elif processes > 1:
-            make_in_processes(request, run.out, run.todo, processes, advance)
-        else:
-            for number in run.todo:
-                make_shard(run.job.work, run.out, number, advance)
-    return finish(run, time.monotonic() - started)
-
-
-def finish(run: LabelRun, seconds: float) -> LabelResults | None:
-    """Write ``results.json`` and ``run.json`` if all shards are there; None otherwise."""
-    header, request = run.job.work.header, run.job.request
+    seconds = make_shards(run.shards, "label", "crops", engine=engine, quiet=quiet)
+    request, out, header = run.request, run.shards.out, run.shards.job.header
     try:
-        store = Store(run.out)
+        store = Store(out)
     except DataError:
         return None
-    results = _results(store, seconds, run.estimate.crops_left)
-    if run.todo or not (run.out / RESULTS).exists():
-        remove_halves(run.out)
+    results = _results(store, seconds, run.shards.left)
+    if run.shards.todo or not (out / RESULTS).exists():
+        remove_halves(out)
         sources = {"models": list(request.models), "recipe": request.recipe.model_dump(mode="json")}
-        write_json(run.out / RUN, about_run("label", {"store": header.hash}, sources), sealed=True)
-        write_json(run.out / RESULTS, results.to_json())
+        write_json(out / RUN, about_run("label", {"store": header.hash}, sources), sealed=True)
+        write_json(out / RESULTS, results.to_json())
     return results
 
 

@@ -14,7 +14,7 @@ from labelwise.data.counter_rng import generator
 from labelwise.data.replay import Replay
 from labelwise.data.sampling import BatchPlan
 from labelwise.errors import ConfigError, DataError
-from labelwise.labelling.job import LabelRequest, open_job
+from labelwise.labelling.job import LabelRequest
 from labelwise.runs import RUN, read_json
 from labelwise.settings import resolve
 from labelwise.store.header import COUNTS, first_difference
@@ -151,7 +151,7 @@ def _pass_of(store: Store, recipe: Recipe, models: tuple[str, ...], trust_code: 
     train = recipe.train.model_copy(update={"precision": header.autocast})
     recipe = recipe.model_copy(update={"views": header.view_config(), "seed": header.seed, "train": train})
     kept = Kept(header.views_per_sample, header.k, header.precision, header.mass, header.boxes)
-    work = open_job(LabelRequest(models, recipe, kept, "all", trust_code)).work
+    work = LabelRequest(models, recipe, kept, "all", trust_code).open()
     if (other := first_difference(header, work.header, without=(*COUNTS, "libraries"))) is not None:
         raise DataError(f"{store.folder}: was made with another {other}")
     return work

@@ -10,8 +10,8 @@ from labelwise.refinery.generations import Generation, LabelStore, NetworkSpec, 
 from labelwise.refinery.network import refinery_labels
 from labelwise.refinery.stored import stored_rows
 from labelwise.runs import read_json
-from labelwise.store.header import Refined, claim
-from labelwise.store.making import Kept, LabelPass, MadeWith, is_finished, make_shard, new_header
+from labelwise.store.header import Refined
+from labelwise.store.making import Kept, LabelPass, MadeWith, new_header
 from labelwise.store.reader import Store
 
 
@@ -40,15 +40,15 @@ def write_labels(context: TrainingContext, generation: Generation, refineries: t
     rows = stored_rows(recipe, context.dataset)
     kept = Kept(options.views, options.k, options.precision, options.mass)
     header, edges = new_header(context.dataset, rows, kept, made_with)
-    claim(folder, header)
     work = LabelPass(header, context.dataset, rows, edges, labels, context.loader)
-    todo = [n for n in range(header.shards) if not is_finished(header, folder, n)]
+    work.claim(folder)
+    todo = [number for number in range(work.shards) if not work.is_finished(folder, number)]
     own = todo[runtime.shard.rank :: runtime.shard.world]
     runtime.accelerator.wait_for_everyone()
     with Progress(f"seed {context.seed} {folder.name}", quiet=context.quiet or not runtime.is_main) as progress:
-        progress.start(sum(len(work.rows_of(number)) for number in own) * options.views)
+        progress.start(sum(work.size(number) for number in own))
         for number in own:
-            make_shard(work, folder, number, progress.advance)
+            work.make(folder, number, progress.advance)
     labels.assert_unchanged()
     runtime.accelerator.wait_for_everyone()
     return LabelStore(folder, Store(folder).checksum())

@@ -21,7 +21,7 @@ from labelwise.data.loaders import Batch, ViewLoader
 from labelwise.data.sampling import BatchPlan
 from labelwise.data.tars import tar_edges
 from labelwise.errors import DataError, RunError
-from labelwise.store.header import FORMAT, Refined, StoreHeader, crop_views, sample_hash
+from labelwise.store.header import FORMAT, Refined, StoreHeader, claim, crop_views, sample_hash
 from labelwise.store.layout import CropLabels, Layout, Precision, join
 from labelwise.store.shard import (
     PROBE,
@@ -142,7 +142,7 @@ def new_header(
 
 @dataclass(frozen=True)
 class LabelPass:
-    """Everything that the labels of a store depend on.
+    """Everything that the labels of a store depend on: work in shards (:mod:`labelwise.sharding`), which are its files.
 
     Parameters
     ----------
@@ -157,6 +157,39 @@ class LabelPass:
     edges: NDArray[np.int64]
     refinery: Answering
     loader: ViewLoader
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return self.header.shards
+
+    def claim(self, out: Path, *, write: bool = True) -> None:
+        """Make a folder this store; see :func:`labelwise.store.header.claim`."""
+        claim(out, self.header, write=write)
+
+    def size(self, number: int) -> int:
+        """Crops in a shard."""
+        return len(self.rows_of(number)) * self.header.views_per_sample
+
+    def is_finished(self, out: Path, number: int) -> bool:
+        """Whether a shard is there, every byte of it; that of another store is refused."""
+        path = out / shard_name(number)
+        try:
+            Shard(path, self.header.layout, self.header.hash, self.header.views_per_sample).check()
+        except DamagedShardError:
+            if path.exists():
+                print(f"{path}: is damaged and is labelled again", file=sys.stderr)
+            return False
+        return True
+
+    def make(self, out: Path, number: int, advance: Callable[[int], None] = lambda _: None) -> None:
+        """Label a shard and write it; see :meth:`content`."""
+        content = self.content(number, advance)
+        try:
+            write_shard(out / shard_name(number), self.header.hash, self.header.views_per_sample, content)
+        except RunError:
+            if not self.is_finished(out, number):  # another process may have made it, and tidied up
+                raise
 
     def rows_of(self, number: int) -> NDArray[np.int64]:
         """The rows of one shard."""
@@ -177,7 +210,7 @@ class LabelPass:
         """
         header, rows = self.header, self.rows_of(number)
         plans = plan_views(rows, header.views_per_sample)
-        crops = len(rows) * header.views_per_sample
+        crops = self.size(number)
         probed = np.sort(generator(header.seed, "probes", number).choice(crops, PROBES, replace=crops < PROBES))
         probes, parts, start = np.zeros(PROBES, dtype=PROBE), [], 0
         for batch in self.loader.stream(plans, self.refinery.sizes, header.seed):
@@ -219,25 +252,3 @@ def samples_per_shard(samples: int, sample_bytes: int) -> int:
     """How many samples a shard has: the work splits into at least ``SHARDS`` parts where there are many, and no shard
     is much larger than ``SHARD_BYTES``."""
     return max(64, min(-(-samples // SHARDS), SHARD_BYTES // sample_bytes))
-
-
-def make_shard(job: LabelPass, out: Path, number: int, advance: Callable[[int], None] = lambda _: None) -> None:
-    """Label one shard and write it."""
-    content = job.content(number, advance)
-    try:
-        write_shard(out / shard_name(number), job.header.hash, job.header.views_per_sample, content)
-    except RunError:
-        if not is_finished(job.header, out, number):  # another process may have made it, and tidied up
-            raise
-
-
-def is_finished(header: StoreHeader, folder: Path, number: int) -> bool:
-    """Whether a shard is there, every byte of it; that of another store is refused."""
-    path = folder / shard_name(number)
-    try:
-        Shard(path, header.layout, header.hash, header.views_per_sample).check()
-    except DamagedShardError:
-        if path.exists():
-            print(f"{path}: is damaged and is labelled again", file=sys.stderr)
-        return False
-    return True

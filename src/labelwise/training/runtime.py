@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +21,21 @@ from labelwise.errors import RunError
 from labelwise.models.classifier import Classifier
 
 EVAL_BATCH = 512
+
+
+_REDUCED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(number: int = 0) -> torch.device:
+    """Accelerator ``number`` of this machine, counted round; the CPU where there is none."""
+    if not torch.accelerator.is_available():
+        return torch.device("cpu")
+    return torch.device(str(torch.accelerator.current_accelerator()), number % torch.accelerator.device_count())
+
+
+def autocast_on(device: torch.device, precision: Literal["no", "bf16", "fp16"]) -> torch.autocast:
+    """A context in which networks run in ``train.precision``."""
+    return torch.autocast(device.type, _REDUCED.get(precision), enabled=precision in _REDUCED)
 
 
 @dataclass(frozen=True)
