@@ -95,6 +95,8 @@ LABEL = np.array([0, 1, 0, 1])
             "label 2 of row 3 is out of range: 2 classes",
         ),
         ({"images": PIXELS, "label": LABEL, "classes": [1.0, np.nan]}, "classes: a name is NaN, expected text"),
+        ({"images": PIXELS, "label": LABEL, "classes": "cat"}, r"classes: expected a list .* of shape \(\)"),
+        ({"images": PIXELS, "label": LABEL, "classes": [["cat"], ["dog"]]}, r"classes: .* of shape \(2, 1\)"),
         ({"images": PIXELS, "label": [0, -2, 0, 1]}, "label -2 of row 1 is out of range"),
         ({"images": PIXELS, "label": [0, 0.5, 0, 1]}, "label 0.5 of row 1 is not a whole number"),
         (

@@ -117,6 +117,22 @@ def test_an_ensemble_is_the_mean_probability():
     assert labels(models[0]).describe() == "refinery soft dynamic (r0)"
 
 
+def test_a_sample_is_labelled_by_the_refinery_that_has_not_seen_it():
+    models = [build(0), build(1)]
+    every = labels(*models)
+    single = torch.stack([labels(model)(views()) for model in models] + [every(views())])
+    unseen = np.arange(N) % 3 - 1  # -1: nobody has learnt its label
+    found = every.by_unseen(unseen)
+    torch.testing.assert_close(found(views()), single[torch.from_numpy(unseen), torch.arange(N)])
+    assert found.describe() == "refinery soft dynamic (the unseen one of r0, r1)"
+    torch.testing.assert_close(every(views()), single[2])  # the others are as they were
+
+
+def test_no_refinery_is_refused():
+    with pytest.raises(ModelError, match="^RefineryLabels: give at least one network$"):
+        RefineryLabels([], CLASSES)
+
+
 def test_classes_in_another_order_are_put_right():
     other = build(0, classes=("c", "a", "b"))
     plain = torch.softmax(other.eval()(views().inputs[8]), 1).detach()

@@ -67,6 +67,14 @@ def test_pixels_as_bytes_are_those_in_0_to_1() -> None:
     torch.testing.assert_close(labels(pixels.byte()), labels(pixels / 255))
 
 
+def test_a_size_of_both_sides() -> None:
+    labels = RefineryLabels(own_network(), 3, **NORMALISATION, size=16)
+    torch.testing.assert_close(labels(images()), RefineryLabels(own_network(), 3, **NORMALISATION)(images()))
+    for shape in ((4, 3, 15, 16), (4, 3, 16, 15)):
+        with pytest.raises(DataError, match=r"takes images of 16 px, got \(1[56], 1[56]\)"):
+            labels(images(*shape))
+
+
 def test_several_networks_have_the_mean_label_and_multi_label_ones_sigmoids() -> None:
     one, two = own_network(), own_network()
     with torch.no_grad():

@@ -82,10 +82,11 @@ def _read_npz(source: Path) -> Parts:
         raise DataError(f"{source}: no key 'labels' beside 'probabilities'; it has {', '.join(sorted(arrays))}")
     p = arrays["probabilities"]
     width = p.shape[1] if p.ndim == 2 else 0
-    classes = tuple(as_strings(arrays["classes"]).tolist()) if "classes" in arrays else tuple(map(str, range(width)))
+    names = as_strings(arrays.get("classes", np.arange(width)), f"{source}: classes: ")
+    classes = tuple(names.tolist())
     label, _ = encode_labels(arrays["labels"], classes, f"{source}: labels")
-    ids = as_strings(arrays["ids"] if "ids" in arrays else np.arange(len(label)))
-    return ids, label, p, classes, as_strings(arrays["groups"]) if "groups" in arrays else None
+    ids = as_strings(arrays["ids"] if "ids" in arrays else np.arange(len(label)), f"{source}: ids: ")
+    return ids, label, p, classes, as_strings(arrays["groups"], f"{source}: groups: ") if "groups" in arrays else None
 
 
 def _read_csv(source: Path) -> Parts:

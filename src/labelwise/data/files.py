@@ -78,9 +78,11 @@ def as_strings(values: Any, where: str = "") -> NDArray[np.str_]:
     Raises
     ------
     DataError
-        For bytes that are not UTF-8, with the row; the message begins with ``where``.
+        For bytes that are not UTF-8, with the row, and for any other shape; the message begins with ``where``.
     """
     array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(f"{where}expected a list of names, got an array of shape {array.shape}")
     if array.dtype.kind == "S":
         try:
             return np.char.decode(array, "utf-8")
@@ -118,7 +120,7 @@ def parse_parts(values: Any, where: str) -> NDArray[np.str_]:
         keys: Sequence[Any] = array.tolist()
     else:
         known = {"": "", **PARTS, **{str(number): part for number, part in enumerate(_NUMBERED_PARTS)}}
-        keys = [name.strip().lower() for name in as_strings(array).tolist()]
+        keys = [name.strip().lower() for name in as_strings(array, f"{where}: ").tolist()]
     for row, key in enumerate(keys):
         if key not in known:
             allowed = "fit, select, test, train, val or 0, 1, 2"
@@ -166,7 +168,7 @@ def encode_labels(values: Any, classes: Sequence[str] | None, where: str) -> tup
 
 def _tell_alike(written: set[str], where: str) -> None:
     """Say which labels are one class, though they are written in two ways, and which are two that look like one."""
-    changed = sorted(name for name in written if name != same_name(name))
+    changed = sorted(name for name in written if same_name(name) not in ("", name))
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         tell(f"{where}: {changed[0]!r} is taken for {same_name(changed[0])!r}{more}: blanks at its ends do not count")

@@ -42,7 +42,8 @@ def replace_labels(samples: Samples, column: LabelColumnConfig, training: NDArra
     given, _ = encode_labels(columns[column.column], samples.classes, where)
     id_column = next((name for name in _ID_COLUMNS if name in columns), None)
     if id_column is not None:
-        given = given[_match(as_strings(columns[id_column]), samples.ids[training], len(given), f"{path}: {id_column}")]
+        where = f"{path}: {id_column}"
+        given = given[_match(as_strings(columns[id_column], f"{where}: "), samples.ids[training], len(given), where)]
     elif len(given) != len(training):
         raise DataError(
             f"{where} has {len(given)} labels, expected {len(training)}: one per training sample of {samples.name}"

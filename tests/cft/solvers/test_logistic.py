@@ -106,6 +106,29 @@ def test_solutions_are_those_of_sklearn() -> None:
             assert_head(heads, category, column, sklearn_head(x, labels[:, category], deviation[:, column]))
 
 
+def test_the_default_tolerance_ends_close_to_the_optimum_and_not_beyond_it() -> None:
+    coordinates, x, labels = case(n=300)
+    candidates = make_grid((0.1, 16.0), spectrum=(0.0,), rank=(512,))
+    tau = prior_deviation(candidates, coordinates)
+    exact = solve(coordinates, x, labels, candidates)
+    [block] = blocks(x, labels, None, torch.arange(CATEGORIES), len(candidates), 10**9)
+    found = fit_logistic(block, candidates, coordinates, max_steps=300)
+    exact = LogisticFit(exact.weight[block.categories], exact.bias[block.categories], exact.steps, exact.converged)
+    assert bool(found.converged.all()) and found.steps < exact.steps
+
+    def loss(fit: LogisticFit) -> Tensor:
+        logits = torch.einsum("nr,crl->cnl", x.double(), fit.weight.double()) + fit.bias[:, None].double()
+        y = labels.T[block.categories][..., None].double()
+        known = ~y.isnan()
+        bce = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, y.nan_to_num().expand_as(logits), reduction="none"
+        )
+        return (bce * known).sum(1) + 0.5 * (fit.weight / tau).square().sum(1)
+
+    best = loss(exact)
+    assert ((loss(found) - best) / best).max() < 2e-3
+
+
 def test_spectrum_and_rank_are_scales_of_the_coordinates() -> None:
     coordinates, x, labels = case(1)
     candidates = make_grid((16.0,), spectrum=(-0.25, 0.5, 1.0), rank=(2, 512))

@@ -83,7 +83,7 @@ def read_names(
     for key in (_key(arrays, _IDS), getattr(config, "group_column", None) or _key(arrays, _GROUPS)):
         if key is not None and key in arrays and arrays[key].shape != (n,):
             raise DataError(f"{path}: {key} has shape {arrays[key].shape}, expected ({n},): one per sample")
-        found.append(as_strings(arrays[key]) if key in arrays else None)
+        found.append(as_strings(arrays[key], f"{path}: {key}: ") if key in arrays else None)
     return found[0], found[1]
 
 
@@ -94,9 +94,7 @@ def _samples(
     if label_key is None:
         raise _missing(path, arrays, _LABELS, "labels")
     class_key = _key(arrays, _CLASSES)
-    if class_key is not None and (arrays[class_key] != arrays[class_key]).any():
-        raise DataError(f"{path}: {class_key}: a name is NaN, expected text")
-    names = None if class_key is None else tuple(as_strings(arrays[class_key]).tolist())
+    names = None if class_key is None else _class_names(arrays[class_key], f"{path}: {class_key}: ")
     n, table = len(source), None
     if arrays[label_key].ndim == 2:
         table = _table(arrays[label_key], names, f"{path}: {label_key}")
@@ -117,13 +115,19 @@ def _samples(
     return Samples(
         name=path.stem,
         classes=classes,
-        ids=np.arange(n).astype(np.str_) if id_key is None else as_strings(columns[id_key]),
+        ids=np.arange(n).astype(np.str_) if id_key is None else as_strings(columns[id_key], f"{path}: {id_key}: "),
         label=label,
         part=_parts(path, arrays, n, config.split_column),
         source=source,
-        groups=None if group_key is None else as_strings(columns[group_key]),
+        groups=None if group_key is None else as_strings(columns[group_key], f"{path}: {group_key}: "),
         table=table,
     )
+
+
+def _class_names(values: NDArray[Any], where: str) -> tuple[str, ...]:
+    if values.dtype.kind in "fcmM" and np.isnan(values).any():
+        raise DataError(f"{where}a name is NaN, expected text")
+    return tuple(as_strings(values, where).tolist())
 
 
 def _table(labels: NDArray[Any], names: tuple[str, ...] | None, where: str) -> LabelTable:
