@@ -129,7 +129,7 @@ def test_a_sample_is_labelled_by_the_refinery_that_has_not_seen_it():
 
 
 def test_no_refinery_is_refused():
-    with pytest.raises(ModelError, match="^RefineryLabels: give at least one network$"):
+    with pytest.raises(ModelError, match=r"^RefineryLabels: give at least one network$"):
         RefineryLabels([], CLASSES)
 
 
