@@ -52,6 +52,18 @@ def test_every_way_of_writing_has_the_same_cells(tmp_path, name, content, assume
     assert notes == [f"{path}: {note}" for note in assumed]
 
 
+def test_objects_line_by_line(tmp_path, read, draw):
+    draw(tmp_path / "0.png"), draw(tmp_path / "1.png"), draw(tmp_path / "2.png")
+    lines = ['{"file_name": "0.png", "tags": ["a", "b"], "n": 1}', "", '{"file_name": "1.png", "tags": []}']
+    (tmp_path / "metadata.jsonl").write_text("\n".join([*lines, '{"file_name": "2.png"}']))
+    assert read_header(tmp_path / "metadata.jsonl") == ["file_name", "tags", "n"]
+    samples = read(tmp_path / "metadata.jsonl", image_column="file_name", label_column="tags")
+    assert samples.classes == ("a", "b")
+    np.testing.assert_array_equal(samples.table.values, [[1, 1], [0, 0], [np.nan, np.nan]])
+    samples = read(tmp_path / "metadata.jsonl", image_column="file_name", label_column="n")
+    assert samples.label.tolist() == [0, -1, -1]
+
+
 def test_quoted_newlines_stay_within_their_cell(tmp_path):
     (tmp_path / "t.csv").write_text('"path","two\nlines"\na.png,"one\n\ntwo"\nb.png,x\n')
     assert read_header(tmp_path / "t.csv") == ["path", "two\nlines"]
@@ -81,8 +93,10 @@ def test_a_large_table_is_read_part_by_part_with_the_same_cells(tmp_path, monkey
         ("t.csv", b'path,label\na,"b\n', "cannot be read as a table"),
         ("t.csv.gz", b"path,label\na,b\n", "cannot be read as a table .*Not a gzip"),
         ("t.csv.gz", gzip.compress(written().encode())[:-12], "cannot be read as a table"),
+        ("t.jsonl", b'{"a": 1}\n[1]\n', r"a line holds '\[1\]', expected an object"),
+        ("t.jsonl", b'{"a": 1\n', "cannot be read as a table"),
         ("t.parquet", b"PAR1", "cannot be read as a table"),
-        ("t.xlsx", b"PK", r"not a table; understood are \.csv, \.tsv, \.csv\.gz, \.tsv\.gz, \.parquet"),
+        ("t.xlsx", b"PK", r"not a table; understood are \.csv, \.tsv, \.csv\.gz, \.tsv\.gz, \.jsonl, \.parquet"),
     ],
 )
 def test_a_damaged_table_is_one_line(tmp_path, name, content, message):

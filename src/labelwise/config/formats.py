@@ -31,7 +31,7 @@ BUILTIN = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenette")
 BATCHES = "CheXpert-v1.0 batch *"
 """Folders that CheXpert is published in at its full size: one with the CSVs, the others with the patients of train."""
 
-TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet")
+TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".parquet")
 
 _SUFFIXES: dict[str, Format] = {
     ".npz": "npz",

@@ -1,10 +1,11 @@
-"""Tables that users hand over, as spreadsheets and scripts write them: .csv and .tsv, also packed by gzip, .parquet."""
+"""Tables that users hand over, as spreadsheets and scripts write them: .csv and .tsv (or .gz of them), .jsonl, .parquet."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import gzip
+import json
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,8 @@ def read_table(path: Path, columns: Collection[str] | None = None) -> pd.DataFra
         if ending == ".parquet":
             schema = pyarrow.parquet.read_schema(path).names
             return pd.read_parquet(path, columns=None if columns is None else [c for c in schema if c in columns])
+        if ending == ".jsonl":
+            return _read_lines(path, columns)
         return _read_csv(path, _form_of(path), columns)
 
 
@@ -63,7 +66,9 @@ def read_header(path: Path) -> list[str]:
     """The names of a table's columns; a CSV may have one twice. Errors are those of :func:`read_table`."""
     ending = table_ending(path)
     with _in_one_line(path):
-        return list(pyarrow.parquet.read_schema(path).names) if ending == ".parquet" else _form_of(path).header
+        if ending == ".parquet":
+            return list(pyarrow.parquet.read_schema(path).names)
+        return [str(name) for name in _read_lines(path, None)] if ending == ".jsonl" else _form_of(path).header
 
 
 def table_ending(path: Path) -> str:
@@ -138,6 +143,16 @@ def _read_csv(path: Path, form: _Form, columns: Collection[str] | None) -> pd.Da
         parts.append(part[kept])
     frame = pd.DataFrame({name.strip(): _joined([part[name] for part in parts]) for name in kept})
     return frame if kept else pd.DataFrame(index=pd.RangeIndex(sum(map(len, parts))))
+
+
+def _read_lines(path: Path, columns: Collection[str] | None) -> pd.DataFrame:
+    """A JSON object a line; values that are no text stay what they are."""
+    with path.open(encoding="utf-8-sig") as lines:
+        rows = [json.loads(line) for line in lines if line.strip()]
+    if odd := next((row for row in rows if not isinstance(row, dict)), None):
+        raise DataError(f"{path}: a line holds {str(odd)[:40]!r}, expected an object")
+    names = list(dict.fromkeys(name for row in rows for name in row if columns is None or name in columns))
+    return pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names})
 
 
 def _joined(parts: list[pd.Series]) -> pd.Series:
