@@ -526,6 +526,19 @@ def _(row: Row) -> None:
     row.refused(lambda: row.source(row.folder))
 
 
+@check("images of `val` in no class folder")
+def _(row: Row) -> None:
+    row.draw("train/cat/0.png", "train/dog/1.png", row.file)
+    assert row.source(row.folder).part.tolist() == ["train"] * 2
+
+
+@check("a folder too high")
+def _(row: Row) -> None:
+    row.draw(f"{row.file}/cat/0.png", f"{row.file}/dog/1.png")
+    assert row.source(row.folder).classes == (row.file,)
+    assert read_samples(data_config({"source": str(row.path)})).classes == ("cat", "dog")
+
+
 @check("folders of images beside a table")
 def _(row: Row) -> None:
     row.draw("train_images/0.png", "train_images/1.png", "test_images/2.png")
@@ -533,6 +546,28 @@ def _(row: Row) -> None:
     row.refused(lambda: row.source(row.folder))
     samples = read_samples(data_config({"source": str(row.path), "image_column": "image_id"}))
     assert samples.label.tolist() == [0, 1] and samples.source.read(1).shape == (4, 4, 3)
+
+
+@check("columns of 0 and 1, as annotation tools export them")
+def _(row: Row) -> None:
+    row.draw("train/0.jpg", "train/1.jpg")
+    path = row.write(row.file, "filename, cat, dog\n0.jpg, 0, 1\n1.jpg, 1, 1\n")
+    samples = row.source(path, image_column="filename", label_columns=["*"])
+    assert samples.classes == ("cat", "dog")
+    np.testing.assert_array_equal(samples.table.values, [[0, 1], [1, 1]])
+
+
+@check("boxes for YOLO")
+def _(row: Row) -> None:
+    row.draw("train/images/0.jpg")
+    row.write(f"{row.file}/0.txt", "0 0.5 0.5 0.1 0.1\n")
+    row.refused(lambda: row.source(row.folder))
+
+
+@check("patches of BigEarthNet")
+def _(row: Row) -> None:
+    row.write(row.file, b"")
+    row.refused(lambda: row.source(row.folder))
 
 
 def _chexpert(prefix: str) -> str:
@@ -603,7 +638,7 @@ def _voc(row: Row) -> None:
 @check("VOC with categories of one's own")
 def _(row: Row) -> None:
     _voc(row)
-    row.write(row.file, "0\n1\n")
+    row.write(f"{row.file}/train.txt", "0\n1\n")
     samples = row.source(row.folder)
     assert samples.classes == ("helmet", "vest") and samples.part.tolist() == ["train"] * 2
     np.testing.assert_array_equal(samples.table.values, np.eye(2))
@@ -643,3 +678,17 @@ def _(row: Row) -> None:
 @check("COCO as annotation tools export it")
 def _(row: Row) -> None:
     _coco(row, "train")
+
+
+@check("JSON of iNaturalist")
+def _(row: Row) -> None:
+    names = ["train_val2019/Plants/1/0.jpg", "train_val2019/Birds/2/1.jpg"]
+    row.draw(*names)
+    content = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(names)],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1 - i} for i in range(2)],
+        "categories": [{"id": i, "name": f"species {i}", "supercategory": "Plants"} for i in range(2)],
+    }
+    samples = row.source(row.write(row.file, json.dumps(content)))
+    assert samples.ids.tolist() == names and samples.source.read(1).shape == (4, 4, 3)
+    np.testing.assert_array_equal(samples.table.values, [[0, 1], [1, 0]])

@@ -115,6 +115,41 @@ def test_a_name_that_is_not_utf8_is_told(tmp_path, read, draw):
         read(tmp_path)
 
 
+def test_images_in_no_class_folder_are_told(tmp_path, read, draw, folder_tree, capsys):
+    """As those of a val that has its classes in a file."""
+    root = folder_tree(tmp_path / "set", ("train",))
+    draw(root / "val" / "0.JPEG"), draw(root / "val" / "1.JPEG")
+    (root / "val.csv").touch()
+    assert set(read(root).part.tolist()) == {"train"}
+    assert capsys.readouterr().err == (
+        f"{root / 'val'}: left out: 2 images in no class folder; if val.csv has the labels, give it as data.source\n"
+        f"{root / 'val.csv'}: is not read; if it has the labels, give it as data.source\n"
+    )
+
+
+def test_a_folder_too_high_is_told(tmp_path, read, folder_tree, capsys):
+    folder_tree(tmp_path / "set" / "photos", (".",))
+    assert read(tmp_path / "set").classes == ("photos",)
+    assert capsys.readouterr().err == (
+        f"{tmp_path / 'set' / 'photos'}: is taken for the only class; if cat, ... are classes, give it as data.source\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("S2A_MSIL2A_20170613T101031_0_45/S2A_MSIL2A_20170613T101031_0_45_B01.tif", "BigEarthNet"),
+        ("train/labels/0.txt", "boxes for YOLO"),
+        ("patient00001/study1/view1_frontal.jpg", "CheXpert"),
+    ],
+)
+def test_published_folders_are_no_classes(tmp_path, read, file, name):
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+    with pytest.raises(DataError, match=rf"looks like {name}, so its folders are no classes; give .* as data\.source"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

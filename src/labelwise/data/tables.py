@@ -1,4 +1,4 @@
-"""Tables that users hand over, as spreadsheets and scripts write them: .csv and .tsv (or .gz of them), .jsonl, .parquet."""
+"""Tables that users hand over, as spreadsheets and scripts write them: CSV and TSV (also .gz), JSON lines, Parquet."""
 
 from __future__ import annotations
 

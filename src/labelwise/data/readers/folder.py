@@ -22,12 +22,15 @@ from labelwise.errors import DataError
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
 SUFFIXES.update({".jfif", ".avif", ".heic", ".heif", ".hif"}, DICOM_SUFFIXES)
 
-_PATIENTS = (
+_OTHERS = (
     (BATCHES, "CheXpert", "its train.csv"),
     ("patient[0-9]*/study[0-9]*", "CheXpert", "its train.csv"),
     ("*/patient[0-9]*/study[0-9]*", "CheXpert", "its train.csv"),
     ("files/p1[0-9]/p1[0-9]*/s5[0-9]*", "MIMIC-CXR", "its mimic-cxr-2.0.0-chexpert.csv"),
-)  # folders of published data sets without their tables
+    ("S2[AB]_MSIL2A_*/*_B0[1-9].tif", "BigEarthNet", "a table of images in colour"),
+    ("train/labels/*.txt", "boxes for YOLO", "a table of the images"),
+    ("labels/train/*.txt", "boxes for YOLO", "a table of the images"),
+)  # folders that are no classes: what is in them, what it looks like, and the table that is needed
 
 _IMAGES = re.compile(
     r"((train|test|val|valid)[-_ ]?)?(images?|imgs?|jpe?gs?|pngs?|photos|pictures)([-_ ]?(train|test|val|valid))?"
@@ -83,6 +86,13 @@ def read(config: FolderConfig) -> Samples:
         paths += images
         label += [index[same_name(cls.name)]] * len(images) if images else []
         part_of += [part] * len(images)
+    for folder, _ in parts:
+        if bare := sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir() if path.is_file()):
+            tell(f"{folder}: left out: {bare:,} images in no class folder{_of_tables(root)}")
+    if config.format == "auto" and (table := next((path for path in sorted(root.iterdir()) if is_table(path)), None)):
+        tell(f"{table}: is not read; if it has the labels, give it as data.source")
+    if len(classes) == 1 and (inner := _folders(found[0][2])):
+        tell(f"{found[0][2]}: is taken for the only class; if {inner[0].name}, ... are classes, give it as data.source")
     tell_left_out(root, others)
     ids = [path.relative_to(root).as_posix() for path in paths]
     refuse_other_text(ids, root)
@@ -105,8 +115,8 @@ def refuse_other_text(names: Iterable[str], folder: Path) -> None:
 
 
 def _refuse_published(root: Path) -> None:
-    """Folders of patients would be taken for classes."""
-    for pattern, name, table in _PATIENTS:
+    """Folders of patients and the like would be taken for classes."""
+    for pattern, name, table in _OTHERS:
         if found := next(root.glob(pattern), None):
             raise DataError(
                 f"{root}: {found.relative_to(root)} looks like {name}, so its folders are no classes; give {table} as"
@@ -128,7 +138,8 @@ def _refuse_images_beside_table(root: Path, names: set[str]) -> None:
 
 def _of_tables(root: Path) -> str:
     """A hint at the tables in a folder that may have the labels; empty where there is none."""
-    found = sorted(path for path in [*root.iterdir(), *root.glob("*/metadata.*")] if is_table(path))
+    inner = (*root.glob("*/metadata.*"), *root.glob("*/_classes.csv"))
+    found = [path for path in [*sorted(root.iterdir()), *sorted(inner)] if is_table(path)]
     return f"; if {found[0].relative_to(root)} has the labels, give it as data.source" if found else ""
 
 

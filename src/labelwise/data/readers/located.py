@@ -48,7 +48,8 @@ def locate(table: Path, root: Path, names: Sequence[str], config: DataConfig) ->
     whole = [os.path.join(root, name) if path is None else path for path, name in zip(paths, names, strict=True)]  # noqa: PTH118
     if len(set(whole)) < len(whole):
         refuse_repeated(whole, f"{table}: by two names, the image")
-    return image_files(table, [Path(path) for path in whole], config)
+    _refuse_missing(table, [name for path, name in zip(paths, whole, strict=True) if path is None], config)
+    return as_asked(ImageFiles(tuple(map(Path, whole)), 3), config)
 
 
 def image_files(table: Path, paths: Sequence[Path], config: DataConfig) -> ImageFiles:
@@ -60,14 +61,16 @@ def image_files(table: Path, paths: Sequence[Path], config: DataConfig) -> Image
         If one is not there, unless ``unreadable: skip``, which lists it later.
     """
     if config.unreadable == "fail":
-        missing = [image for image in paths if not os.path.isfile(image)]  # noqa: PTH113
-        if missing:
-            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-            raise DataError(
-                f"{table}: {missing[0]} is listed but not there{more}; set data.root to the folder where the paths"
-                " start"
-            )
+        _refuse_missing(table, [str(image) for image in paths if not os.path.isfile(image)], config)  # noqa: PTH113
     return as_asked(ImageFiles(tuple(paths), 3), config)
+
+
+def _refuse_missing(table: Path, missing: Sequence[str], config: DataConfig) -> None:
+    if missing and config.unreadable == "fail":
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise DataError(
+            f"{table}: {missing[0]} is listed but not there{more}; set data.root to the folder where the paths start"
+        )
 
 
 def _finder(root: Path) -> Find:

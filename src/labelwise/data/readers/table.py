@@ -63,7 +63,11 @@ def read(config: TableConfig) -> Samples:
     """
     path = Path(config.source)
     header = read_header(path)
-    _refuse_unnamed(path, header, "image_column", config.image_column)
+    for option in ("image_column", "group_column", "split_column", "label_column"):
+        name = getattr(config, option)
+        if name is not None and (option, name) != ("split_column", _DEFAULT_SPLIT):
+            if option != "label_column" or not config.label_columns:
+                _refuse_unnamed(path, header, option, name)
     categories = _category_columns(path, header, config) if config.label_columns else ()
     others = [config.image_column, config.split_column, config.group_column, config.label_column]
     frame = read_table(path, {*categories, *(name for name in others if name is not None)})
@@ -209,7 +213,6 @@ def _label_table(path: Path, frame: pd.DataFrame, config: TableConfig, categorie
                 f" {option} for one column that lists the categories"
             )
         return to_table(path, parse_label_columns(path, frame, categories), categories)
-    _refuse_unnamed(path, list(frame.columns), "label_column", config.label_column)
     where = f"{path}: column {config.label_column!r}"
     found = read_lists(frame[config.label_column], separator, where)
     if found is None:
