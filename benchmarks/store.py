@@ -128,8 +128,9 @@ def part_kill(options: argparse.Namespace) -> dict[str, Any]:
             shutil.rmtree(out, ignore_errors=True)
             rounds += 1
             while not (out / RESULTS).exists():
-                if _run(way, [*words, "--out", str(out)], rng.uniform(0, seconds), rng):
-                    kills += 1
+                now = _run(way, [*words, "--out", str(out)], rng.uniform(0, seconds), rng)
+                if now:
+                    kills += now
                     before.append(len(_shards(out)))
                     print(f"{way}: {kills} kills, {before[-1]} shards are there", file=sys.stderr, flush=True)
             store = Store(out)
@@ -145,8 +146,9 @@ def part_kill(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
-def _run(way: str, words: list[str], limit: float | None, rng: random.Random) -> bool:
-    """Run the command; after ``limit`` seconds a process of it is killed. Returns whether one was."""
+def _run(way: str, words: list[str], limit: float | None, rng: random.Random) -> int:
+    """Run the command; after ``limit`` seconds a process of it is killed, of Ray one after the other. Returns how many
+    were."""
     if way in ("one", "ranks"):
         ranks = 1 if way == "one" else 2
         started = [FORKS.Process(target=_command, args=(words, rank, ranks)) for rank in range(ranks)]
@@ -158,20 +160,22 @@ def _run(way: str, words: list[str], limit: float | None, rng: random.Random) ->
         victim.kill()
         for process in started:
             process.join()
-        return killed
+        return int(killed)
     command = [sys.executable, "-m", "labelwise", *words, *(["--engine", "ray"] if way == "ray" else [])]
     if way == "torchrun":
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *command[1:]]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(limit)
-        return False
-    except subprocess.TimeoutExpired:
-        victims = _descendants(process.pid, "ray::make_one" if way == "ray" else "labelwise")
-        if victims:
-            os.kill(rng.choice(victims), signal.SIGKILL)
-        process.wait()  # torchrun ends the other rank, Ray gives the shard to another process
-        return bool(victims)
+    process, kills = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), 0
+    while True:
+        try:
+            process.wait(limit)
+            return kills
+        except subprocess.TimeoutExpired:
+            victims = _descendants(process.pid, "ray::make_one" if way == "ray" else "labelwise")
+            if victims:
+                os.kill(rng.choice(victims), signal.SIGKILL)
+                kills += 1
+        # torchrun ends the other rank, Ray gives the shard to another process
+        limit = rng.uniform(0, 8) if way == "ray" else None
 
 
 def _command(words: list[str], rank: int, ranks: int) -> None:
