@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from labelwise.sealed import KEY
+
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 LABEL = np.arange(60) % 3
 SPLIT = np.repeat(["fit", "select", "test"], 20)
@@ -105,7 +107,10 @@ def write_bad_files(folder: Path, inputs: Path) -> None:
 
 
 def _json(**changes: Any) -> Any:
-    return lambda content: json.dumps(json.loads(content) | changes).encode()
+    def change(content: bytes) -> bytes:
+        return json.dumps({key: value for key, value in json.loads(content).items() if key != KEY} | changes).encode()
+
+    return change
 
 
 def _half(content: bytes) -> bytes:

@@ -139,7 +139,6 @@ report {bad}/audit-empty | audit.csv
 report {inputs}/run {inputs}/a --out both.html | inputs
 report {inputs}/run {inputs}/plain --out both.txt | both.txt
 export {bad}/nowhere --out out | nowhere
-export {inputs}/run --out out | run
 export {bad}/cft-head --model {inputs}/network --out out | head.safetensors
 export {bad}/cft-gone --model {inputs}/network --out out | head.safetensors
 export {inputs}/a --model {bad}/net-flip --out out | net-flip
