@@ -188,3 +188,4 @@ def test_leading_dimensions_are_batches(name):
     logits, q = draw(4)
     batched = LOSSES[name](logits.view(4, 8, 7), q.view(4, 8, 7))
     torch.testing.assert_close(batched.flatten(), LOSSES[name](logits, q))
+    torch.testing.assert_close(batched[0, 0], LOSSES[name](logits[0], q[0]))

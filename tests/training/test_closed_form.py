@@ -15,7 +15,7 @@ from torch import Tensor
 from labelwise.errors import DataError, ModelError
 from labelwise.training.closed_form import fit as fit_module
 from labelwise.training.closed_form import kernel, linear, nearest
-from labelwise.training.closed_form.candidates import Samples
+from labelwise.training.closed_form.candidates import Samples, Tamer
 from labelwise.training.closed_form.fit import SOLVERS, fit_closed_form, inverse_temperature
 from labelwise.training.closed_form.kernel import ridge_leave_one_out
 
@@ -241,3 +241,49 @@ def test_what_cannot_be_fitted_is_refused(name: str) -> None:
 def test_an_unknown_form_is_refused() -> None:
     with pytest.raises(ModelError, match="expected one of lda, logistic, kernel_ridge, knn, got 'qda'"):
         fit_closed_form("qda", {}, samples())
+
+
+def accuracy(name: str, fit: Samples, held_out: Samples | None) -> float:
+    asked = samples(300, seed=7)
+    with torch.no_grad():
+        answers = fit_closed_form(name, {}, fit, held_out).net(asked.x.float())
+    return float((answers.argmax(1) == asked.y.argmax(1)).double().mean())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_broken_rows_do_not_decide_on_a_fit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    clean, held_out = samples(150), samples(60, seed=3)
+    sound = accuracy(name, clean, held_out)
+    assert sound > 0.7 and capsys.readouterr().err == ""
+    cell, rows, chosen = clean.x.clone(), clean.x.clone(), held_out.x.clone()
+    cell[7, 1] = 1e8
+    rows[[3, 90]] = torch.tensor([[1e6, -1e6, 1e5, 3.0], [-1e12, 0, 1e12, 0]]).double()
+    chosen[5] = -1e6
+    for fit, select in ((cell, held_out.x), (rows, held_out.x), (clean.x, chosen)):
+        found = accuracy(name, Samples(fit, clean.y), Samples(select, held_out.y))
+        assert found == pytest.approx(sound, abs=0.02)
+    assert f"{name}: 1 embeddings lie more than 10 times as far" in capsys.readouterr().err
+    assert accuracy(name, Samples(cell, clean.y), None) == pytest.approx(accuracy(name, clean, None), abs=0.02)
+
+
+def test_rows_that_are_not_far_stay_as_they_are_and_broken_ones_become_as_far_as_others() -> None:
+    fit = samples(200)
+    tamer = Tamer(fit.x)
+    assert tamer(fit.x) is fit.x and tamer.count == 0 and tamer.columns == 0
+    far = fit.x.clone()
+    far[4] += 1e9
+    tamed = tamer(far)
+    middle = fit.x.median(0).values
+    usual = (fit.x - middle).norm(dim=1).median()
+    assert (tamed[4] - middle).norm().item() == pytest.approx(usual.item()) and tamer.count == 1
+    assert torch.equal(tamed[[0, 199]], fit.x[[0, 199]])
+    half = torch.zeros(9, 2).double()
+    half[0] = 1  # most rows are alike: nothing says how far is far
+    assert Tamer(half)(half) is half
+
+
+def test_a_column_that_drowns_the_others_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    wide = samples(60).x.clone()
+    wide[:, 2] *= 1e5
+    fit_closed_form("lda", {}, Samples(wide, samples(60).y))
+    assert "lda: 1 columns of the embeddings vary more than 1000 times as much" in capsys.readouterr().err

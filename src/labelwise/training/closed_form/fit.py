@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.data.counter_rng import generator
+from labelwise.data.notes import tell
 from labelwise.errors import DataError, ModelError
 from labelwise.models.closed_form import KernelRidge, NearestNeighbours
-from labelwise.training.closed_form.candidates import Candidate, Samples, Solver
+from labelwise.training.closed_form.candidates import FAR, WIDE, Candidate, Samples, Solver, Tamer
 from labelwise.training.closed_form.kernel import kernel_ridge
 from labelwise.training.closed_form.linear import lda, logistic
 from labelwise.training.closed_form.nearest import knn
@@ -77,6 +78,19 @@ def fit_closed_form(
     if int((fit.y.sum(0) > 0).sum()) < 2:
         raise DataError(f"{name}: all {len(fit.y)} labels are of one class; at least two are needed")
     held_out = None if held_out is None or not len(held_out.x) else held_out
+    tamer = Tamer(fit.x)
+    fit = Samples(tamer(fit.x), fit.y)
+    held_out = None if held_out is None else Samples(tamer(held_out.x), held_out.y)
+    if tamer.columns:
+        tell(
+            f"{name}: {tamer.columns} columns of the embeddings vary more than {WIDE:g} times as much as others, which"
+            " hardly count beside them; scale the columns"
+        )
+    if tamer.count:
+        tell(
+            f"{name}: {tamer.count} embeddings lie more than {FAR:g} times as far from the middle as others; they count"
+            " as if they were as far as those (look for broken rows)"
+        )
     if name == "kernel_ridge" and not args.get("bandwidth"):
         pilot, _ = _choose(name, args | {"centres": PILOT}, fit, held_out, seed)
         args = args | {"bandwidth": _args(pilot.net())["bandwidth"]}
