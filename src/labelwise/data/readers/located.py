@@ -82,29 +82,32 @@ def _finder(root: Path) -> Find:
         if os.path.isfile(path):  # noqa: PTH113
             return path
         folder, _, last = os.path.join(start, name.strip().replace("\\", "/")).rpartition("/")  # noqa: PTH118
-        found = inside(folder).get(last.lower(), [])
-        return found[0] if len(found) == 1 else None
+        return inside(folder).get(last.lower()) or None
 
     return find
 
 
-def _in_folder(folder: str) -> dict[str, list[str]]:
+def _in_folder(folder: str) -> dict[str, str]:
     try:
         return _by_name(f"{folder}/{name}" for name in os.listdir(folder))  # noqa: PTH208
     except OSError:
         return {}
 
 
-def _by_name(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Image files by their names in small letters, with and without an ending."""
-    found: dict[str, list[str]] = {}
+def _by_name(paths: Iterable[str]) -> dict[str, str]:
+    """Image files by their names in small letters, with and without an ending; "" for a name that several have."""
+    found: dict[str, str] = {}
     for path in paths:
-        name = path.rpartition("/")[2].lower()
-        stem, ending = os.path.splitext(name)  # noqa: PTH122
-        if ending in SUFFIXES:
-            found.setdefault(name, []).append(path)
-            found.setdefault(stem, []).append(path)
+        for name in _names(path):
+            found[name] = "" if name in found else path
     return found
+
+
+def _names(path: str) -> tuple[str, ...]:
+    """What an image file may be called; nothing for other files."""
+    name = path.rpartition("/")[2].lower()
+    stem, dot, ending = name.rpartition(".")
+    return (name, stem) if dot + ending in SUFFIXES else ()
 
 
 def _by_start(table: Path, root: Path, names: Sequence[str], find: Find) -> Find | None:
@@ -129,13 +132,15 @@ def _by_start(table: Path, root: Path, names: Sequence[str], find: Find) -> Find
 
 def _by_tree(table: Path, root: Path, names: Sequence[str]) -> Find | None:
     """What finds files under a folder by their names alone; None if it has none of them."""
-    found = _by_name(map(str, look_under(root)[0]))
+    images = list(map(str, look_under(root)[0]))
+    found = _by_name(images)
 
     def find(name: str) -> str | None:
-        places = found.get(name.strip().lower(), [])
-        if len(places) > 1:
-            _refuse_several(table, name, root, [os.path.relpath(place, root) for place in places])
-        return places[0] if places else None
+        path = found.get(name.strip().lower())
+        if path == "":
+            places = [os.path.relpath(image, root) for image in images if name.strip().lower() in _names(image)]
+            _refuse_several(table, name, root, places)
+        return path
 
     places = {path.rpartition("/")[0] for path in map(find, names) if path}
     if not places:

@@ -30,7 +30,7 @@ from labelwise.data.notes import assume, tell
 from labelwise.data.readers.folder import SUFFIXES
 from labelwise.data.readers.lists import labels_from_lists, read_lists
 from labelwise.data.readers.located import locate
-from labelwise.data.tables import read_header, read_table
+from labelwise.data.tables import read_header, read_table, table_ending
 from labelwise.errors import ConfigError, DataError
 from labelwise.labels.table import UNKNOWN, LabelTable
 
@@ -63,14 +63,17 @@ def read(config: TableConfig) -> Samples:
     """
     path = Path(config.source)
     header = read_header(path)
-    for option in ("image_column", "group_column", "split_column", "label_column"):
-        name = getattr(config, option)
-        if name is not None and (option, name) != ("split_column", _DEFAULT_SPLIT):
-            if option != "label_column" or not config.label_columns:
-                _refuse_unnamed(path, header, option, name)
     categories = _category_columns(path, header, config) if config.label_columns else ()
-    others = [config.image_column, config.split_column, config.group_column, config.label_column]
-    frame = read_table(path, {*categories, *(name for name in others if name is not None)})
+    wanted = {"image_column": config.image_column}
+    if not categories:
+        wanted["label_column"] = config.label_column
+    if config.group_column is not None:
+        wanted["group_column"] = config.group_column
+    if config.split_column in header or config.split_column != _DEFAULT_SPLIT:
+        wanted["split_column"] = config.split_column
+    for option, name in wanted.items():
+        _refuse_unnamed(path, header, option, name)
+    frame = read_table(path, {*categories, *wanted.values()})
     if len(frame) == 0:
         raise DataError(f"{path}: no rows")
     ids, groups = read_ids(path, frame, config)
@@ -82,12 +85,12 @@ def read(config: TableConfig) -> Samples:
     else:
         label, classes = np.full(len(frame), -1, dtype=np.int64), table.categories
     part = np.full(len(frame), "")
-    if config.split_column in frame or config.split_column != _DEFAULT_SPLIT:
+    if "split_column" in wanted:
         column = _column(path, frame, "split_column", config.split_column)
         part = parse_parts(column, f"{path}: {config.split_column}")
     _tell_columns(path, header, config, categories)
     return Samples(
-        name=path.name.partition(".")[0],
+        name=path.name[: -len(table_ending(path))],
         classes=classes,
         ids=ids[once],
         label=label[once],
