@@ -16,7 +16,6 @@ import argparse
 import io
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -245,14 +244,20 @@ LAYOUTS: dict[str, Callable[[Pool], dict[str, Any]]] = {
 }
 
 
+def peak_memory() -> float:
+    """Of this process, in GB; not ``ru_maxrss``, which Linux hands on to what a process starts."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024 / 1e9
+
+
 def measure(options: list[str]) -> None:
     """What one reader takes, in this process, as JSON on stdout."""
     config = load_recipe(None, options).data
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     wall, cpu = time.perf_counter(), time.process_time()
     samples = read_samples(config)
     found = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-    found["gigabytes"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
+    found["gigabytes"] = peak_memory() - before
     print(json.dumps(found | {"rows": len(samples), "categories": len(samples.classes)}))
 
 

@@ -242,6 +242,9 @@ def _first_of_several(row: Row, **options: Any) -> None:
         frames[0].save(folder / name, save_all=True, append_images=frames[1:], **options)
     source = read_samples(data_config({"source": str(row.folder)})).source
     assert row.printed().count("the first one is read") == 1
+    tell.cache_clear()
+    read_samples(data_config({"source": str(row.folder), "channels": 3}))
+    assert row.printed().count("the first one is read") == 1
     assert {int(source.read(i).mean()) for i in range(2)} == {40}
 
 

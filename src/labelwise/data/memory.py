@@ -13,7 +13,7 @@ from PIL import Image
 
 from labelwise.config import DataConfig
 from labelwise.data.dataset import Dataset, Features, ImageFiles, ImageSource, PackedImages, PixelArray, Samples
-from labelwise.data.decode import Reading, read_header
+from labelwise.data.decode import Header, Reading, read_header
 from labelwise.data.notes import assume, tell
 from labelwise.data.tars import TarImages
 from labelwise.errors import DataError
@@ -138,6 +138,7 @@ def as_asked(source: Encoded, config: DataConfig) -> Encoded:
     """Encoded images, to be read as the options say: grey or colour, and up to which size."""
     source = dataclasses.replace(source, reading=Reading(config.max_pixels))
     if config.channels != "auto":
+        _headers(source, config.source)
         return dataclasses.replace(source, channels=config.channels)
     channels = guess_channels(source, config.source)
     assume(f"{config.source}: images are read in {'grey' if channels == 1 else 'colour'} (data.channels)")
@@ -149,11 +150,8 @@ def guess_channels(source: EncodedImages, name: str = "the images") -> int:
 
     Lines on stderr say if some are not what most are, and if some have several frames.
     """
-    rows = np.random.default_rng(0).permutation(len(source))[:_LOOKED_AT]
-    headers = [header for row in rows if (header := read_header(source.file(row), source.reading)) is not None]
+    headers = _headers(source, name)
     of = "" if len(headers) == len(source) else " looked at"
-    if frames := sum(header.frames for header in headers):
-        tell(f"{name}: {frames:,} of {len(headers):,} images{of} have several frames or pages; the first one is read")
     colour = sum(not header.grey for header in headers)
     if not headers or colour > _FEW * len(headers):
         return 3
@@ -163,6 +161,16 @@ def guess_channels(source: EncodedImages, name: str = "the images") -> int:
             " (data.channels=3 reads them in colour)"
         )
     return 1
+
+
+def _headers(source: EncodedImages, name: str) -> list[Header]:
+    """The headers that can be read of a fixed sample of the images. A line on stderr says if some have more frames."""
+    rows = np.random.default_rng(0).permutation(len(source))[:_LOOKED_AT]
+    headers = [header for row in rows if (header := read_header(source.file(row), source.reading)) is not None]
+    of = "" if len(headers) == len(source) else " looked at"
+    if frames := sum(header.frames for header in headers):
+        tell(f"{name}: {frames:,} of {len(headers):,} images{of} have several frames or pages; the first one is read")
+    return headers
 
 
 def with_channels(pixels: NDArray[np.uint8], channels: Literal["auto", 1, 3]) -> NDArray[np.uint8]:
