@@ -17,6 +17,7 @@ from labelwise.data.dataset import Dataset
 from labelwise.data.readers import load_dataset, read_samples
 from labelwise.data.stats import dataset_stats, render_stats
 from labelwise.errors import DataError
+from labelwise.labels import protocols
 from labelwise.labels.table import GIVEN, UNCERTAIN, UNKNOWN
 
 N, NAMES = 20, ("cat", "dog", "fish")
@@ -45,6 +46,33 @@ def test_an_npz_with_a_label_per_category(tmp_path, key):
     assert (dataset.label == -1).all() and dataset.label.shape == (N,)
     assert dataset.sizes() == {"fit": 10, "select": 4, "test": 6}
     assert set(np.unique(dataset.table.source)) <= {UNKNOWN, GIVEN, UNCERTAIN}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "option", "keep"),
+    [
+        ("uniform", {"share": 0.5}, lambda own: protocols.keep_uniform(own, 0.5, 3 + 526)),
+        ("cells", {"share": 0.5}, lambda own: protocols.keep_uniform_by_cell(own, 0.5, 3)),
+        ("hcp", {"share": 0.5}, lambda own: protocols.keep_hcp(own.values.shape, 0.5, 3)),
+        ("single_positive", {}, lambda own: protocols.keep_single_positive(own, 3 + 526)),
+        ("fixed", {"count": 4}, lambda own: protocols.keep_fixed_per_category(own, 4, 3 + 526)),
+        ("balanced", {"count": 2}, lambda own: protocols.keep_balanced_per_category(own, 2, 3 + 526)),
+        ("positives", {"share": 0.5}, lambda own: protocols.keep_positives(own, 0.5, 3 + 526)),
+    ],
+)
+def test_a_protocol_is_drawn_over_the_training_part_in_its_own_order(tmp_path, protocol, option, keep):
+    """Published protocols hide labels before anything is held out: seeds 526 + seed, or as the authors' code has it."""
+    labels = np.random.default_rng(2).choice([1, 0], size=(N, 3), p=[0.4, 0.6]).astype(np.float32)
+    path = npz(tmp_path / "m.npz", label=labels, split=np.where(SPLIT == 1, 0, SPLIT))
+    given = load(path, select_share=0.3)
+    hidden = load(path, select_share=0.3, known={"protocol": protocol, "seed": 3, **option})
+    np.testing.assert_array_equal(hidden.split, given.split)
+    training, fit = np.flatnonzero(given.split != "test"), given.rows("fit")
+    kept = keep(given.table.take(training))
+    expected = given.table.known.copy()
+    expected[fit] &= kept[np.isin(training, fit)]
+    assert 0 < expected[fit].sum() < given.table.known[fit].sum()
+    np.testing.assert_array_equal(hidden.table.known, expected)
 
 
 def test_categories_without_names_are_numbered(tmp_path):

@@ -11,6 +11,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from labelwise.cli import app
+from labelwise.data import stats as module
 from labelwise.data.stats import dataset_stats, render_stats
 
 RNG = np.random.default_rng(0)
@@ -86,3 +87,15 @@ def test_what_was_assumed_is_told_in_one_line_each(tmp_path, draw):
     ]
     shown = CliRunner().invoke(app, ["data", "stats", str(table), "--json"], catch_exceptions=False)
     assert json.loads(shown.stdout)["assumed"] == expected
+
+
+def test_a_terminal_lists_the_first_of_very_many_classes_and_says_how_many_more(tmp_path, load, npz, monkeypatch):
+    monkeypatch.setattr(module, "LISTED", 3)
+    names = [f"name {k}" for k in range(5)]
+    path = npz(tmp_path / "f.npz", features=RNG.normal(size=(50, 4)), label=np.arange(50) % 5, classes=names)
+    text = told(load(path, select_share=0.2, test_share=0.2))
+    assert "classes 5" in text and "name 2" in text and "name 3" not in text
+    assert "and 2 more; --json lists all" in text
+    path = npz(tmp_path / "m.npz", features=RNG.normal(size=(50, 4)), label=np.eye(5)[np.arange(50) % 5], classes=names)
+    text = told(load(path, select_share=0.2, test_share=0.2, partial=True))
+    assert "name 2" in text and "name 3 " not in text and "and 2 more; --json lists all" in text

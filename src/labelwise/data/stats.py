@@ -68,17 +68,25 @@ def dataset_stats(dataset: Dataset, workers: int = 2) -> dict[str, Any]:
     }
 
 
+LISTED = 500
+"""Rows of a table on the terminal; rich needs minutes for those of 100,000 categories."""
+
+
 def render_stats(stats: dict[str, Any]) -> Group:
     """The same facts for a terminal."""
     facts = Table(title=escape(stats["name"]), show_header=False, title_justify="left")
     for name, value in _facts(stats):
         facts.add_row(name, value)
     parts: list[Any] = [facts, _class_table(stats) if stats["categories"] is None else _category_table(stats)]
+    if (more := len(stats["classes"] if stats["categories"] is None else stats["categories"]) - LISTED) > 0:
+        parts.append(Text(f"and {more:,} more; --json lists all"))
     if stats["unreadable"]:
         unreadable = Table("unreadable images", title_justify="left")
-        for message in stats["unreadable"]:
+        for message in stats["unreadable"][:LISTED]:
             unreadable.add_row(escape(message))
         parts.append(unreadable)
+        if (more := len(stats["unreadable"]) - LISTED) > 0:
+            parts.append(Text(f"and {more:,} more; --json lists all"))
     parts += [Text(f"Warning: {' '.join(warning.split())}", style="yellow") for warning in stats["warnings"]]
     return Group(*parts)
 
@@ -113,7 +121,7 @@ def _kinds(counts: CategoryCounts) -> dict[str, int]:
 
 def _class_table(stats: dict[str, Any]) -> Table:
     classes = Table("class", *SPLITS, title="samples per class", title_justify="left")
-    for row in stats["classes"]:
+    for row in stats["classes"][:LISTED]:
         classes.add_row(escape(row["name"]), *(f"{row[split]:,}" for split in SPLITS))
     return classes
 
@@ -130,7 +138,7 @@ def _category_table(stats: dict[str, Any]) -> Table:
         title=title,
         title_justify="left",
     )
-    for row in stats["categories"]:
+    for row in stats["categories"][:LISTED]:
         known = (f"{row[split]['positive']:,}/{row[split]['negative']:,}" for split in SPLITS)
         rest = (f"{sum(row[split][kind] for split in SPLITS):,}" for kind in ("unknown", "uncertain"))
         table.add_row(escape(row["name"]), *known, *rest, "yes" if row["trainable"] else "no")
