@@ -7,6 +7,7 @@ import importlib.util
 import re
 import shlex
 import textwrap
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,6 +97,12 @@ def test_lines_are_short_enough(page):
     whole = re.compile(r"`[^`]+`\W*|!\[.*")  # a command on a line of its own, a picture
     long = [line for line in prose(read(page)) if len(line) > WIDEST and not whole.fullmatch(line)]
     assert not long, long[0]
+
+
+def test_every_extra_is_named_where_labelwise_is_installed():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    rows = re.findall(r"^\| (`\w+`.*?) \|", (DOCS / "install.md").read_text(), re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(extras) - {"dev", "docs"}
 
 
 def test_the_readme_is_short():
