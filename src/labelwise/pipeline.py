@@ -13,6 +13,7 @@ from labelwise.config import CftConfig, Recipe, UnknownPolicy, own_networks
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError
 from labelwise.features.extract import extract_features
+from labelwise.features.job import FeaturesRequest
 from labelwise.models.backbone import ModelSource
 from labelwise.refinery.chain import make_context
 from labelwise.refinery.checks import check_learning
@@ -74,7 +75,8 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> Fi
     run = start_run(out, "cft", {})  # what makes two such runs the same, run_cft says when there are features
     networks = {spec.name: train_network(context, spec) for spec in specs}
     features = out / dataset.name
-    extract_features(ModelSource(str(out / BASE), trust=own_networks(recipe)), recipe, features, quiet=quiet)
+    source = ModelSource(str(out / BASE), trust=own_networks(recipe))
+    extract_features(FeaturesRequest(source, recipe), features, quiet=quiet)
     results = run_cft(CftConfig(features=str(features), seed=recipe.seed), out, quiet=quiet)
     del run  # its lock was held until here
     return FineTuned(results, networks)

@@ -8,7 +8,6 @@ import numpy as np
 
 from helpers.trials import Command, run
 from labelwise import demo
-from labelwise.features import extract
 
 TINY = "--set threads=1 --set data.train_limit=100 --set data.test_limit=40 --set views.size=8 --quiet"
 
@@ -58,11 +57,6 @@ def small_demo() -> None:
     demo.refine_recipe = small
 
 
-def save_often() -> None:
-    """Features are saved after every batch."""
-    extract.SAVE_SECONDS, extract.BATCH = 0.0, 200
-
-
 COMMANDS = {
     "refine": Command("refine {inputs}/digits.yaml --baselines --out out --quiet"),
     "refine, multi-label": Command("refine {inputs}/partial.yaml --out out --quiet"),
@@ -73,9 +67,12 @@ COMMANDS = {
     "experiment": Command("experiment {inputs}/table.yaml --out out --quiet"),
     "experiment --jobs": Command("experiment {inputs}/table.yaml --out out --quiet --jobs 2"),
     "demo": Command("demo --out out", small_demo),
-    "features": Command("features {inputs}/network --data {inputs}/attributes.npz --out out", save_often),
+    "features": Command("features {inputs}/network --data {inputs}/attributes.npz --out out"),
+    "features, shards": Command(
+        "features {inputs}/network --data {inputs}/attributes.npz --out out --shard-samples 50"
+    ),
     "features, two ranks": Command(
-        "features {inputs}/network --data {inputs}/attributes.npz --out out", save_often, ranks=2
+        "features {inputs}/network --data {inputs}/attributes.npz --out out --shard-samples 50", ranks=2
     ),
     "cft": Command("cft {inputs}/features --threshold max-f1 --out out --set draws=100 --quiet"),
     "cft --base": Command("cft {inputs}/toy.npz --base ignore --preset fast --out out --set draws=100 --quiet"),

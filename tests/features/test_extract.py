@@ -1,10 +1,9 @@
-"""Features of a network over real readers: the right rows, labels and head; killed and resumed; several ranks."""
+"""Features of a network over real readers: the right rows, labels and head."""
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,17 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from labelwise.config import ModelConfig, Recipe, load_recipe
+from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
-from labelwise.data.sampling import Shard
+from labelwise.data.sampling import Shard, plan_evaluation
 from labelwise.errors import ConfigError, DataError, ModelError, RunError
-from labelwise.features import extract
 from labelwise.features.extract import extract_features
 from labelwise.features.file import read_features
+from labelwise.features.job import FeaturesRequest
 from labelwise.models import checkpoint, zoo
 from labelwise.models.backbone import ModelSource
 from labelwise.models.classifier import Classifier, InputSpec
-from labelwise.runs import read_json, start_run
-from labelwise.training.runtime import Runtime
+from labelwise.runs import read_json
 
 N, SIZE, NAMES = 24, 12, ("cat", "dog", "fish")
 RNG = np.random.default_rng(0)
@@ -58,11 +57,15 @@ def recipe(path: Path, *overrides: str) -> Recipe:
     return load_recipe(None, [f"data.source={path}", "train.channels_last=false", *overrides])
 
 
-def run(model: Path | str, path: Path, out: Path, *overrides: str, **options: Any) -> dict[str, Any]:
+def request_for(model: Path | str, path: Path, *overrides: str, **options: Any) -> FeaturesRequest:
     named = {key: options.pop(key) for key in ("weights", "pretrained", "weights_by_order") if key in options}
-    return extract_features(
-        ModelSource(str(model), **named), recipe(path, *overrides), out, quiet=True, **options
-    ).to_json()
+    return FeaturesRequest(ModelSource(str(model), **named), recipe(path, *overrides), **options)
+
+
+def run(model: Path | str, path: Path, out: Path, *overrides: str, **options: Any) -> dict[str, Any]:
+    found = extract_features(request_for(model, path, *overrides, **options), out, quiet=True)
+    assert found is not None
+    return found.to_json()
 
 
 def logits_of(path: Path) -> torch.Tensor:
@@ -91,7 +94,6 @@ def test_a_checkpoint_with_the_data_s_categories(tmp_path, data, model, precisio
         read_json(tmp_path / "f" / "results.json")["weights_hash"]
         == read_json(tmp_path / "f" / "features.json")["weights_hash"]
     )
-    assert not (tmp_path / "f" / "progress.json").exists()
 
 
 def test_single_label_data_become_one_hot(tmp_path, model):
@@ -161,8 +163,8 @@ def test_a_timm_network_by_name_with_weights_of_its_own_classes(tmp_path, data, 
     dataset = load_dataset(recipe(data).data, partial=True)
     spec = InputSpec.from_json(results["input"])
     views = recipe(data, f"views.eval_crop={habits['crop_pct']}", f"views.interpolation={spec.interpolation}").views
-    loader = extract.make_loader(dataset, views, torch.device("cpu"))
-    [batch] = loader.stream(extract.plan_evaluation(np.arange(N), N, Shard()), (24,), 0)
+    loader = make_loader(dataset, views, torch.device("cpu"))
+    [batch] = loader.stream(plan_evaluation(np.arange(N), N, Shard()), (24,), 0)
     seen = Classifier(net.eval(), spec, tuple("abcdefg"), "", {})
     net.fc = torch.nn.Identity()
     with torch.no_grad():
@@ -202,42 +204,6 @@ def test_grey_images_in_a_network_of_three_channels(tmp_path, weights):
     assert results["input"]["channels"] == len(results["input"]["mean"]) == 1
 
 
-class Killed(Exception):
-    pass
-
-
-def test_a_killed_run_goes_on_where_it_was(tmp_path, data, model, monkeypatch):
-    monkeypatch.setattr(extract, "BATCH", 5)
-    monkeypatch.setattr(extract, "SAVE_SECONDS", 0.0)
-    run(model, data, tmp_path / "whole")
-    append, seen = extract._Part.append, []
-
-    def until_third(part, file, exact, ids):
-        if len(seen) == 3:
-            file.write(b"half a row")
-            raise Killed
-        seen.append(len(ids))
-        return append(part, file, exact, ids)
-
-    monkeypatch.setattr(extract._Part, "append", until_third)
-    with pytest.raises(Killed):
-        run(model, data, tmp_path / "f")
-    with pytest.raises(DataError, match="unfinished"):
-        read_features(tmp_path / "f")
-    assert read_json(tmp_path / "f" / "progress.json")["done"] == 15
-    seen.clear()
-    monkeypatch.setattr(extract._Part, "append", lambda *args: seen.append(len(args[3])) or append(*args))
-    run(model, data, tmp_path / "f")
-    assert seen == [5, 4]  # the rest of 24
-    for file in ("features.npy", "labels.npy", "head_weight.npy"):
-        assert (tmp_path / "f" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
-    first = read_json(tmp_path / "f" / "results.json")
-    whole = read_json(tmp_path / "whole" / "results.json")
-    assert first["largest_logit_difference"] == whole["largest_logit_difference"] > 0
-    seen.clear()
-    assert run(model, data, tmp_path / "f") == first and seen == []  # what is finished is not done again
-
-
 def test_a_folder_of_other_features_is_refused(tmp_path, data, model):
     run(model, data, tmp_path / "f")
     with pytest.raises(RunError, match=r"f: holds a run with another precision \(fp16, now fp32\)"):
@@ -253,6 +219,12 @@ def test_a_folder_of_other_features_is_refused(tmp_path, data, model):
     (tmp_path / "f" / "results.json").unlink()
     with pytest.raises(RunError, match="another weights_hash"):
         run(tmp_path / "changed", data, tmp_path / "f")
+    facts = read_json(tmp_path / "f" / "run.json")
+    old = {key: value for key, value in facts["identity"].items() if key != "shard_samples"} | {"shards": 1}
+    (tmp_path / "f" / "run.json").write_text(json.dumps(facts | {"identity": old}))
+    (tmp_path / "f" / "features.json").unlink()
+    with pytest.raises(RunError, match=r"an older version .* another shard_samples \(None, now \d+\); give another"):
+        run(model, data, tmp_path / "f")
     (tmp_path / "hand").mkdir()
     np.save(tmp_path / "hand" / "features.npy", np.zeros((2, 2)))
     with pytest.raises(RunError, match=r"holds no run of labelwise \(it holds features\.npy\)"):
@@ -312,36 +284,3 @@ def test_embeddings(tmp_path):
     np.savez(tmp_path / "narrow.npz", features=values[:, :3], label=MULTI, split=SPLIT)
     with pytest.raises(ModelError, match="takes embeddings of 4 numbers, those of narrow have 3"):
         run(tmp_path / "mlp", tmp_path / "narrow.npz", tmp_path / "g")
-
-
-class Rank:
-    """One of two processes, as far as an extraction sees it; they run one after the other here."""
-
-    def __init__(self, rank: int, real: Runtime) -> None:
-        self.shard, self.is_main, self.device = Shard(rank, 2), rank == 0, torch.device("cpu")
-        self.accelerator = SimpleNamespace(wait_for_everyone=lambda: None, autocast=real.accelerator.autocast)
-
-    def gather(self, value: torch.Tensor) -> torch.Tensor:
-        return value
-
-
-def test_two_ranks_write_what_one_writes(tmp_path, data, model, monkeypatch):
-    run(model, data, tmp_path / "one", precision="fp32")
-    real = extract.start_runtime
-    start_run(tmp_path / "two", "features", {})  # rank 0 does so before any rank writes
-    for rank in (1, 0):
-        monkeypatch.setattr(extract, "start_runtime", lambda chosen, rank=rank: Rank(rank, real(chosen)))
-        results = run(model, data, tmp_path / "two", precision="fp32")
-        if rank == 1:
-            shutil.copy(tmp_path / "two" / "00001" / "features.json", tmp_path / "two" / "progress.json")
-            with pytest.raises(DataError, match="two: unfinished"):  # rank 0 has noted that it is at work
-                read_features(tmp_path / "two")
-    one, two = read_features(tmp_path / "one"), read_features(tmp_path / "two")
-    assert sorted(p.name for p in (tmp_path / "two").iterdir() if p.is_dir()) == ["00000", "00001"]
-    np.testing.assert_allclose(two.features[:], one.features, atol=1e-5)
-    for field in ("labels", "split", "ids", "head_weight"):
-        np.testing.assert_array_equal(getattr(one, field), getattr(two, field))
-    assert results["shards"] == 2 and results["rows"] == N
-    monkeypatch.setattr(extract, "start_runtime", real)
-    with pytest.raises(RunError, match=r"another shards \(2, now 1\)"):
-        run(model, data, tmp_path / "two", precision="fp32")

@@ -220,12 +220,12 @@ def test_shards_that_do_not_belong_together(tmp_path):
 def test_an_unfinished_folder_is_refused(tmp_path):
     write_features(tmp_path / "f", feature_set())
     assert json.loads((tmp_path / "f" / "features.json").read_text())["rows"] == N
-    (tmp_path / "f" / "features.json").rename(tmp_path / "f" / "progress.json")
+    (tmp_path / "f" / "features.json").rename(tmp_path / "f" / "run.json")
     with pytest.raises(DataError, match=r"f: unfinished"):
         read_features(tmp_path / "f")
     path = shards(tmp_path / "sharded")
-    (path / "00001" / "progress.json").write_text("{}")
-    with pytest.raises(DataError, match="00001: unfinished"):
+    (path / "run.json").write_text("{}")
+    with pytest.raises(DataError, match="sharded: unfinished"):
         read_features(path)
 
 

@@ -11,12 +11,16 @@ import typer
 from labelwise.cli.common import (
     ByOrderOption,
     DataOption,
+    EngineOption,
     ObjectiveOption,
     PretrainedOption,
     QuietOption,
     SetOption,
+    ShardOption,
+    ShardSamplesOption,
     TrustCodeOption,
     WeightsOption,
+    WorkersOption,
     app,
     existing,
     make_console,
@@ -35,7 +39,10 @@ from labelwise.config import (
 from labelwise.settings import resolve
 
 
-@app.command(epilog="Example: labelwise features resnet50.a1_in1k --pretrained --data photos.npz --out runs/features")
+@app.command(
+    epilog="Example: labelwise features resnet50.a1_in1k --pretrained --data photos.npz --out runs/features   "
+    "(faster: --workers 8; several machines: --shard 3/64 on each, or start it by torchrun or as a Slurm array)"
+)
 def features(
     model: Annotated[
         str,
@@ -50,26 +57,39 @@ def features(
         bool, typer.Option("--keep-head", help="The network's outputs are the categories of the data, in their order.")
     ] = False,
     precision: Annotated[FeaturePrecision, typer.Option(help="Number format of the features in the file.")] = "fp16",
+    workers: WorkersOption = 1,
+    engine: EngineOption = None,
+    shard: ShardOption = None,
+    shard_samples: ShardSamplesOption = None,
     overrides: SetOption = None,
     trust_code: TrustCodeOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Compute the penultimate features of every sample, once. `labelwise cft` works on these.
 
-    The folder also holds the labels, and the head of the network where its outputs are the categories of the data.
+    The folder also holds the labels, and the head of the network where its outputs are the categories of the data. Any
+    number of processes may write into one folder.
     """
     recipe = data_recipe(data, overrides or [])
     from labelwise.features.extract import extract_features
+    from labelwise.features.job import FeaturesRequest
     from labelwise.models.backbone import ModelSource
+    from labelwise.runs import RESULTS
+    from labelwise.sharding.part import own_part
 
     source = ModelSource(model, weights, pretrained, weights_by_order, trust_code)
-    found = extract_features(source, recipe, out, keep_head=keep_head, precision=precision, quiet=quiet)
-    if not int(os.environ.get("RANK", "0")):
-        head = "with its head" if found.head else "without a head"
-        size = f"{found.rows:,} x {found.dim:,} features ({found.precision}) {head}"
-        make_console().print(
-            f"{size}, {found.images_per_second or 0:.0f} a second -> {out}", soft_wrap=True, highlight=False
+    request = FeaturesRequest(source, recipe, keep_head, precision, shard_samples)
+    part, first, finished = own_part(shard, os.environ), not int(os.environ.get("RANK", "0")), (out / RESULTS).exists()
+    found = extract_features(request, out, part, workers, engine=engine, quiet=quiet or not first)
+    if found is not None:
+        words = (
+            f"{found.rows:,} x {found.dim:,} features ({found.precision}) {'with its' if found.head else 'without a'}"
         )
+        words += f" head, {found.images_per_second or 0:.0f} a second -> {out}"
+    else:
+        words = part.missing_in_words(out)
+    if first or not (finished or found is None):  # whoever made the last shard tells
+        make_console().print(words, soft_wrap=True, highlight=False)
 
 
 @app.command(epilog="Example: labelwise cft features.npz --objective ap --out runs/cft   (no head: --base ignore)")

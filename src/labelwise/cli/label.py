@@ -128,7 +128,7 @@ def _tell_plan(run: LabelRun, as_json: bool, quiet: bool) -> None:
 
 def _tell_result(run: LabelRun, found: LabelResults | None, as_json: bool) -> None:
     if found is None:
-        words = run.shards.missing_in_words()
+        words = run.shards.part.missing_in_words(run.shards.out)
     elif as_json:
         sys.stdout.write(json.dumps(found.to_json(), indent=1) + "\n")
         return

@@ -20,6 +20,7 @@ from labelwise.experiment.config import Cell, ExperimentConfig, all_cells, cell_
 from labelwise.experiment.row_scores import score_of, scored_row
 from labelwise.experiment.table import make_scorer, make_table
 from labelwise.features.extract import extract_features
+from labelwise.features.job import FeaturesRequest
 from labelwise.models.backbone import ModelSource
 from labelwise.progress import Progress
 from labelwise.refinery.chain import refine
@@ -108,7 +109,8 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> FinishedCell:
     words += [f"no {name}" for name in config.score.extra if score_of(numbers, name) is None]
     if config.heads:
         features = folder / "features"
-        extract_features(ModelSource(str(folder / row.path), trust=own_networks(recipe)), recipe, features, quiet=True)
+        source = ModelSource(str(folder / row.path), trust=own_networks(recipe))
+        extract_features(FeaturesRequest(source, recipe), features, quiet=True)
         for head, options in config.heads.items():
             tuned = folder / f"cft-{head}"
             run_cft(resolve(CftConfig, {"features": str(features), "seed": recipe.seed, **options}), tuned, quiet=True)

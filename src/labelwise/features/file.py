@@ -28,7 +28,7 @@ from labelwise.data.dataset import SPLITS
 from labelwise.data.files import as_strings, own_groups, read_arrays
 from labelwise.errors import DataError
 from labelwise.features.shards import CHUNK_BYTES, LARGEST, FeatureArray, ShardedArray, chunks, first_entry, row_bytes
-from labelwise.runs import atomic_write, write_json
+from labelwise.runs import RUN, atomic_write, write_json
 
 Floats = NDArray[np.float32]
 Texts = NDArray[np.str_]
@@ -37,8 +37,8 @@ REQUIRED = ("features", "labels", "categories")
 OPTIONAL = ("split", "ids", "groups", "head_weight", "head_bias", "label_weight")
 MAPPED = ("features", "labels", "label_weight")
 PER_ROW = ("features", "labels", "split", "ids", "groups", "label_weight")
-MARKER, UNFINISHED = "features.json", "progress.json"
-"""Files of a folder of features: the marker is written last, the other one exists while rows are missing."""
+MARKER = "features.json"
+"""File of a folder of features that is written last."""
 
 _SAMPLED_ROWS = 512  # of which the features enter the fingerprint
 
@@ -162,7 +162,6 @@ def write_arrays(folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
 def finish_folder(folder: Path, facts: dict[str, Any]) -> None:
     """Mark a folder of features as finished. ``facts`` are written to its marker."""
     write_json(folder / MARKER, {"format": "labelwise-features", "schema": 1, **facts}, sealed=True)
-    (folder / UNFINISHED).unlink(missing_ok=True)
 
 
 def check_finite(features: FeatureArray, ids: Texts) -> None:
@@ -188,7 +187,7 @@ def check_finite(features: FeatureArray, ids: Texts) -> None:
 
 def _read_folder(folder: Path) -> dict[str, Any]:
     """Arrays by name; ``features`` as one memory map, or several as one array."""
-    if (folder / UNFINISHED).exists() and not (folder / MARKER).exists():
+    if (folder / RUN).exists() and not (folder / MARKER).exists():
         raise DataError(f"{folder}: unfinished, rows are missing; run the same command again")
     shards = sorted(entry for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit())
     top = _read_npy(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from labelwise.errors import ConfigError
 
@@ -23,6 +24,10 @@ class Part:
     def split(self, index: int, count: int) -> Part:
         """Part ``index`` of ``count`` of this part."""
         return Part(self.index + index * self.count, self.count * count)
+
+    def missing_in_words(self, out: Path) -> str:
+        """What is told where this part is finished and others are not."""
+        return f"{self} is finished, other parts are missing -> {out}"
 
     def __str__(self) -> str:
         return f"part {self.index + 1} of {self.count}"

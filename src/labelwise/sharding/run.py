@@ -41,10 +41,6 @@ class ShardMap(Generic[J]):
         """Items in the shards that are to be made."""
         return sum(self.job.size(number) for number in self.todo)
 
-    def missing_in_words(self) -> str:
-        """What is told of a part that is finished, where others are not."""
-        return f"{self.part} is finished, other parts are missing -> {self.out}"
-
 
 def open_map(request: RequestOf[J], out: Path, part: Part = Part(), processes: int = 1) -> ShardMap[J]:  # noqa: B008
     """Open the job of a request and look which shards of a part are finished. Nothing is written.
