@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import forked
 from labelling.test_processes import fragile
@@ -103,9 +104,11 @@ def test_what_is_finished_stays_and_what_is_damaged_is_computed_again(ask, tmp_p
 
 def test_the_size_of_a_shard_follows_what_the_network_costs(ask, monkeypatch) -> None:
     flops = 2 * 192 * 5  # of the head alone: a linear classifier of 8 x 8 x 3 numbers
-    monkeypatch.setitem(job.SHARD_FLOPS, "cpu", 30.5 * flops)
-    monkeypatch.setitem(job.SHARD_FLOPS, "other", 30.5 * flops)
+    monkeypatch.setattr(job, "choose_device", lambda place: torch.device("cpu"))
+    monkeypatch.setattr(job, "SHARD_FLOPS", 30.5 * flops)
     assert ask(None).open().identity["shard_samples"] == 30
+    monkeypatch.setattr(job, "SHARD_PIXELS", 20 * 64)
+    assert ask(None).open().identity["shard_samples"] == 20
     monkeypatch.setattr(job, "SHARD_BYTES", 7 * 192 * 2)
     assert ask(None).open().shards == -(-N // 7)
 

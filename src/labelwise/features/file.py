@@ -27,7 +27,16 @@ from labelwise.config import SplitName, check_choice
 from labelwise.data.dataset import SPLITS
 from labelwise.data.files import as_strings, own_groups, read_arrays
 from labelwise.errors import DataError
-from labelwise.features.shards import CHUNK_BYTES, LARGEST, FeatureArray, ShardedArray, chunks, first_entry, row_bytes
+from labelwise.features.shards import (
+    CHUNK_BYTES,
+    LARGEST,
+    FeatureArray,
+    ShardedArray,
+    chunks,
+    first_entry,
+    row_bytes,
+    with_file_closed,
+)
 from labelwise.runs import RUN, atomic_write, write_json
 
 Floats = NDArray[np.float32]
@@ -195,7 +204,7 @@ def _read_folder(folder: Path) -> dict[str, Any]:
         return top
     if missing := sorted(set(range(int(shards[-1].name))) - {int(shard.name) for shard in shards}):
         raise DataError(f"{folder}: shard {missing[0]:05d} is missing, {shards[-1].name} is there")
-    parts = [_read_folder(shard) for shard in shards]
+    parts = [{key: with_file_closed(array) for key, array in _read_folder(shard).items()} for shard in shards]
     for shard, part in zip(shards, parts, strict=True):
         _refuse_other_head(shard, part, parts[0] | top)
     common = {key: value for key, value in parts[0].items() if key not in PER_ROW}

@@ -36,8 +36,9 @@ computes them."""
 SHARD_BYTES = 2**26
 """About the most that the features of a shard take."""
 
-SHARD_FLOPS = {"cpu": 4e12, "other": 4e14}
-"""Floating point operations of a shard: about a minute of one core, or less of an accelerator."""
+SHARD_FLOPS, SHARD_PIXELS = 4e12, 2**26
+"""Most operations of a shard, and pixels that a network sees: about a minute of one core, whatever the network is
+slow at. An accelerator is taken for a hundred cores."""
 
 SHARD_FILES = 2**14
 """Most images of a shard that are decoded: a minute of one core at 3 to 4 ms each."""
@@ -260,8 +261,12 @@ def _samples_per_shard(network: Network, dataset: Dataset, device: torch.device,
     shape = (spec.channels, spec.size, spec.size) if spec.kind == "image" else (spec.size,)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.split.features(torch.zeros(1, *shape))
-    flops = SHARD_FLOPS["cpu" if device.type == "cpu" else "other"]
-    most = [SHARD_BYTES // (network.dim * dtype.itemsize), int(flops / max(1, counter.get_total_flops()))]
+    cores, pixels = 1 if device.type == "cpu" else 100, spec.size**2 if spec.kind == "image" else 1
+    most = [
+        SHARD_BYTES // (network.dim * dtype.itemsize),
+        int(cores * SHARD_FLOPS / max(1, counter.get_total_flops())),
+        cores * SHARD_PIXELS // pixels,
+    ]
     samples = min([*most, SHARD_FILES] if dataset.in_files else most)
     return max(1, samples - samples % BATCH if samples > BATCH else samples)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import DTypeLike, NDArray
 
 CHUNK_BYTES = 1 << 25
@@ -77,11 +79,11 @@ class ShardedArray:
         if wanted.ndim == 0:
             return self._slice(int(wanted), int(wanted) + 1)[0]
         out = np.empty((len(wanted), *self.shape[1:]), self.dtype)
-        start = 0
-        for part in self.parts:
-            here = (wanted >= start) & (wanted < start + len(part))
-            out[here] = part[wanted[here] - start]
-            start += len(part)
+        ends = np.cumsum([len(part) for part in self.parts])
+        owner = np.searchsorted(ends, wanted, side="right")
+        for number in np.unique(owner).tolist():
+            here, part = owner == number, self.parts[number]
+            out[here] = part[wanted[here] - (ends[number] - len(part))]
         return out
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
@@ -96,6 +98,20 @@ class ShardedArray:
                 out[low - first : high - first] = part[low - start : high - start]
             start += len(part)
         return out
+
+
+def with_file_closed(array: Any) -> Any:
+    """The same mapped array, by torch, which keeps no file open: there may be more shards than files may be open."""
+    if not isinstance(array, np.memmap):
+        return array
+    if not array.size:
+        return np.array(array)
+    path = Path(str(array.filename))
+    mapped = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
+    order: Literal["C", "F"] = "C" if array.flags.c_contiguous else "F"
+    found: NDArray[Any] = np.ndarray(array.shape, array.dtype, mapped.data, array.offset, order=order)
+    found.flags.writeable = False
+    return found
 
 
 def chunks(array: FeatureArray, limit: int = CHUNK_BYTES) -> Iterator[slice]:
