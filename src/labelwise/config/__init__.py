@@ -41,6 +41,7 @@ from labelwise.config.labels import (
     UncertainPolicy,
     UnknownName,
     UnknownPolicy,
+    ZeroShotConfig,
 )
 from labelwise.config.recipe import Recipe, data_recipe, load_recipe, own_networks
 from labelwise.config.train import (
@@ -123,6 +124,7 @@ __all__ = [
     "VocConfig",
     "VotesConfig",
     "WebDatasetConfig",
+    "ZeroShotConfig",
     "check_choice",
     "data_recipe",
     "format_of",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
@@ -71,6 +71,30 @@ class LabelsConfig(Section):
         return self
 
 
+class ZeroShotConfig(Section):
+    """Multi-label data: a network of images and texts answers for unknown labels, too. It needs the extra ``clip``."""
+
+    model: str = Field("ViT-B-32", pattern=r"^[\w.-]+$", description="Network of open_clip, by name.")
+    pretrained: str = Field("laion2b_s34b_b79k", description="Its weights: one of open_clip's tags, or a file.")
+    prompt: tuple[str, ...] = Field(
+        ("a photo of a {}",),
+        min_length=1,
+        description="Text of a category; {} is its name. The embeddings of several texts are averaged.",
+    )
+    prompts: dict[str, str] = Field(default_factory=dict, description="Texts of single categories, in place of prompt.")
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if bad := [text for text in self.prompt if "{}" not in text]:
+            raise ValueError(f"prompt {bad[0]!r}: has no {{}} where the name of the category stands")
+        return self
+
+
 class PseudoConfig(Section):
     """Multi-label data: what a refinery's answer makes of an unknown label. Given labels always stay."""
 
@@ -108,6 +132,11 @@ class PseudoConfig(Section):
         False, description="hard: only positive labels are inferred. share then counts positives."
     )
     weight: Fraction = Field(1.0, description="Weight of a refined label in the loss. A given label has weight 1.")
+    zero_shot: ZeroShotConfig | None = Field(
+        None,
+        description="A network of images and texts that is one more refinery, in the categories where known labels of "
+        "select show that this helps. Default: none.",
+    )
 
     @field_validator("share", mode="before")
     @classmethod

@@ -56,11 +56,8 @@ def label_likelihood(logits: NDArray[np.floating], label: NDArray[np.integer]) -
     return found
 
 
-def known_likelihood(logits: NDArray[np.floating], labels: NDArray[np.floating]) -> Floats:
-    """(n,) log-likelihood in nats of the known labels of each sample, divided by the mean number of known labels.
-
-    Calibrated by one scale and a bias for each category, sigmoid(a z + b), with weak priors log a ~ N(0, 1) and
-    b ~ N(0, 1) (Platt 1999). A sample without a known label has 0.
+def scale_and_bias(logits: NDArray[np.floating], labels: NDArray[np.floating]) -> tuple[float, Floats]:
+    """The a and b (C,) under which the known labels are most likely by sigmoid(a z + b), see :func:`known_likelihood`.
 
     Parameters
     ----------
@@ -80,7 +77,24 @@ def known_likelihood(logits: NDArray[np.floating], labels: NDArray[np.floating])
     found = minimize(
         loss, np.zeros(z.shape[1] + 1), jac=True, method="L-BFGS-B", bounds=[(-6, 6), *[(None, None)] * z.shape[1]]
     ).x
-    margin = sign * (np.exp(found[0]) * z + found[1:])
+    return float(np.exp(found[0])), found[1:]
+
+
+def known_likelihood(logits: NDArray[np.floating], labels: NDArray[np.floating]) -> Floats:
+    """(n,) log-likelihood in nats of the known labels of each sample, divided by the mean number of known labels.
+
+    Calibrated by one scale and a bias for each category, sigmoid(a z + b), with weak priors log a ~ N(0, 1) and
+    b ~ N(0, 1) (Platt 1999). A sample without a known label has 0.
+
+    Parameters
+    ----------
+    logits : (n, C), finite
+    labels : (n, C), 1, 0, or NaN for unknown
+    """
+    known = ~np.isnan(labels)
+    z, sign = np.asarray(logits, np.float64), np.where(labels >= 0.5, 1.0, -1.0)
+    scale, bias = scale_and_bias(z, labels)
+    margin = sign * (scale * z + bias)
     likelihood: Floats = -np.where(known, np.logaddexp(0, -margin), 0.0).sum(1)
     return likelihood / max(known.sum() / len(z), 1e-12)
 

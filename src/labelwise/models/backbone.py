@@ -10,13 +10,13 @@ from timm.data.config import resolve_model_data_config
 
 from labelwise.config import ModelConfig, is_import_path
 from labelwise.errors import ConfigError, ModelError
+from labelwise.models import of_open_clip, of_transformers
 from labelwise.models.by_order import rename_by_order
 from labelwise.models.checkpoint import head_keys, load, load_weights, read_weights
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.foreign import Trust
 from labelwise.models.head import split_head
 from labelwise.models.hub import repository
-from labelwise.models.of_transformers import PREFIX
 from labelwise.models.own_keys import own_keys
 from labelwise.models.zoo import OWN, build
 
@@ -67,7 +67,8 @@ class Backbone:
 
 def is_timm(name: str) -> bool:
     """Whether a network's name is one of timm's (or of its hub's)."""
-    return name not in OWN and not name.startswith(("torchvision/", PREFIX)) and not is_import_path(name)
+    others = ("torchvision/", of_open_clip.PREFIX, of_transformers.PREFIX)
+    return name not in OWN and not name.startswith(others) and not is_import_path(name)
 
 
 def open_model(source: ModelSource, args: dict[str, Any], spec: InputSpec) -> Backbone:

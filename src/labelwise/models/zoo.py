@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from labelwise.config import CLOSED_FORM, ModelConfig, is_import_path
 from labelwise.errors import ModelError
-from labelwise.models import of_transformers, paper
+from labelwise.models import of_open_clip, of_transformers, paper
 from labelwise.models.boost import Boost, feature_map
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.closed_form import KernelRidge, LinearClassifier, NearestNeighbours
@@ -87,6 +87,10 @@ def build(config: ModelConfig, classes: tuple[str, ...], input_spec: InputSpec) 
         if pretrained:
             raise ModelError(f"model.init: pretrained weights of {config.name} are in folders; name one as model.init")
         net, spec = of_transformers.build(config, len(classes), input_spec.channels), input_spec
+    elif config.name.startswith(of_open_clip.PREFIX):
+        if pretrained:
+            raise ModelError(f"model.init: name a checkpoint of {config.name}; chain.unknown.zero_shot makes one")
+        net, spec = of_open_clip.build(config.name, config.args, len(classes))
     elif is_import_path(config.name):
         net, spec = _of_the_user(config, len(classes), input_spec, pretrained), input_spec
     else:
@@ -269,7 +273,7 @@ def refuse_unknown(name: str) -> None:
         known = torchvision.models.list_models()
         if (short := name.removeprefix("torchvision/")) not in known:
             raise ModelError(f"model.name: torchvision has no model {short!r}{_alike(short, known)}")
-    elif name.startswith(of_transformers.PREFIX):
+    elif name.startswith((of_transformers.PREFIX, of_open_clip.PREFIX)):
         return  # only the library knows, and it takes seconds to import
     elif is_import_path(name):
         module, _, attribute = name.partition(":")

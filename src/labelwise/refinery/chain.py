@@ -41,6 +41,7 @@ from labelwise.refinery.single_label import SingleLabel
 from labelwise.refinery.stored import labelled_by_store
 from labelwise.refinery.summary import results
 from labelwise.refinery.write_store import write_labels
+from labelwise.refinery.zero_shot import open_zero_shot
 from labelwise.results import RefineResults, Row
 from labelwise.results.refine import Regime
 from labelwise.runs import BEST, Run, read_json, start_run
@@ -151,6 +152,8 @@ def _run_chain(context: TrainingContext) -> list[Row]:
         rows.append(row)
         return load_refinery(row.name, run / row.path, network.without_fold)
 
+    if recipe.chain.unknown.zero_shot is not None:
+        open_zero_shot(context)  # what cannot be had is told before anything is trained
     if recipe.chain.store is None:
         sources = recipe.chain.refinery
         outside = LabelledBy(tuple(open_refinery(source, run, context.dataset.classes) for source in sources))

@@ -73,6 +73,8 @@ def refuse_early(recipe: Recipe, data: Dataset, baselines: bool) -> None:
         if find_spec(tracker) is None:
             raise ConfigError(f"train.trackers: {tracker} is not installed; pip install {tracker}, or leave it out")
     _refuse_unlabelled_without_use(recipe, data)
+    if recipe.chain.unknown.zero_shot is not None:
+        _check_zero_shot(recipe, data)
     folds = folds_of(data, recipe.chain.folds, recipe.seed) if recipe.chain.folds > 1 else None
     names: dict[str, NetworkSpec] = {}
     networks = planned_networks(recipe, data, baselines)
@@ -104,6 +106,16 @@ def _refuse_unlabelled_without_use(recipe: Recipe, data: Dataset) -> None:
         raise ConfigError(
             f"chain.unlabelled: {data.name} has no unlabelled samples; set data.unlabelled, or leave it out"
         )
+
+
+def _check_zero_shot(recipe: Recipe, data: Dataset) -> None:
+    """A network of images and texts that no network would learn from, or nothing can judge."""
+    if data.table is None or data.is_features:
+        raise ConfigError("chain.unknown.zero_shot: it labels images that can have several categories; leave it out")
+    if not any(network.refineries for network in chain_networks(recipe)):
+        raise ConfigError("chain.unknown.zero_shot: it labels beside a refinery; set chain.generations above 1")
+    if not len(data.rows("select")):
+        raise ConfigError("chain.unknown.zero_shot: known labels of select decide; set data.select_share above 0")
 
 
 def _uses_unlabelled(recipe: Recipe, data: Dataset) -> bool:
@@ -154,6 +166,7 @@ def _check_stored(recipe: Recipe, network: NetworkSpec) -> None:
         "chain.refined.jitter": options.jitter.step > 0,
         f"chain.unknown.view {unknown.view}": unknown.view != "each",
         "chain.unknown.views": unknown.views > 1,
+        "chain.unknown.zero_shot": unknown.zero_shot is not None,
         "chain.unlabelled.max_entropy": recipe.chain.unlabelled.max_entropy < 1,
         "chain.fold_labels unseen": network.unseen_labels,
     }

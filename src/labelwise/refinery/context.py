@@ -28,7 +28,7 @@ from labelwise.models.foreign import Trust
 from labelwise.refinery.deadline import Deadline
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
-from labelwise.results.refine import Metric
+from labelwise.results.refine import Metric, ZeroShotCategory
 from labelwise.runs import read_json
 from labelwise.store.bound import BoundStore
 from labelwise.training.runtime import EVAL_BATCH, Runtime
@@ -54,7 +54,7 @@ class LearningPlan:
 
     ``unlabelled`` samples take a share of each batch. ``stored`` views are shown in place of drawn ones, whose labels
     they bring. ``assert_unchanged`` is called when training has ended. It raises
-    if a refinery has changed meanwhile.
+    if a refinery has changed meanwhile. ``zero_shot`` says of every category whether the zero-shot network labels it.
     """
 
     task: Task
@@ -63,6 +63,7 @@ class LearningPlan:
     unlabelled: Unlabelled | None = None
     stored: BoundStore | None = None
     assert_unchanged: Callable[[], None] = lambda: None
+    zero_shot: tuple[ZeroShotCategory, ...] | None = None
 
 
 class ProblemType(Protocol):
@@ -169,7 +170,7 @@ class TrainingContext:
         found[rows] = self.runtime.gather(torch.cat(parts)).cpu().numpy()
         return found
 
-    def unlabelled(self, refinery: RefineryLabels | None) -> Unlabelled | None:
+    def unlabelled(self, refinery: Labeller | None) -> Unlabelled | None:
         """The unlabelled samples that a network learns from beside the fit samples, but for those that ``refinery``
         finds foreign (``chain.unlabelled``); None where there are none. Without a refinery none is foreign.
 

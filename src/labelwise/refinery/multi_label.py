@@ -21,11 +21,21 @@ from labelwise.metrics.calibration import binary_calibration_error
 from labelwise.metrics.multilabel import hard_labels, probabilities
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier
-from labelwise.refinery.context import SCORE_VIEW, LearningPlan, Scores, TrainingContext, fit_sample, fixed_views
+from labelwise.refinery.context import (
+    SCORE_VIEW,
+    LearningPlan,
+    Scores,
+    TrainingContext,
+    fit_sample,
+    fixed_views,
+    load_refinery,
+)
 from labelwise.refinery.generations import NetworkSpec, Refinery
 from labelwise.refinery.labellers import RefineryLabels
 from labelwise.refinery.stored import bound_store, stored_names
+from labelwise.refinery.zero_shot import NAME, WithZeroShot, beside, open_zero_shot
 from labelwise.results import METRICS
+from labelwise.results.refine import ZeroShotCategory
 from labelwise.settings import changed
 from labelwise.training.multilabel import (
     MultiLabelTask,
@@ -80,6 +90,10 @@ class MultiLabel:
         table, unknown = self._decided(context, options)
         pseudo_labeller, labels = None, described(options, smoothing)
         pseudo, share = context.recipe.chain.unknown, _share(context, network)
+        labeller: RefineryLabels | WithZeroShot | None = refinery
+        zero_shot: tuple[ZeroShotCategory, ...] | None = None
+        if refinery is not None and pseudo.zero_shot is not None:
+            labeller, zero_shot = beside(context, refinery, 1 if network.unseen_labels else len(network.refineries))
         stored = None if network.store is None else bound_store(context, network)
         unlabelled = None
         partial_loss: PartialLoss = PlainLoss(_loss(options))  # refined labels are no assumption to be doubted
@@ -90,20 +104,20 @@ class MultiLabel:
                 refined_in_words(pseudo, None, names),
             )
             unlabelled = context.unlabelled(None)
-        elif refinery is None:
+        elif labeller is None:
             seed = derive_seed(context.seed, "unknown labels")
             table = strategies.unknown(table, options.unknown, seed, context.dataset.keys)
             partial_loss = _partial_loss(context, network, options)
         else:
             if pseudo.view == "each":
                 views = fixed_views(pseudo.views - 1)  # besides the view itself
-                others = context.several_answers(refinery, views) if views else None
-                pseudo_labeller = PseudoLabeller(refinery, pseudo, others)
+                others = context.several_answers(labeller, views) if views else None
+                pseudo_labeller = PseudoLabeller(labeller, pseudo, others)
             else:
-                probability, weight = joint_answer(context.several_answers(refinery, fixed_views(pseudo.views)), pseudo)
+                probability, weight = joint_answer(context.several_answers(labeller, fixed_views(pseudo.views)), pseudo)
                 table = fill_in(table, unknown, probability.cpu().numpy(), pseudo, share, weight.cpu().numpy())
-            labels = refined_in_words(pseudo, share, refinery.names)
-            unlabelled = context.unlabelled(refinery)
+            labels = refined_in_words(pseudo, share, labeller.names)
+            unlabelled = context.unlabelled(labeller)
         rows = context.dataset.rows("fit")
         task = MultiLabelTask(
             table,
@@ -115,14 +129,18 @@ class MultiLabel:
             unknown=unknown,
             smoothing=smoothing,
         )
-        unchanged = refinery.assert_unchanged if refinery else lambda: None
-        return LearningPlan(task, labels, unlabelled=unlabelled, stored=stored, assert_unchanged=unchanged)
+        unchanged = labeller.assert_unchanged if labeller else lambda: None
+        return LearningPlan(
+            task, labels, unlabelled=unlabelled, stored=stored, assert_unchanged=unchanged, zero_shot=zero_shot
+        )
 
     def lineage(self, context: TrainingContext, network: NetworkSpec) -> dict[str, Any]:
         options = changed(network.labels or context.recipe.labels)
         if network.refineries:
             share = _share(context, network)  # those of other rounds do not count
             options |= {"refined": changed(context.recipe.chain.unknown, {"share"})}
+            if context.recipe.chain.unknown.zero_shot is not None:
+                options["zero_shot"] = load_refinery(NAME, open_zero_shot(context)).weights_hash
             options |= {} if share is None else {"share": share}
         return {"labels": options}
 

@@ -22,7 +22,7 @@ from labelwise.config import CLOSED_FORM, ModelConfig
 from labelwise.data.counter_rng import derive_seed
 from labelwise.data.sampling import check_batch_size
 from labelwise.errors import ConfigError, ModelError, RunError
-from labelwise.models import checkpoint, zoo
+from labelwise.models import checkpoint, of_open_clip, zoo
 from labelwise.models.classifier import Classifier, check_input
 from labelwise.models.head import evaluating, probe
 from labelwise.progress import Progress
@@ -219,6 +219,8 @@ def check_networks(context: TrainingContext, networks: Sequence[NetworkSpec]) ->
     """
     for source in context.recipe.chain.refinery:
         check_refinery(source, context.dataset.classes, context.input_spec, context.trust)
+    if context.recipe.chain.unknown.zero_shot is not None:
+        of_open_clip.library(of_open_clip.WHERE)
     built: list[tuple[ModelConfig, tuple[str, ...], bool]] = []
     for network in networks:
         shard, views = context.runtime.shard, network.views or context.recipe.views
@@ -343,6 +345,8 @@ def _row(
         row["unlabelled"] = {"used": used, "foreign": count - used}
         foreign = f" ({count - used:,} of {count:,} found foreign)" if used < count else ""
         row["labels"] += f", {100 * share:g}% unlabelled{foreign}"
+    if plan.zero_shot is not None:
+        row["zero_shot"] = plan.zero_shot
     kept: dict[str, NDArray[Any]] = {}
     for split in ("select", "test"):
         rows = dataset.rows(split)

@@ -15,6 +15,7 @@ from labelwise.report.formats import Ends, Spread, interval, percent, points, se
 from labelwise.report.page import Bar, Tile, Verdict, tone_of
 from labelwise.report.read import Folder
 from labelwise.report.table import Cell, Column, Row, Table, as_code, escape, markdown
+from labelwise.report.zero_shot import zero_shot_lines
 from labelwise.results import RefineResults, Stat, Summary, best_on_select
 from labelwise.results import Row as NetworkRow
 from labelwise.results.refine import AgainstControl, Best
@@ -189,10 +190,10 @@ def summary_lines(results: RefineResults) -> list[str]:
 
 
 def why_lines(results: RefineResults) -> list[str]:
-    """Return why the product was chosen, and where it is."""
+    """Return why the product was chosen, where it is, and where a zero-shot network took part."""
     why = [] if results.best is None else [f"Why: {results.best.why}. Its checkpoint is in the folder {BEST}."]
     found = found_line(results)
-    return why if found is None else [*why, found]
+    return [*why, *([] if found is None else [found]), *zero_shot_lines(results)]
 
 
 def found_line(results: RefineResults) -> str | None:

@@ -15,6 +15,7 @@ from labelwise.report.plots import DotRow, Line, curve_plot, dot_plot, generatio
 from labelwise.report.read import Folder, Gallery, read_epochs, read_gallery
 from labelwise.report.refine import WORDS, Network, Words, networks_of
 from labelwise.report.table import Column, Row, Table
+from labelwise.report.zero_shot import zero_shot_table
 from labelwise.results import RefineResults
 from labelwise.results import Row as NetworkRow
 from labelwise.results.refine import number_of
@@ -43,6 +44,7 @@ def refine_context(results: RefineResults, folder: Folder) -> dict[str, Any]:
         "change_picture": change_picture(changes, words),
         "changes": _change_table(changes, words, list(generations(results))) if changes else None,
         "words": words,
+        "zero_shot": zero_shot_table(results),
         "confusion": _confusion(results, folder),
         "gallery": _gallery(results, folder),
         "rows": _row_table(results),

@@ -83,6 +83,24 @@ class UnlabelledImages(Record):
     foreign: Count
 
 
+class ZeroShotCategory(Record):
+    """Whether the zero-shot network labels a category beside the refineries, and what that rests on.
+
+    ``fit`` and ``select`` are the known positives or negatives there, whichever are fewer, in groups. ``difference`` is
+    the mean log-likelihood of a known label of select with it minus that without it, in nats, and ``error`` its
+    standard error; ``needed`` is how many errors the difference must be above zero.
+    """
+
+    category: str
+    adopted: bool
+    reason: str
+    fit: Count
+    select: Count
+    difference: Number
+    error: Number
+    needed: Number
+
+
 class Row(Record):
     """One network. It is also the content of its ``row.json``.
 
@@ -101,6 +119,7 @@ class Row(Record):
     epochs: Count
     kept_epoch: Count
     unlabelled: UnlabelledImages | None = None
+    zero_shot: tuple[ZeroShotCategory, ...] | None = None
     fit: FitScores
     select: Scores | None = None
     test: Scores | None = None
