@@ -6,6 +6,7 @@ of a category is the cosine between the embeddings of an image and of the catego
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -60,10 +61,13 @@ def build(name: str, args: dict[str, Any], classes: int) -> tuple[ImageTower, In
     clip, short = library(name), name.removeprefix(PREFIX)
     if args:
         raise ModelError(f"model.args of {name}: it has none, got {', '.join(args)}")
+    logging.disable(logging.WARNING)  # of random weights, which a checkpoint's take the place of
     try:
         visual, width = clip.create_model(short).visual, clip.get_model_config(short)["embed_dim"]
     except Exception as error:  # of many types
         raise ModelError(f"{name}: {_words(error)}") from None
+    finally:
+        logging.disable(logging.NOTSET)
     return ImageTower(visual, width, classes), _spec(visual)
 
 
