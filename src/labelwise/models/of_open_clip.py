@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -61,13 +62,11 @@ def build(name: str, args: dict[str, Any], classes: int) -> tuple[ImageTower, In
     clip, short = library(name), name.removeprefix(PREFIX)
     if args:
         raise ModelError(f"model.args of {name}: it has none, got {', '.join(args)}")
-    logging.disable(logging.WARNING)  # of random weights, which a checkpoint's take the place of
     try:
-        visual, width = clip.create_model(short).visual, clip.get_model_config(short)["embed_dim"]
+        with _unlogged():
+            visual, width = clip.create_model(short).visual, clip.get_model_config(short)["embed_dim"]
     except Exception as error:  # of many types
         raise ModelError(f"{name}: {_words(error)}") from None
-    finally:
-        logging.disable(logging.NOTSET)
     return ImageTower(visual, width, classes), _spec(visual)
 
 
@@ -85,7 +84,7 @@ def zero_shot_classifier(options: ZeroShotConfig, categories: Sequence[str]) -> 
     if unknown := sorted(set(options.prompts) - set(categories)):
         raise ModelError(f"{WHERE}.prompts: {unknown[0]!r} is no category of the data")
     try:
-        with warnings.catch_warnings():
+        with _unlogged(), warnings.catch_warnings():
             warnings.filterwarnings("error", message="QuickGELU mismatch")  # these weights are of another network
             model = clip.create_model(name, pretrained=options.pretrained).eval()
         tokenizer = clip.get_tokenizer(name)
@@ -115,6 +114,17 @@ def _spec(visual: Any) -> InputSpec:
     size = seen["size"] if isinstance(seen["size"], int) else seen["size"][0]
     smooth = seen["interpolation"] if seen["interpolation"] in ("bilinear", "bicubic") else "bicubic"
     return InputSpec("image", size, 3, tuple(seen["mean"]), tuple(seen["std"]), smooth)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Without the library's log: what it says of random weights is wrong of a checkpoint, and errors are told once."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _words(error: Exception) -> str:
