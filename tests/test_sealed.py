@@ -61,3 +61,8 @@ def test_the_order_of_keys_is_not_content():
     sealed = seal(CONTENT)
     assert unseal(dict(reversed(sealed.items()))) == CONTENT
     assert unseal([1]) == [1] and unseal(CONTENT) == CONTENT
+
+
+def test_a_key_of_that_name_is_not_replaced():
+    with pytest.raises(ValueError, match="'checksum' of its own"):
+        seal({"checksum": "of a store"})

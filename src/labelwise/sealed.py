@@ -10,8 +10,16 @@ KEY = "checksum"
 
 
 def seal(value: dict[str, Any]) -> dict[str, Any]:
-    """The same value, as JSON has it, with a checksum of all of it."""
+    """The same value, as JSON has it, with a checksum of all of it.
+
+    Raises
+    ------
+    ValueError
+        If the value has a key of that name itself.
+    """
     content: dict[str, Any] = json.loads(json.dumps(value))  # keys are texts, tuples are lists: what will be read
+    if KEY in content:
+        raise ValueError(f"the value has a key {KEY!r} of its own, which a seal would replace")
     return content | {KEY: _checksum(content)}
 
 
