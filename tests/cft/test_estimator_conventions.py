@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -78,10 +79,9 @@ def test_pipeline_clone_and_grid_search(partial: Toy) -> None:
 
 
 def test_columns_of_a_data_frame_are_remembered(partial: Toy) -> None:
-    pandas = pytest.importorskip("pandas")
     toy = partial(0, categories=2, dim=6)
-    frame = pandas.DataFrame(toy.fit[0], columns=list("abcdef"))
-    tuner = CategoryWiseFineTuner(device="cpu").fit(frame, pandas.DataFrame(toy.fit[1]))
+    frame = pd.DataFrame(toy.fit[0], columns=list("abcdef"))
+    tuner = CategoryWiseFineTuner(device="cpu").fit(frame, pd.DataFrame(toy.fit[1]))
     assert tuner.feature_names_in_.tolist() == list("abcdef") and tuner.n_features_in_ == 6
     with pytest.raises(InputError, match="feature names should match") as caught:
         tuner.predict(frame[list("fedcba")])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
@@ -15,8 +16,6 @@ from labelwise.data.dataset import ImageFiles, PackedImages
 from labelwise.data.decode import decode_image, read_header
 from labelwise.data.memory import guess_channels, image_sizes
 from labelwise.errors import DataError
-
-pydicom = pytest.importorskip("pydicom")
 
 RAMP = np.linspace(0, 4095, 30).astype(np.uint16).reshape(5, 6)
 
