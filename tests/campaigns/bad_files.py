@@ -37,7 +37,6 @@ TEXTS: dict[str, bytes] = {
     "header.csv": b"path,label\n",
     "columns.csv": b"a,b\n1,2\n",
     "missing.csv": b"path,label\nnowhere.png,cat\nneither.png,dog\n",
-    "utf16.csv": "path,label\na.png,cat\n".encode("utf-16"),
     "half.json": b'{"images": [',
     "nothing.json": b"{}",
     "corrections.csv": b"id,label\nnobody,3\n",

@@ -70,7 +70,6 @@ train --set data.source={bad}/empty.csv --out out | empty.csv
 train --set data.source={bad}/header.csv --out out | header.csv
 train --set data.source={bad}/columns.csv --out out | columns.csv
 train --set data.source={bad}/missing.csv --out out | nowhere.png
-train --set data.source={bad}/utf16.csv --out out | utf16.csv
 train --set data.source={bad}/half.parquet --out out | half.parquet
 train --set data.source={bad}/half.json --out out | half.json
 train --set data.labels.file={bad}/empty.csv --out out | empty.csv
