@@ -301,7 +301,7 @@ def _place(root: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list
         if part in members:  # pydantic names the member of a union, which is not a key
             section, members = members[str(part)], {}
             continue
-        if "[" in str(part):  # so does a plain type
+        if "[" in str(part) or str(part).startswith("constrained-"):  # so does a plain type
             continue
         keys.append(str(part))
         field = section.model_fields.get(str(part))

@@ -7,6 +7,7 @@ Every format has a class of its own: the options that all formats share, and tho
 from __future__ import annotations
 
 import math
+import os
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -88,7 +89,14 @@ class DataConfig(Section):
         description="Whether decoded images are held in memory. auto: where all have one size and fit the limit.",
     )
     memory_limit_gb: PositiveFloat = Field(4.0, description="Limit of the decoded images in memory, in GB.")
-    workers: int = Field(2, ge=0, description="Number of processes that decode image files.")
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        2, description="Number of processes that decode image files. auto: as many as pay, by a measurement."
+    )
+
+    @property
+    def decoders(self) -> int:
+        """Number of processes where nothing is measured: ``workers``, or one a core."""
+        return (os.cpu_count() or 1) if self.workers == "auto" else self.workers
 
     @field_validator("value_range")
     @classmethod

@@ -121,7 +121,7 @@ def _readable(samples: Samples, config: DataConfig) -> tuple[Rows, list[str]]:
     rows = _rows_of_classes(samples, config.classes)
     if config.unreadable == "fail":
         return rows, []
-    broken = find_unreadable(samples.take(rows), config.workers)
+    broken = find_unreadable(samples.take(rows), config.decoders)
     messages = [f"{samples.ids[rows[row]]}: {message}" for row, message in broken]
     return np.delete(rows, [row for row, _ in broken]), messages
 

@@ -33,7 +33,7 @@ def with_value_range(dataset: Dataset, config: DataConfig) -> Dataset:
     source = dataset.source
     if not isinstance(source, EncodedImages) or config.value_range == "full":
         return dataset
-    found = _measured(dataset, source, config.workers) if config.value_range == "auto" else config.value_range
+    found = _measured(dataset, source, config.decoders) if config.value_range == "auto" else config.value_range
     if found is None:
         return dataset
     reading = dataclasses.replace(source.reading, value_range=found)

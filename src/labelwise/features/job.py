@@ -100,7 +100,7 @@ class FeaturesRequest:
         network.classifier.to(device)
         if recipe.train.channels_last:
             network.classifier.use_channels_last()
-        loader = make_loader(dataset, network.views, device, recipe.data.workers // processes)
+        loader = make_loader(dataset, network.views, device, recipe.data.decoders // processes)
         return FeaturesJob(json.loads(json.dumps(finite(identity))), dataset, network, loader, device)
 
 

@@ -36,7 +36,7 @@ def make_ready(model: Classifier, card: dict[str, Any], dataset: Dataset, data: 
     check_input(f"{dataset.name}: the checkpoint", model.spec, shape_of(dataset))
     runtime = start_runtime(Recipe())
     views = ViewConfig(eval_crop=card.get("eval_crop", 1.0), interpolation=model.spec.interpolation)
-    return runtime, make_loader(dataset, views, runtime.device, data.workers)
+    return runtime, make_loader(dataset, views, runtime.device, data.decoders)
 
 
 def decision_thresholds(card: dict[str, Any], categories: Sequence[str], path: Path) -> NDArray[np.float64]:

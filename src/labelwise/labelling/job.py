@@ -69,5 +69,5 @@ class LabelRequest:
         views = views_of(recipe.data, recipe.views)
         made_with = MadeWith(refineries, recipe.train.precision, views, recipe.seed)
         header, edges = new_header(dataset, rows, self.kept, made_with)
-        loader = make_loader(dataset, views, device, recipe.data.workers // processes)
+        loader = make_loader(dataset, views, device, recipe.data.decoders // processes)
         return LabelJob(header, dataset, rows, edges, refinery, loader, device)

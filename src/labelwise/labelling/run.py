@@ -40,7 +40,7 @@ def prepare(request: LabelRequest, out: Path, part: Part = Part(), processes: in
         If the networks cannot label the data, or ``out`` holds anything but the same store.
     """
     shards = open_map(request, out, part, processes)
-    return LabelRun(request, shards, estimate(shards, request.recipe.data.workers))
+    return LabelRun(request, shards, estimate(shards, request.recipe.data.decoders))
 
 
 def label(run: LabelRun, *, engine: Engine | None = None, quiet: bool = False) -> LabelResults | None:

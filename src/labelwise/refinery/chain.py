@@ -15,6 +15,7 @@ from labelwise.config import Recipe
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import make_loader
 from labelwise.data.memory import refuse_unreadable
+from labelwise.data.worker_count import choose_workers
 from labelwise.models import checkpoint
 from labelwise.models.classifier import Classifier
 from labelwise.refinery import controls
@@ -90,7 +91,7 @@ def refine(
     first = replace(first, network_cache=network_cache, deadline=deadline)
     check_networks(first, planned_networks(recipe, data, baselines))
     if runtime.is_main:
-        refuse_unreadable(data, recipe.data.workers)
+        refuse_unreadable(data, recipe.data.decoders)
     facts = run_facts(recipe, data, first.input_spec)
     run = start_run(out, kind, {"data": first.data_fingerprint}, recipe, facts=facts, writes=runtime.is_main)
     if runtime.is_main and not quiet and recipe.labels.unknown == "ignore":
@@ -132,7 +133,10 @@ def make_context(
 ) -> TrainingContext:
     """What networks of ``recipe`` share that are trained on ``dataset`` and written under ``folder``."""
     spec = measure_input_spec(dataset, recipe.views)
-    loader = make_loader(dataset, recipe.views, runtime.device, recipe.data.workers)
+    if recipe.data.workers == "auto":
+        workers = choose_workers(dataset, recipe.views, spec.size, runtime.device)
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"workers": workers})})
+    loader = make_loader(dataset, recipe.views, runtime.device, recipe.data.decoders)
     problem = SingleLabel() if dataset.table is None else MultiLabel()
     return TrainingContext(recipe, dataset, loader, spec, dataset.fingerprint(), runtime, folder, seed, problem, quiet)
 

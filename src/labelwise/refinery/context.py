@@ -211,7 +211,7 @@ class TrainingContext:
         if views is None or views == self.recipe.views:
             return self
         recipe = self.recipe.model_copy(update={"views": views})
-        loader = make_loader(self.dataset, views, self.runtime.device, recipe.data.workers)
+        loader = make_loader(self.dataset, views, self.runtime.device, recipe.data.decoders)
         return replace(self, recipe=recipe, loader=loader)
 
 

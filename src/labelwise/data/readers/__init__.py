@@ -77,7 +77,7 @@ def load_dataset(config: DataConfig, *, partial: bool = False) -> Dataset:
         dataset = add_votes(dataset, samples, config.votes)
     dataset = with_value_range(dataset, config)
     others = None if config.unlabelled is None or partial else read_others(config, dataset)
-    source = to_memory(dataset.source, config.memory, config.memory_limit_gb, config.workers)
+    source = to_memory(dataset.source, config.memory, config.memory_limit_gb, config.decoders)
     dataset = dataclasses.replace(dataset, source=source)
     return dataset if others is None else add_unlabelled(dataset, others, config)
 

@@ -115,7 +115,7 @@ def read_others(config: DataConfig, dataset: Dataset) -> Unlabelled:
         theirs, ours = ("images", "embeddings") if dataset.is_features else ("embeddings", "images")
         raise DataError(f"{where}: holds {theirs}, {dataset.name} holds {ours}; give more of the same")
     found = _read_by(Reading(config.max_pixels, dataset.value_range), found)
-    found = _readable(found, config.workers) if config.unreadable == "skip" else found
+    found = _readable(found, config.decoders) if config.unreadable == "skip" else found
     known = _are_in(found, dataset)
     held_out = dataset.groups[np.isin(dataset.split, ["select", "test"])]
     parted = np.zeros(len(known), dtype=bool) if found.groups is None else ~known & np.isin(found.groups, held_out)
@@ -238,7 +238,7 @@ def _joined(ours: ImageSource | Features, theirs: ImageSource | Features, config
             raise DataError(f"{where}: embeddings of {theirs_} numbers, those of the data have {ours_}")
         return Features(np.concatenate([ours.values, theirs.values]))
     if isinstance(ours, PixelArray) and config.memory != "no":
-        theirs = to_memory(theirs, config.memory, config.memory_limit_gb - ours.pixels.nbytes / 1e9, config.workers)
+        theirs = to_memory(theirs, config.memory, config.memory_limit_gb - ours.pixels.nbytes / 1e9, config.decoders)
         if isinstance(theirs, PixelArray):
             sizes = ["x".join(map(str, one.pixels.shape[2:0:-1])) for one in (theirs, ours)]
             if sizes[0] != sizes[1]:
