@@ -109,7 +109,6 @@ def cell_table(samples: LabelledSamples, judged: JudgedCells) -> tuple[pd.DataFr
     given, positive, score = judged.values[row, category], judged.positive[row, category], judged.score[row, category]
     first = judged.values if samples.uncorrected is None else samples.uncorrected
     is_known = ~np.isnan(given)
-    suggested = positive >= 0.5
     wrong = np.where(given >= 0.5, "false positive", "missing positive")
     verdict = np.where(is_known, np.where(score >= WRONG, wrong, "correct"), "suggestion")
     frame = pd.DataFrame(
@@ -120,11 +119,11 @@ def cell_table(samples: LabelledSamples, judged: JudgedCells) -> tuple[pd.DataFr
             "split": samples.split[row],
             "category": np.array(samples.classes, dtype=object)[category],
             "given": _written(given),
-            "suggested": np.where(suggested, "1", "0"),
+            "suggested": _written(positive),
             "score": score,
             "verdict": verdict,
             "p_given": 1 - score,
-            "p_suggested": np.where(suggested, positive, 1 - positive),
+            "p_suggested": np.maximum(positive, 1 - positive),
             "agreement": judged.agreement[row, category],
             "provenance": np.where(judged.reviewed[row, category], "reviewed", np.where(is_known, "given", "")),
             "first": _written(first[row, category]),

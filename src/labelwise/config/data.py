@@ -21,6 +21,11 @@ from labelwise.errors import DataError
 from labelwise.settings import Section
 
 
+def usable_cores() -> int:
+    """The cores that this process may use; all of them where the system does not say (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class DataConfig(Section):
     """Where the samples come from, and how they are split into fit, select and test: the options of every format.
 
@@ -96,7 +101,7 @@ class DataConfig(Section):
     @property
     def decoders(self) -> int:
         """Number of processes where nothing is measured: ``workers``, or one a core."""
-        return (os.cpu_count() or 1) if self.workers == "auto" else self.workers
+        return usable_cores() if self.workers == "auto" else self.workers
 
     @field_validator("value_range")
     @classmethod

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from labelwise.config import ViewConfig
+from labelwise.config.data import usable_cores
 from labelwise.data.dataset import Dataset
 from labelwise.data.loaders import FileLoader, make_loader
 from labelwise.data.sampling import Shard, plan_training
@@ -48,7 +49,7 @@ def best_of(rates: Mapping[int, float]) -> int:
 
 def cores(environment: Mapping[str, str]) -> int:
     """The cores that this process may use, shared among the ranks of this machine."""
-    return max(1, len(os.sched_getaffinity(0)) // int(environment.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, usable_cores() // int(environment.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _rate(dataset: Dataset, views: ViewConfig, size: int, device: torch.device, workers: int) -> float:
@@ -57,11 +58,8 @@ def _rate(dataset: Dataset, views: ViewConfig, size: int, device: torch.device, 
     rows = np.resize(fit, BATCH * BATCHES * (workers + 1))  # the first ones fill the queue
     plans = plan_training(rows, BATCH, views, 0, 0, Shard())
     batches = make_loader(dataset, views, device, workers).stream(plans, (size,), 0)
-    skipped = workers
-    started, seen = 0.0, 0
-    for number, batch in enumerate(batches):
-        if number == skipped:
-            started = time.perf_counter()
-        elif number > skipped:
-            seen += len(batch)
+    for _ in itertools.islice(batches, workers + 1):
+        pass
+    started = time.perf_counter()
+    seen = sum(len(batch) for batch in batches)
     return seen / max(time.perf_counter() - started, 1e-9)
