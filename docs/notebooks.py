@@ -14,6 +14,11 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).with_name("notebooks")
+FIGURES = (
+    "figure_formats={'svg'}",
+    "print_figure_kwargs={'bbox_inches': 'tight', 'metadata': {'Date': None}}",  # the same bytes at every run
+    "rc={'svg.hashsalt': 'labelwise'}",
+)
 
 
 def run(path: Path, folder: Path) -> nbformat.NotebookNode:
@@ -28,7 +33,7 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
         record_timing=False,
         coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
-        extra_arguments=["--InlineBackend.figure_formats={'svg'}"],
+        extra_arguments=[f"--InlineBackend.{option}" for option in FIGURES],
     )
     client.execute()
     book.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

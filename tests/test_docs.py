@@ -191,7 +191,7 @@ def test_the_python_example_runs_as_it_is_written(page, tmp_path, monkeypatch, c
     split = np.repeat(["fit", "select", "test"], 200)
     labels[(split == "fit")[:, None] & (rng.random(labels.shape) > 0.5)] = np.nan
     head = {"head_weight": rng.standard_normal((3, 8)).astype("float32"), "head_bias": np.zeros(3, "float32")}
-    np.savez(tmp_path / "features.npz", features=features, labels=labels, split=split, **head)
+    np.savez(tmp_path / "features.npz", features=features, labels=labels, split=split, categories=list("abc"), **head)
     monkeypatch.chdir(tmp_path)
     [code] = blocks(page.read_text(), "python")
     exec(code, {})

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+import labelwise
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -97,3 +99,12 @@ def test_tests_mirror_the_source() -> None:
     assert {folder for folder in folders if not (SOURCE / folder / "__init__.py").is_file()} == set()
     packages = [path.parent.name for path in SOURCE.glob("*/__init__.py")]
     assert [name for name in packages if not (tests / name).is_dir() and not any(tests.glob(f"test_{name}*.py"))] == []
+
+
+def test_the_changelog_and_the_citation_name_this_version_and_its_date() -> None:
+    sections = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    released = [name for name in sections if name != "Unreleased"]
+    cited = read(ROOT / "CITATION.cff")
+    assert released[0] == f"{labelwise.__version__} ({cited['date-released']})" and cited["version"] in released[0]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ \(20\d\d-\d\d-\d\d\)", name) for name in released)
+    assert sections.count("Unreleased") == (sections[0] == "Unreleased")

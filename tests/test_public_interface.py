@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import labelwise
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "numpy", "pydantic", "pandas", "sklearn", "timm", "yaml", "typer", "rich")
 
 
@@ -59,7 +61,7 @@ def public_callables() -> list[tuple[str, Any]]:
     found = []
     for name in labelwise.__all__:
         value = getattr(labelwise, name)
-        if name == "Recipe":  # its options are fields, which the reference of recipes describes
+        if name in ("AuditConfig", "LabelwiseError", "Recipe"):  # options are fields, which the reference describes
             continue
         found.append((name, value))
         if inspect.isclass(value):
@@ -92,3 +94,37 @@ def test_from_a_recipe_to_predictions_with_public_names_alone(tmp_path):
     predictions = labelwise.predict(model, tmp_path / "images.npz")
     assert predictions.probability.shape == (5, 10) and predictions.top(3).shape == (5, 3)
     np.testing.assert_allclose(predictions.probability.sum(axis=1), 1, rtol=1e-5)
+    data = labelwise.extract_features(model, labelwise.load_recipe(None, tiny), tmp_path / "features", quiet=True)
+    assert data.head_weight is not None and data.features.shape == (len(data), data.head_weight.shape[1])
+    assert data.fingerprint() == labelwise.read_features(f"{tmp_path}/features").fingerprint()
+    with pytest.raises(labelwise.LabelwiseError, match=r"nowhere\.npz"):
+        labelwise.read_features(tmp_path / "nowhere.npz")
+
+
+DEEPER = {"labelwise.demo"}
+"""What pages and examples may import beside the public names: the demo's own data, which the tutorial uses."""
+
+
+def python_of(page: Path) -> list[str]:
+    """The Python code that a page, a notebook or an example shows."""
+    text = page.read_text()
+    if page.suffix == ".ipynb":
+        return ["".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    return [text] if page.suffix == ".py" else re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_pages_notebooks_and_examples_use_public_names_alone():
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "docs").rglob("*.ipynb")]
+    imported: dict[str, set[str]] = {}
+    for page in [*pages, *(ROOT / "examples").glob("*.py")]:
+        for node in (node for code in python_of(page) for node in ast.walk(ast.parse(code))):
+            if isinstance(node, ast.Import):
+                modules = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules = {str(node.module)}
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "labelwise":
+                modules = {"labelwise" if node.attr in labelwise.__all__ else f"labelwise.{node.attr}"}
+            else:
+                continue
+            imported.setdefault(page.name, set()).update(name for name in modules if name.startswith("labelwise"))
+    assert set().union(*imported.values()) == {"labelwise", *DEEPER}, imported

@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labelwise.audit.run import run_audit
     from labelwise.cft.finetuner import CategoryWiseFineTuner
-    from labelwise.config import Recipe, load_recipe
+    from labelwise.config import AuditConfig, Recipe, load_recipe
+    from labelwise.errors import LabelwiseError
+    from labelwise.features.extract import extract_features
+    from labelwise.features.file import read_features
     from labelwise.inference.evaluate import evaluate
     from labelwise.inference.predict import predict
     from labelwise.labels.table import LabelTable
@@ -30,15 +33,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AuditConfig",
     "CategoryWiseFineTuner",
     "LabelTable",
+    "LabelwiseError",
     "Recipe",
     "RefineryLabels",
     "average_precision",
     "evaluate",
+    "extract_features",
     "load_recipe",
     "open_run",
     "predict",
+    "read_features",
     "refine",
     "roc_auc",
     "run_audit",
@@ -46,15 +53,19 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AuditConfig": "labelwise.config",
     "CategoryWiseFineTuner": "labelwise.cft.finetuner",
     "LabelTable": "labelwise.labels.table",
+    "LabelwiseError": "labelwise.errors",
     "Recipe": "labelwise.config",
     "RefineryLabels": "labelwise.refinery.labellers",
     "average_precision": "labelwise.metrics.ranking",
     "evaluate": "labelwise.inference.evaluate",
+    "extract_features": "labelwise.features.extract",
     "load_recipe": "labelwise.config",
     "open_run": "labelwise.results",
     "predict": "labelwise.inference.predict",
+    "read_features": "labelwise.features.file",
     "refine": "labelwise.refinery.chain",
     "roc_auc": "labelwise.metrics.ranking",
     "run_audit": "labelwise.audit.run",

@@ -26,7 +26,7 @@ from labelwise.config import (
 )
 from labelwise.data.dataset import PixelArray
 from labelwise.data.readers import load_dataset
-from labelwise.features.extract import extract_features
+from labelwise.features.extract import write_features
 from labelwise.features.job import FeaturesRequest
 from labelwise.labels.protocols import keep_uniform
 from labelwise.labels.table import LabelTable
@@ -111,7 +111,7 @@ def refit_heads(backbone: Path, folder: Path, *, known: float = KNOWN, seed: int
     if not data.exists():
         write_digit_attributes(data, known, seed)
     recipe = Recipe(seed=seed, threads=1, data=DataConfig(source=str(data)), views=VIEWS)
-    extract_features(FeaturesRequest(ModelSource(str(backbone)), recipe), features, quiet=quiet)
+    write_features(FeaturesRequest(ModelSource(str(backbone)), recipe), features, quiet=quiet)
 
     first = CftConfig(features=str(features), base="assume-negative", seed=seed)
     scratch = first.model_copy(update={"base": "ignore"})

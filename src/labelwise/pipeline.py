@@ -12,7 +12,7 @@ from labelwise.cft.run import run_cft
 from labelwise.config import CftConfig, Recipe, UnknownPolicy, own_networks
 from labelwise.data.readers import load_dataset, views_of
 from labelwise.errors import DataError
-from labelwise.features.extract import extract_features
+from labelwise.features.extract import write_features
 from labelwise.features.job import FeaturesRequest
 from labelwise.models.backbone import ModelSource
 from labelwise.refinery.chain import make_context
@@ -76,7 +76,7 @@ def train_and_fine_tune(recipe: Recipe, out: Path, *, quiet: bool = False) -> Fi
     networks = {spec.name: train_network(context, spec) for spec in specs}
     features = out / dataset.name
     source = ModelSource(str(out / BASE), trust=own_networks(recipe))
-    extract_features(FeaturesRequest(source, recipe), features, quiet=quiet)
+    write_features(FeaturesRequest(source, recipe), features, quiet=quiet)
     results = run_cft(CftConfig(features=str(features), seed=recipe.seed), out, quiet=quiet)
     del run  # its lock was held until here
     return FineTuned(results, networks)

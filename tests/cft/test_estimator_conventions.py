@@ -88,6 +88,18 @@ def test_columns_of_a_data_frame_are_remembered(partial: Toy) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("names", [["even", "prime"], None])
+def test_reports_name_their_categories(names: list[str] | None, partial: Toy) -> None:
+    toy = partial(0, categories=2, dim=6)
+    labels = toy.fit[1] if names is None else pd.DataFrame(toy.fit[1], columns=names)
+    tuner = CategoryWiseFineTuner(device="cpu")
+    assert [report.name for report in tuner.fit(toy.fit[0], labels).report_] == (names or ["0", "1"])
+    tuner.fit(toy.fit[0], labels, categories=("first", "second"))
+    assert [report.name for report in tuner.report_] == ["first", "second"]
+    with pytest.raises(InputError, match="categories: 3 names, the labels have 2 columns"):
+        tuner.fit(toy.fit[0], labels, categories=("a", "b", "c"))
+
+
 # the first head
 
 

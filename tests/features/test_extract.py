@@ -18,7 +18,7 @@ from labelwise.data.loaders import make_loader
 from labelwise.data.readers import load_dataset
 from labelwise.data.sampling import Shard, plan_evaluation
 from labelwise.errors import ConfigError, DataError, ModelError, RunError
-from labelwise.features.extract import extract_features
+from labelwise.features.extract import write_features
 from labelwise.features.file import read_features
 from labelwise.features.job import FeaturesRequest
 from labelwise.models import checkpoint, zoo
@@ -63,7 +63,7 @@ def request_for(model: Path | str, path: Path, *overrides: str, **options: Any) 
 
 
 def run(model: Path | str, path: Path, out: Path, *overrides: str, **options: Any) -> dict[str, Any]:
-    found = extract_features(request_for(model, path, *overrides, **options), out, quiet=True)
+    found = write_features(request_for(model, path, *overrides, **options), out, quiet=True)
     assert found is not None
     return found.to_json()
 

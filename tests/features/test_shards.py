@@ -14,7 +14,7 @@ from labelling.test_processes import fragile
 from labelwise.config import load_recipe
 from labelwise.errors import DataError, RunError
 from labelwise.features import job
-from labelwise.features.extract import extract_features
+from labelwise.features.extract import write_features
 from labelwise.features.file import read_features
 from labelwise.features.job import FeaturesJob, FeaturesRequest
 from labelwise.models.backbone import ModelSource
@@ -46,27 +46,27 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_parts_ranks_and_processes_write_what_one_process_writes(ask, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(processes, "FRESH", forked.context)
     asked, expected = ask(), tmp_path / "one"
-    assert extract_features(asked, expected, quiet=True).shards == 5
+    assert write_features(asked, expected, quiet=True).shards == 5
     assert [path.name for path in sorted(expected.iterdir()) if path.is_dir()] == [f"{n:05d}" for n in range(5)]
     for part in ("3/3", "1/3"):
-        assert extract_features(asked, tmp_path / "parts", own_part(part, {}), quiet=True) is None
+        assert write_features(asked, tmp_path / "parts", own_part(part, {}), quiet=True) is None
     with pytest.raises(DataError, match="parts: unfinished, rows are missing"):
         read_features(tmp_path / "parts")
-    assert extract_features(asked, tmp_path / "parts", own_part("2/3", {}), quiet=True).rows == N
+    assert write_features(asked, tmp_path / "parts", own_part("2/3", {}), quiet=True).rows == N
     for rank in "10":
         part = own_part(None, {"RANK": rank, "WORLD_SIZE": "2"})
-        found = extract_features(asked, tmp_path / "ranks", part, quiet=True)
+        found = write_features(asked, tmp_path / "ranks", part, quiet=True)
     assert found.rows == N
     (tmp_path / "marker").touch()
-    assert extract_features(asked, tmp_path / "two", processes=2, quiet=True).largest_logit_difference > 0
+    assert write_features(asked, tmp_path / "two", processes=2, quiet=True).largest_logit_difference > 0
     assert not (tmp_path / "marker").exists() and "the others take its shard" in capsys.readouterr().err
     for name in ("parts", "ranks", "two"):
         assert content(tmp_path / name) == content(expected), name
 
 
 def test_one_shard_is_the_folder_itself_with_the_same_rows(ask, tmp_path) -> None:
-    extract_features(ask(), tmp_path / "five", quiet=True)
-    found = extract_features(ask(None), tmp_path / "flat", quiet=True)
+    write_features(ask(), tmp_path / "five", quiet=True)
+    found = write_features(ask(None), tmp_path / "flat", quiet=True)
     flat, five = read_features(tmp_path / "flat"), read_features(tmp_path / "five")
     assert (
         found.shards == 1 and isinstance(flat.features, np.memmap) and np.load(tmp_path / "flat" / "features.npy").any()
@@ -75,11 +75,11 @@ def test_one_shard_is_the_folder_itself_with_the_same_rows(ask, tmp_path) -> Non
     for field in ("labels", "split", "ids", "head_weight", "head_bias", "categories"):
         np.testing.assert_array_equal(getattr(five, field), getattr(flat, field))
     with pytest.raises(RunError, match=r"another shard_samples \(10, now 20\)"):
-        extract_features(ask(20), tmp_path / "five", quiet=True)
+        write_features(ask(20), tmp_path / "five", quiet=True)
 
 
 def test_what_is_finished_stays_and_what_is_damaged_is_computed_again(ask, tmp_path, monkeypatch, capsys) -> None:
-    extract_features(ask(), tmp_path / "whole", quiet=True)
+    write_features(ask(), tmp_path / "whole", quiet=True)
     out, made = tmp_path / "f", []
     compute = FeaturesJob._features
 
@@ -91,14 +91,14 @@ def test_what_is_finished_stays_and_what_is_damaged_is_computed_again(ask, tmp_p
 
     monkeypatch.setattr(FeaturesJob, "_features", until_third)
     with pytest.raises(KeyboardInterrupt):
-        extract_features(ask(), out, quiet=True)
+        write_features(ask(), out, quiet=True)
     before = bytearray((out / "00001" / "features.npy").read_bytes())
     before[-1] ^= 1
     (out / "00001" / "features.npy").write_bytes(before)
-    first = extract_features(ask(), out, quiet=True)
+    first = write_features(ask(), out, quiet=True)
     assert made == [0, 10, 20, 10, 20, 30, 40] and content(out) == content(tmp_path / "whole")
     assert "00001: is damaged and is computed again" in capsys.readouterr().err
-    assert extract_features(ask(), out, quiet=True) == first and len(made) == 7
+    assert write_features(ask(), out, quiet=True) == first and len(made) == 7
     assert first.largest_logit_difference == read_json(tmp_path / "whole" / "results.json")["largest_logit_difference"]
 
 
@@ -136,10 +136,10 @@ def test_the_command_tells_what_is_missing(labelwise, ask, tmp_path) -> None:
 
 def test_parts_of_other_features_do_not_mix(ask, tmp_path) -> None:
     """Where another command has taken the folder before anything was made in it, the first one sees that."""
-    extract_features(ask(), tmp_path / "f", Part(0, 5), quiet=True)
+    write_features(ask(), tmp_path / "f", Part(0, 5), quiet=True)
     (tmp_path / "f" / "run.json").unlink()
     (tmp_path / "f" / "00000").rename(tmp_path / "00000")
-    extract_features(ask(20), tmp_path / "f", Part(1, 3), quiet=True)
+    write_features(ask(20), tmp_path / "f", Part(1, 3), quiet=True)
     (tmp_path / "00000").rename(tmp_path / "f" / "00000")
     with pytest.raises(RunError, match=r"00000: another run.*another shard_samples \(10, now 20\)"):
-        extract_features(ask(20), tmp_path / "f", quiet=True)
+        write_features(ask(20), tmp_path / "f", quiet=True)

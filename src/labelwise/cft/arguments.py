@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,20 @@ def head_of(weight: Any, bias: Any, device: torch.device) -> tuple[Tensor, Tenso
     if not all(bool(torch.isfinite(values).all()) for values in found):
         raise InputError("head: not finite (NaN or infinite)")
     return found
+
+
+def names_of(categories: Sequence[str] | None, labels: Any, count: int) -> list[str]:
+    """Names of ``count`` categories: those given, or the columns of a data frame of labels, or numbers.
+
+    Raises
+    ------
+    InputError
+        For another number of names.
+    """
+    names = list(getattr(labels, "columns", range(count)) if categories is None else categories)
+    if len(names) != count:
+        raise InputError(f"categories: {len(names)} names, the labels have {count} columns")
+    return [str(name) for name in names]
 
 
 def split_of(features: Any, labels: Any, weight: Any, name: str, shape: tuple[int, int] | None, *, hard: bool) -> Split:

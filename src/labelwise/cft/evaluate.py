@@ -97,9 +97,7 @@ def measured_fields(
         "mean": record.SplitMeans(**mean),
         "other": record.OtherMeans(metric=other, **{split: part.mean(other) for split, part in measured.items()}),
         "counts": record.Counts(**{name: statuses.count(name) for name in record.Counts.model_fields}),
-        "categories": [
-            _category(name, report, fields) for name, report, fields in zip(data.categories, reports, more, strict=True)
-        ],
+        "categories": [_category(report, fields) for report, fields in zip(reports, more, strict=True)],
     }
 
 
@@ -168,9 +166,9 @@ def _told(gains: RankingGains | None, categories: int) -> list[dict[str, Any]]:
     ]
 
 
-def _category(name: str, report: CategoryReport, measured: Mapping[str, Any]) -> record.Category:
+def _category(report: CategoryReport, measured: Mapping[str, Any]) -> record.Category:
     return record.Category(
-        name=name,
+        name=report.name,
         status=report.status,
         reason=report.reason,
         method=report.method,

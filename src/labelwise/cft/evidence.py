@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +34,7 @@ class CategoryReport:
 
     Attributes
     ----------
+    name : the category
     status : ``improved`` (a new head was adopted), ``unchanged`` (the old one is as good), ``not_fitted``
     reason, method : in words
     before, after : objective on ``select``, NaN where it is undefined
@@ -41,6 +43,7 @@ class CategoryReport:
     evidence : the candidates with the largest shares: name, objective on ``select``, share
     """
 
+    name: str
     status: Status
     reason: str
     method: str
@@ -105,11 +108,14 @@ def heads_of_steps(method: str, result: IterativeResult) -> NewHeads:
     return NewHeads(result.weight, result.bias, methods, evidence, fit_before=result.fit_before)
 
 
-def category_reports(inputs: SolverInput, heads: NewHeads, adopted: Adopted, *, pooled: bool) -> list[CategoryReport]:
+def category_reports(
+    names: Sequence[str], inputs: SolverInput, heads: NewHeads, adopted: Adopted, *, pooled: bool
+) -> list[CategoryReport]:
     """What happened to every category.
 
     Parameters
     ----------
+    names : of the C categories
     pooled : categories with few positives were judged by all categories together
     """
     fit, select = inputs.fit, inputs.select
@@ -133,9 +139,8 @@ def category_reports(inputs: SolverInput, heads: NewHeads, adopted: Adopted, *, 
                 reason += f"; only {known[2]} positives there"
                 reason += ", so mostly judged by all categories together" if pooled else ", so perhaps by luck"
         evidence = heads.evidence[c] if fittable[c] else ()
-        reports.append(
-            CategoryReport(status, reason, method, was[c], now[c], known[0], known[1], known[2], known[3], evidence)
-        )
+        numbers = (was[c], now[c], known[0], known[1], known[2], known[3])
+        reports.append(CategoryReport(names[c], status, reason, method, *numbers, evidence))
     return reports
 
 

@@ -7,6 +7,7 @@ Start at :meth:`CategoryWiseFineTuner.fit`. It checks its input, hands a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -18,7 +19,7 @@ from sklearn.utils import ClassifierTags, Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from labelwise.cft.adoption import keep_better, objective_of
-from labelwise.cft.arguments import RandomState, choose_device, head_of, seed_of, split_of
+from labelwise.cft.arguments import RandomState, choose_device, head_of, names_of, seed_of, split_of
 from labelwise.cft.evidence import NewHeads, category_reports, heads_of_grid, heads_of_steps, warnings_of
 from labelwise.cft.first_head import fit_first_head
 from labelwise.cft.solvers import backprop, genetic, genetic_paper
@@ -154,6 +155,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         select: tuple[Any, ...] | None = None,
         label_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
+        categories: Sequence[str] | None = None,
         progress: Progress = no_progress,
     ) -> Self:
         """Find the new head.
@@ -168,6 +170,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
             None holds out a quarter of the rows
         label_weight : (N, C), how much each label counts; finite, at least 0
         groups : (N,); rows of a group (a patient) stay together where rows are held out
+        categories : C names for ``report_``; default: the columns of a data frame, else the numbers from 0
         progress : called with (categories done, categories) now and then
 
         Raises
@@ -179,6 +182,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         """
         self._check_options()
         inputs = self._inputs(features, labels, head_weight, head_bias, select, label_weight)
+        names = names_of(categories, labels, len(inputs.bias))
         inputs = replace(inputs, fit=grouped(inputs.fit, groups, "groups"))
         if select is None:
             fit_split, select_split = hold_out(inputs.fit, inputs.seed)
@@ -200,7 +204,7 @@ class CategoryWiseFineTuner(BaseEstimator):  # type: ignore[misc]
         self.head_weight_, self.head_bias_ = inputs.weight.cpu().numpy(), inputs.bias.cpu().numpy()
         self.expected_gain_, self.trust_ = new.expected_gain, new.trust
         paper = self.preset == "paper-2024"
-        self.report_ = category_reports(inputs, new, adopted, pooled=self.method == "auto" and not paper)
+        self.report_ = category_reports(names, inputs, new, adopted, pooled=self.method == "auto" and not paper)
         self.warnings_ = [*prepared.notes, *warnings_of(inputs, new, paper=paper)]
         self.threshold_ = self._thresholds(inputs)
         return self

@@ -81,6 +81,7 @@ def run_cft(config: CftConfig, out: Path, *, quiet: bool = False) -> CftResults:
             select=(select.features, select.labels, select.groups),
             label_weight=fit.weight,
             groups=fit.groups,
+            categories=data.categories,
             progress=progress.reach,
         )
     del fit, select  # their labels are copies, and large where there are many categories

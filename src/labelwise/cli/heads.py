@@ -71,7 +71,7 @@ def features(
     number of processes may write into one folder.
     """
     recipe = data_recipe(data, overrides or [])
-    from labelwise.features.extract import extract_features
+    from labelwise.features.extract import write_features
     from labelwise.features.job import FeaturesRequest
     from labelwise.models.backbone import ModelSource
     from labelwise.runs import RESULTS
@@ -80,7 +80,7 @@ def features(
     source = ModelSource(model, weights, pretrained, weights_by_order, trust_code)
     request = FeaturesRequest(source, recipe, keep_head, precision, shard_samples)
     part, first, finished = own_part(shard, os.environ), not int(os.environ.get("RANK", "0")), (out / RESULTS).exists()
-    found = extract_features(request, out, part, workers, engine=engine, quiet=quiet or not first)
+    found = write_features(request, out, part, workers, engine=engine, quiet=quiet or not first)
     if found is not None:
         words = (
             f"{found.rows:,} x {found.dim:,} features ({found.precision}) {'with its' if found.head else 'without a'}"

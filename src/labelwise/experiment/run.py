@@ -19,7 +19,7 @@ from labelwise.errors import ConfigError, RunError
 from labelwise.experiment.config import Cell, ExperimentConfig, all_cells, cell_folder, cell_recipe
 from labelwise.experiment.row_scores import score_of, scored_row
 from labelwise.experiment.table import make_scorer, make_table
-from labelwise.features.extract import extract_features
+from labelwise.features.extract import write_features
 from labelwise.features.job import FeaturesRequest
 from labelwise.models.backbone import ModelSource
 from labelwise.progress import Progress
@@ -110,7 +110,7 @@ def run_cell(config: ExperimentConfig, cell: Cell, out: Path) -> FinishedCell:
     if config.heads:
         features = folder / "features"
         source = ModelSource(str(folder / row.path), trust=own_networks(recipe))
-        extract_features(FeaturesRequest(source, recipe), features, quiet=True)
+        write_features(FeaturesRequest(source, recipe), features, quiet=True)
         for head, options in config.heads.items():
             tuned = folder / f"cft-{head}"
             run_cft(resolve(CftConfig, {"features": str(features), "seed": recipe.seed, **options}), tuned, quiet=True)

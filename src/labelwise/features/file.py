@@ -132,7 +132,7 @@ class FeatureSet:
         return digest.hexdigest()[:16]
 
 
-def read_features(path: Path) -> FeatureSet:
+def read_features(path: str | Path) -> FeatureSet:
     """Read and check a feature file.
 
     An .npz is read into memory. The features, labels and label weights of a folder are memory-mapped. Without ``split``
@@ -147,6 +147,7 @@ def read_features(path: Path) -> FeatureSet:
     DataError
         In one line with file, key, and row or category, for a file that is missing, damaged, unfinished, or wrong.
     """
+    path = Path(path)
     arrays = _read_folder(path) if path.is_dir() else dict(read_arrays(path))
     missing = [key for key in REQUIRED if key not in arrays]
     if missing:
