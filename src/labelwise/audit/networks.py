@@ -92,7 +92,7 @@ def network_recipe(
 def train_panels(config: AuditConfig, recipe: Recipe, dataset: Dataset, out: Path, quiet: bool) -> Iterator[Panel]:
     """Train, or continue, the networks of every seed; ``dataset`` has all its samples in ``fit``."""
     refuse_early(recipe, dataset, baselines=False)
-    runtime = start_runtime(recipe, out)
+    runtime = start_runtime(recipe)
     if runtime.shard.world > 1:
         raise ConfigError("audit: works in one process; run it without torchrun")
     first = make_context(recipe, dataset, runtime, out / "seed-0", config.seed, quiet)

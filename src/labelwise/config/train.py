@@ -117,8 +117,8 @@ class TrainConfig(Section):
     )
     trackers: tuple[Literal["tensorboard", "mlflow", "wandb", "trackio"], ...] = Field(
         (),
-        description="Trackers that metrics are sent to: tensorboard, mlflow, wandb, trackio. Where runs are stored is "
-        "said by their own environment variables, such as MLFLOW_TRACKING_URI.",
+        description="Trackers that draw the curves of every network: tensorboard, mlflow, wandb, trackio. Where runs "
+        "are stored is said by their own environment variables, such as MLFLOW_TRACKING_URI.",
     )
 
     @model_validator(mode="after")

@@ -46,7 +46,6 @@ from labelwise.refinery.zero_shot import open_zero_shot
 from labelwise.results import RefineResults, Row
 from labelwise.results.refine import Regime
 from labelwise.runs import BEST, Run, read_json, start_run
-from labelwise.training import trackers
 from labelwise.training.input_spec import measure_input_spec
 from labelwise.training.runtime import Runtime, start_runtime
 
@@ -97,11 +96,8 @@ def refine(
     if runtime.is_main and not quiet and recipe.labels.unknown == "ignore":
         warn_of_lonely_positives(data)
     runtime.accelerator.wait_for_everyone()
-    runtime.accelerator.init_trackers(recipe.name)
-    found = _run_seeds(first, baselines, kind, run)
-    if runtime.is_main:
-        trackers.finish(runtime.accelerator.trackers)
-    return found
+    with runtime.curves:
+        return _run_seeds(first, baselines, kind, run)
 
 
 def _run_seeds(first: TrainingContext, baselines: bool, kind: Literal["refine", "train"], run: Run) -> RefineResults:

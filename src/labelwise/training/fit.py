@@ -32,7 +32,6 @@ from labelwise.progress import Progress
 from labelwise.runs import METRICS, RESUME, append_line, atomic_write, read_lines, write_lines
 from labelwise.training.runtime import Runtime
 from labelwise.training.task import LABELLED, Task
-from labelwise.training.trackers import log_epoch
 
 Scores = dict[str, float]
 
@@ -178,7 +177,9 @@ def fit(
     if (folder / RESUME).exists():
         loop.restore(folder / RESUME, state)
     if runtime.is_main:
-        write_lines(folder / METRICS, [r for r in read_lines(folder / METRICS) if r["epoch"] <= state.epoch])
+        earlier = [record for record in read_lines(folder / METRICS) if record["epoch"] <= state.epoch]
+        write_lines(folder / METRICS, earlier)
+        runtime.curves.begin(f"{folder.parent.name}/{folder.name}", earlier)
     steps = steps_per_epoch(len(data.rows), config.batch_size, runtime.shard)
     progress.start(steps * config.epochs, before=state.epoch * steps + state.step)
     progress.advance(state.epoch * steps + state.step, worked=False)
@@ -196,8 +197,8 @@ def fit(
         progress.show(_note(record, config.epochs))
         state.epoch, state.step, state.sums = epoch + 1, 0, []
         if runtime.is_main:
-            log_epoch(runtime.accelerator.trackers, f"{folder.parent.name}/{folder.name}", record)
             append_line(folder / METRICS, record)
+            runtime.curves.log(record)
             if time.monotonic() - loop.saved >= config.checkpoint_seconds and state.epoch < config.epochs:
                 loop.store(folder / RESUME, state)
     _keep(model, loop.evaluated, state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from labelwise.data.loaders import ViewLoader
 from labelwise.data.sampling import Shard, plan_evaluation
 from labelwise.errors import RunError
 from labelwise.models.classifier import Classifier
+from labelwise.training.trackers import Chain, Curves, dotted
 
 EVAL_BATCH = 512
 
@@ -43,6 +44,7 @@ class Runtime:
     """One process of a run."""
 
     accelerator: Accelerator
+    curves: Curves = field(default_factory=Curves)
 
     @property
     def device(self) -> torch.device:
@@ -77,19 +79,23 @@ class Runtime:
 def start_runtime(recipe: Recipe, folder: Path | None = None) -> Runtime:
     """Set up accelerate for ``recipe``; a former set-up of this process is forgotten first.
 
-    Trackers that write files write them under ``folder``.
+    Parameters
+    ----------
+    folder : of a run whose networks the recipe's trackers show; None shows none
     """
     if AcceleratorState._shared_state and not PartialState().num_processes > 1:
         AcceleratorState._reset_state(reset_partial_state=False)
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
-    trackers = list(recipe.train.trackers) or None
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     on_cpu = ranks > 1 and not torch.cuda.is_available()  # where accelerate joins the ranks only if it is told to
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=recipe.train.precision, log_with=trackers, project_dir=folder)
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=recipe.train.precision)
     if accelerator.num_processes != ranks:
         raise RunError(f"{ranks} processes were started and {accelerator.num_processes} joined; each would train alone")
-    return Runtime(accelerator)
+    if folder is None or not accelerator.is_main_process:
+        return Runtime(accelerator)
+    settings = dotted(recipe.model_dump(mode="json", exclude_defaults=True))
+    return Runtime(accelerator, Curves(recipe.train.trackers, Chain(recipe.name, folder, settings)))
 
 
 @torch.no_grad()
