@@ -16,12 +16,14 @@ import argparse
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,12 @@ class Pool:
     def positive(self) -> list[NDArray[np.int64]]:
         """The categories of every image that are positive."""
         return np.split(np.nonzero(self.codes == 0)[1], np.cumsum((self.codes == 0).sum(axis=1))[:-1])
+
+
+def image_bytes() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (8, 8), 99).save(buffer, "JPEG")
+    return buffer.getvalue()
 
 
 def write_csv(path: Path, header: list[str], columns: list[Any]) -> None:
@@ -212,18 +220,30 @@ def npz(pool: Pool) -> dict[str, Any]:
 
 def webdataset(pool: Pool) -> dict[str, Any]:
     (pool.folder / "tars").mkdir()
-    buffer = io.BytesIO()
-    Image.new("L", (8, 8), 99).save(buffer, "JPEG")
-    positive, names = pool.positive(), pool.names()
+    image, positive, names = image_bytes(), pool.positive(), pool.names()
     for first in range(0, pool.rows, 10_000):
         with tarfile.open(pool.folder / "tars" / f"train-{first // 10_000:05d}.tar", "w") as tar:
             for i in range(first, min(first + 10_000, pool.rows)):
                 label = json.dumps({"label": [CATEGORIES[c] for c in positive[i].tolist()]}).encode()
-                for ending, data in (("jpg", buffer.getvalue()), ("json", label)):
+                for ending, data in (("jpg", image), ("json", label)):
                     member = tarfile.TarInfo(f"{names[i]}.{ending}")
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
     return {"source": "tars"}
+
+
+def hf(pool: Pool) -> dict[str, Any]:
+    """A folder of Parquet files as the hub has them, ten of them for a million images."""
+    from datasets import ClassLabel, Dataset, Features
+    from datasets import Image as ImageFeature
+
+    image = {"bytes": image_bytes(), "path": None}
+    features = Features({"image": ImageFeature(), "label": ClassLabel(names=list(CATEGORIES))})
+    for first in range(0, pool.rows, 100_000):
+        rows = range(first, min(first + 100_000, pool.rows))
+        columns = {"image": [image] * len(rows), "label": [i % 14 for i in rows]}
+        Dataset.from_dict(columns, features).to_parquet(pool.folder / "hub" / f"train-{first // 100_000:05d}.parquet")
+    return {"source": "hf:hub"}
 
 
 LAYOUTS: dict[str, Callable[[Pool], dict[str, Any]]] = {
@@ -241,6 +261,7 @@ LAYOUTS: dict[str, Callable[[Pool], dict[str, Any]]] = {
     "open_images, 7 verified labels an image": open_images,
     "npz, embeddings": npz,
     "webdataset, tars of 10,000": webdataset,
+    "hf, Parquet": hf,
 }
 
 
@@ -275,16 +296,25 @@ def main() -> None:
     asked.folder.mkdir(parents=True)
     pool = Pool(asked.folder, asked.rows)
     found: dict[str, Any] = {}
+    own = os.environ | {
+        "HF_HOME": str(asked.folder / "cache")
+    }  # a copy that datasets makes is part of what is measured
     print("| reader | seconds | of them CPU | peak memory, GB |\n|---|---:|---:|---:|")
     try:
         for name, make in LAYOUTS.items():
             if not name.startswith(tuple(asked.only.split(","))):
                 continue
+            if make is hf and find_spec("datasets") is None:
+                print(f"| {name}: left out, it needs the extra hf |")
+                continue
             values = make(pool)
-            values |= {key: str(asked.folder / values[key]) for key in ("source", "root") if key in values}
+            for key in {"source", "root"} & values.keys():
+                kind, path = re.fullmatch("(hf:)?(.*)", values[key]).groups(default="")
+                values[key] = f"{kind}{asked.folder / path}"
             options = [f"data.{key}={json.dumps(value)}" for key, value in values.items()]
             command = [sys.executable, __file__, "--measure", *options]
-            found[name] = one = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=own)
+            found[name] = one = json.loads(done.stdout)
             assert one["rows"] > 0.99 * asked.rows and one["categories"] == 14, one  # Open Images leaves out a few
             print(f"| {name} | {one['seconds']:.1f} | {one['cpu_seconds']:.1f} | {one['gigabytes']:.2f} |", flush=True)
     finally:

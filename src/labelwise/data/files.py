@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: {reason}") from None
 
 
+@lru_cache(2**16)  # samples have few different names
 def same_name(name: str) -> str:
     """A class or category as it is called: names that look alike (blanks at the ends, composed accents) are one."""
     return unicodedata.normalize("NFC", name).strip()

@@ -28,6 +28,7 @@ from labelwise.data.tars import TarImages, members, read_bytes
 from labelwise.errors import DataError
 
 _SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
+_IMAGES = frozenset(suffix[1:] for suffix in SUFFIXES)
 _LABELS = ("cls", "json", "txt")
 _KEYS = ("label", "cls")
 
@@ -140,7 +141,7 @@ def _add(found: _Found, tar: Path, number: int, part: str, tars: Sequence[Path],
         if own.setdefault(match[2].lower(), (start, size)) != (start, size):
             raise DataError(f"{tar}: two samples have the key {match[1]!r} (.{match[2]} is there twice)")
     for key, parts in samples.items():
-        images = [ending for ending in parts if f".{ending}" in SUFFIXES]
+        images = [ending for ending in parts if ending in _IMAGES]
         if len(images) != 1:
             there = ", ".join(f".{ending}" for ending in images or parts)
             raise DataError(f"{tar}: sample {key!r} has {'two images' if images else 'no image'} ({there})")
@@ -156,7 +157,9 @@ def _add(found: _Found, tar: Path, number: int, part: str, tars: Sequence[Path],
         found.start.append(start)
         found.size.append(size)
         found.label.append(label)
-        found.others.update(f".{ending}" for ending in parts if ending not in _LABELS)
+        for ending in parts:
+            if ending not in _LABELS:
+                found.others[f".{ending}"] += 1
 
 
 def _label(
