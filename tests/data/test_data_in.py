@@ -20,10 +20,11 @@ from PIL import Image, ImageOps
 from helpers.data import data_config
 from labelwise.config import load_recipe
 from labelwise.data.dataset import Samples
-from labelwise.data.decode import Reading, decode_image
+from labelwise.data.decode import AS_STORED, Reading, decode_image
 from labelwise.data.notes import assumptions, tell
 from labelwise.data.readers import load_dataset, read_samples
 from labelwise.data.readers.chexpert import OBSERVATIONS
+from labelwise.data.readers.unlabelled import read_unlabelled
 from labelwise.errors import LabelwiseError
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "data-in.md"
@@ -244,6 +245,9 @@ def _first_of_several(row: Row, **options: Any) -> None:
     assert row.printed().count("the first one is read") == 1
     tell.cache_clear()
     read_samples(data_config({"source": str(row.folder), "channels": 3}))
+    assert row.printed().count("the first one is read") == 1
+    tell.cache_clear()
+    read_unlabelled(row.folder, ("class",), 3, AS_STORED, skip_unreadable=False)  # what predict looks at
     assert row.printed().count("the first one is read") == 1
     assert {int(source.read(i).mean()) for i in range(2)} == {40}
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.config import DataConfig, EmbeddingsConfig, NpzConfig, TableConfig, WebDatasetConfig
+from labelwise.config import DataConfig, EmbeddingsConfig, FolderConfig, NpzConfig, TableConfig, WebDatasetConfig
 from labelwise.config.formats import find_format, is_table
 from labelwise.data.dataset import (
     UNLABELLED,
@@ -25,7 +25,7 @@ from labelwise.data.dataset import (
 )
 from labelwise.data.decode import Reading
 from labelwise.data.files import read_arrays, refuse_repeated
-from labelwise.data.memory import EncodedImages, image_sizes, to_memory
+from labelwise.data.memory import EncodedImages, as_asked, image_sizes, to_memory
 from labelwise.data.readers import npz, table, webdataset
 from labelwise.data.readers.folder import look_under, refuse_other_text, tell_left_out
 from labelwise.data.readers.located import locate
@@ -202,7 +202,9 @@ def _read_images(path: Path, channels: int) -> Unlabelled:
     if not paths:
         raise DataError(f"{path}: no images in it")
     root = path if path.is_dir() else path.parent
-    return Unlabelled(np.array([p.relative_to(root).as_posix() for p in paths]), ImageFiles(tuple(paths), channels))
+    config = FolderConfig(source=str(path), channels=3 if channels == 3 else 1)
+    ids = np.array([p.relative_to(root).as_posix() for p in paths])
+    return Unlabelled(ids, as_asked(ImageFiles(tuple(paths), 3), config))
 
 
 def _read_by(reading: Reading, found: Unlabelled) -> Unlabelled:
