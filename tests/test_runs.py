@@ -94,6 +94,9 @@ def test_read_json_says_what_is_wrong(tmp_path):
     (tmp_path / "x.json").write_text('{"a": ')
     with pytest.raises(RunError, match="damaged"):
         runs.read_json(tmp_path / "x.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(RunError, match=r"deep\.json: damaged"):
+        runs.read_json(tmp_path / "deep.json")
 
 
 def test_fingerprint_depends_on_values_and_not_on_order():
@@ -159,6 +162,11 @@ def test_other_runs_and_other_files_are_refused(tmp_path):
         start(tmp_path / "mine" / "photo.jpg")
     (tmp_path / "mine" / "photo.jpg").unlink()
     start(tmp_path / "mine")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("gone", "loop"):
+        with pytest.raises(RunError, match=f"{name}: is a link to nothing"):
+            start(tmp_path / name)
 
 
 def test_settings_may_change_as_long_as_nothing_was_made(tmp_path):

@@ -23,6 +23,7 @@ from labelwise.folder_lock import FolderLock, lock_folder
 from labelwise.half_files import half_of, remove_halves_once
 from labelwise.sealed import seal, unseal
 from labelwise.settings import Section, dump_yaml
+from labelwise.textfile import NOT_JSON
 
 RESULTS, RUN, CONFIG, METRICS, ROW, REPORT = (
     "results.json",
@@ -167,8 +168,8 @@ def check_out_file(path: Path, kind: str, ours: Callable[[str], bool], option: s
     if not path.exists():
         return
     try:
-        same = ours(path.read_text())
-    except (OSError, ValueError):
+        same = ours(path.read_text(encoding="utf-8"))
+    except (OSError, *NOT_JSON):
         same = False
     if not same:
         raise RunError(f"{option} {path}: exists and does not hold {kind}; give another {option}")
@@ -190,6 +191,8 @@ def check_two_files(options: dict[str, Path | None]) -> None:
 
 def _run_in(out: Path, kind: str) -> dict[str, Any] | None:
     """Content of ``run.json``; None for a folder that is new or empty."""
+    if out.is_symlink() and not out.exists():
+        raise RunError(f"{out}: is a link to nothing; give another --out")
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: is a file, expected a folder; give another --out")
     found = _visible(out)  # before run.json is looked for, which the main rank may be writing: it is the first file
@@ -320,7 +323,7 @@ def read_json(path: Path, *, sealed: bool = True) -> Any:
         return value
     except FileNotFoundError:
         raise RunError(f"{path}: no such file; is this the folder of a run?") from None
-    except (OSError, ValueError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise RunError(f"{path}: damaged ({error})") from None
 
 

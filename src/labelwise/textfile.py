@@ -6,6 +6,9 @@ from pathlib import Path
 
 from labelwise.errors import DataError
 
+NOT_JSON = (ValueError, RecursionError)
+"""What :func:`json.loads` raises; the second one for brackets within brackets, thousands deep."""
+
 
 def read_text(path: Path) -> str:
     """A text file in UTF-8, with or without a byte order mark; DataError if it is missing or something else."""

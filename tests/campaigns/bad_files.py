@@ -39,6 +39,8 @@ TEXTS: dict[str, bytes] = {
     "missing.csv": b"path,label\nnowhere.png,cat\nneither.png,dog\n",
     "half.json": b'{"images": [',
     "nothing.json": b"{}",
+    "deep.json": b"[" * 100_000,
+    "deep.jsonl": b"[" * 100_000,
     "corrections.csv": b"id,label\nnobody,3\n",
     "classes.csv": b"id,label\n0,unicorn\n",
     "bare.csv": b"0,3\n",
@@ -146,6 +148,8 @@ DAMAGED: dict[str, tuple[str, str, Any]] = {
     "features-labels": ("features", "labels.npy", _gone),
     "audit-list": ("audit", "audit.csv", lambda _: b"rank,id\n1,2\n"),
     "audit-empty": ("audit", "audit.csv", lambda _: b""),
+    "run-deep": ("run", "results.json", lambda _: b"[" * 100_000),
+    "net-deep": ("network", "model.json", lambda _: b"[" * 100_000),
     "audit-half": ("audit", "results.json", _half),
 }
 """Name: the run that is copied, the file that is changed, and how."""

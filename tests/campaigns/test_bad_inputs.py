@@ -72,6 +72,8 @@ train --set data.source={bad}/columns.csv --out out | columns.csv
 train --set data.source={bad}/missing.csv --out out | nowhere.png
 train --set data.source={bad}/half.parquet --out out | half.parquet
 train --set data.source={bad}/half.json --out out | half.json
+train --set data.source={bad}/deep.json --out out | deep.json
+train --set data.source={bad}/deep.jsonl --out out | deep.jsonl
 train --set data.labels.file={bad}/empty.csv --out out | empty.csv
 train --trust-code --set model.name=nowhere:net --out out | nowhere
 data stats {bad}/nowhere | nowhere
@@ -117,6 +119,7 @@ evaluate {inputs}/network --data digits | digits
 evaluate {inputs}/network --data {bad}/nowhere | nowhere
 evaluate {inputs}/network --data {inputs}/attributes.npz --split train | train
 evaluate {inputs}/network --data {inputs}/attributes.npz --page {bad}/list.yaml | list.yaml
+predict {bad}/net-deep {inputs}/attributes.npz --out p.csv | net-deep
 predict {bad}/net-half {inputs}/attributes.npz --out p.csv | net-half
 predict {inputs}/network {bad}/nowhere --out p.csv | nowhere
 predict {inputs}/network {bad}/empty --out p.csv | empty
@@ -129,6 +132,7 @@ predict {inputs}/network {inputs}/attributes.npz --out {bad}/columns.csv | colum
 report {bad}/nowhere | nowhere
 report {bad}/empty | empty
 report {bad}/run-half | run-half
+report {bad}/run-deep | run-deep
 report {bad}/run-schema | run-schema
 report {bad}/run-kind | run-kind
 report {bad}/run-rows | run-rows
@@ -167,6 +171,7 @@ audit apply {inputs}/audit --corrections {bad}/corrections.csv --out labels.csv 
 audit apply {inputs}/audit --corrections {bad}/classes.csv --out labels.csv | unicorn
 audit apply {inputs}/audit --corrections {bad}/bare.csv --out labels.csv | bare.csv
 audit apply {inputs}/audit --corrections {bad}/half.json --out labels.csv | half.json
+audit apply {inputs}/audit --corrections {bad}/deep.json --out labels.csv | deep.json
 audit apply {inputs}/audit --corrections {bad}/nothing.json --out labels.csv | nothing.json
 audit apply {inputs}/audit --corrections {bad}/nowhere.csv --out labels.csv | nowhere.csv
 audit export {inputs}/photo-audit --to paper --out tasks.json | paper

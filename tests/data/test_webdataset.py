@@ -102,6 +102,13 @@ def test_a_range_of_tars(tmp_path, load):
         load(tmp_path / "{008..012}.tar")
 
 
+def test_names_that_no_folder_holds_are_refused(tmp_path, read):
+    with pytest.raises(DataError, match=r"stands for 100,000,000,000 files"):
+        expand_braces("{0..99999}-{0..999999}.tar")
+    with pytest.raises(DataError, match="is not UTF-8; rename it"):
+        read(write(tmp_path / "x.tar", {"caf\udce9.png": b"", "caf\udce9.cls": b"1"}))
+
+
 def test_tars_beside_images_are_not_the_data(folder_tree, tmp_path):
     root = folder_tree(tmp_path / "photos")
     write(root / "photos.tar", samples(range(2)))

@@ -12,6 +12,7 @@ from labelwise.audit.finished import Correction, FinishedAudit
 from labelwise.audit.questions import Question
 from labelwise.errors import DataError, RunError
 from labelwise.runs import write_new
+from labelwise.textfile import NOT_JSON
 
 Tool = Literal["label-studio", "fiftyone"]
 
@@ -54,7 +55,7 @@ def read_export(path: Path, audit: FinishedAudit) -> list[Correction]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
+    except (OSError, *NOT_JSON) as error:
         raise DataError(f"{path}: damaged or not JSON ({error})") from None
     try:
         if isinstance(content, list):

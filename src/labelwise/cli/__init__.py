@@ -6,7 +6,6 @@ A command imports torch itself, after its options are checked, so that help and 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import Any
 
@@ -20,7 +19,9 @@ from labelwise.cli import training, use, audit, corrections, heads, recipes, lab
 
 # isort: on
 from labelwise import interrupts
+from labelwise.cli import streams
 from labelwise.cli.common import app
+from labelwise.cli.machine import of_the_machine
 from labelwise.errors import LabelwiseError
 from labelwise.progress import AS_JSON, json_line
 
@@ -39,7 +40,7 @@ def main() -> None:
     An error that the user can mend becomes one line. The exit code is 1, or 2 for a word of the command line that is
     not known, or 130 for Ctrl-C and 143 for SIGTERM.
     """
-    with interrupts.handled():
+    with streams.prepared(), interrupts.handled():
         _run()
 
 
@@ -66,27 +67,14 @@ def _run() -> None:
         _exit_if_stopped()
         _print_error(str(error))
         sys.exit(1)
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
         _exit_if_stopped()
-        if (told := _of_another_process(error)) is None:
+        if (told := of_the_machine(error)) is None:
             raise
         _print_error(told)
         sys.exit(1)
     finally:
         _leave_process_group()
-
-
-def _of_another_process(error: RuntimeError) -> str | None:
-    """What to say if another process ended; torch tells it in its own words, at any place of the code."""
-    reason = " ".join(str(error).split())
-    if "DataLoader worker" in reason:
-        less = "set data.workers lower; the same command continues where it was"
-        first = str(error).splitlines()[0].rstrip(". ")
-        return f"a process that decodes images ended ({first}); is there enough memory? {less}"
-    if "RANK" in os.environ and (type(error).__name__.startswith("Dist") or re.search("gloo|nccl", reason, re.I)):
-        again = "start all of them again: the same command continues where it was, with any number of processes"
-        return f"another process of this run ended or cannot be reached ({reason[:160]}); {again}"
-    return None
 
 
 def _exit_if_stopped(interrupted: bool = False) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import glob
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
+
+from labelwise.errors import DataError
 
 Format = Literal[
     "folder",
@@ -25,6 +28,9 @@ Format = Literal[
     "voc",
     "webdataset",
 ]
+
+MOST_NAMES = 1_000_000
+"""Files that a source with braces may stand for."""
 
 BUILTIN = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenette")
 
@@ -115,7 +121,10 @@ def holds_tars(folder: Path) -> bool:
 
 
 def expand_braces(source: str) -> list[str]:
-    """``a-{00..02}.tar`` and ``a-{x,y}.tar`` spelled out, as shells do."""
+    """``a-{00..02}.tar`` and ``a-{x,y}.tar`` spelled out, as shells do; DataError for more than ``MOST_NAMES``."""
+    count = math.prod(int(last) - int(first) + 1 for first, last in re.findall(r"\{(\d+)\.\.(\d+)\}", source))
+    if count > MOST_NAMES:
+        raise DataError(f"data.source {source!r}: stands for {count:,} files, expected at most {MOST_NAMES:,}")
     found = re.search(r"\{([^{}]*)\}", source)
     if found is None:
         return [source]

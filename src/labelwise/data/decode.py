@@ -7,6 +7,7 @@ DICOM is read through the optional package pydicom. What its numbers stand for i
 from __future__ import annotations
 
 import io
+import stat
 import struct
 import sys
 import warnings
@@ -91,6 +92,8 @@ def decode_image(
         (pydicom for DICOM, pillow-heif for HEIC).
     """
     name = name or (str(file) if isinstance(file, Path) else "packed image")
+    if not _can_end(file):
+        raise DataError(f"{name}: cannot be read as an image (no regular file)")
     if _is_dicom(file):
         return _decode_dicom(file, channels, name)
     try:
@@ -112,7 +115,7 @@ def decode_image(
 def extremes(file: Path | IO[bytes], reading: Reading) -> tuple[float, float, float] | None:
     """Least and greatest value of a 16-bit or floating point image, and white of its full range; None for others, and
     where it cannot be read."""
-    if _is_dicom(file):
+    if _is_dicom(file) or not _can_end(file):
         return None
     try:
         with _open(file, "", reading.max_pixels) as image:
@@ -140,6 +143,8 @@ def read_header(file: Path | IO[bytes], reading: Reading = AS_STORED) -> Header 
     DataError
         If it needs a package that is not installed: then no image of its kind can be read.
     """
+    if not _can_end(file):
+        return None
     if _is_dicom(file):
         pydicom = _pydicom(str(file) if isinstance(file, Path) else "packed image")
         try:
@@ -261,6 +266,15 @@ def _deep_to_uint8(image: Image.Image, channels: int, value_range: tuple[float, 
     values = (np.nan_to_num(np.asarray(image, dtype=np.float64)) - low) * (255 / (high - low))
     grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], channels, axis=2)
+
+
+def _can_end(file: Path | IO[bytes]) -> bool:
+    """Whether reading ends: a pipe may wait for ever, and a device go on for ever. Of a file that is not there, whoever
+    opens it says so."""
+    try:
+        return not isinstance(file, Path) or stat.S_ISREG(file.stat().st_mode)
+    except OSError:
+        return True
 
 
 def _is_dicom(file: Path | IO[bytes]) -> bool:

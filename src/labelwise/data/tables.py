@@ -19,6 +19,7 @@ from pandas.api.types import union_categoricals
 from labelwise.config.formats import TABLE_ENDINGS
 from labelwise.data.notes import assume
 from labelwise.errors import DataError
+from labelwise.textfile import NOT_JSON
 
 _CHUNK = 100_000  # rows of a CSV that are parsed at a time
 _FEW = 0.1  # share of different cells below which a column is held as categories
@@ -97,7 +98,7 @@ def _in_one_line(path: Path) -> Iterator[None]:
     except MemoryError:
         gigabytes = path.stat().st_size / 1e9
         raise DataError(f"{path}: its {gigabytes:.1f} GB do not fit into memory; leave out columns or rows") from None
-    except (OSError, EOFError, zlib.error, ValueError) as error:  # their parser errors are ValueErrors
+    except (OSError, EOFError, zlib.error, *NOT_JSON) as error:  # their parser errors are ValueErrors
         raise DataError(f"{path}: cannot be read as a table ({' '.join(str(error).split())})") from None
 
 

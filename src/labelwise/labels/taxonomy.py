@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.errors import ConfigError, DataError
-from labelwise.textfile import read_text
+from labelwise.textfile import NOT_JSON, read_text
 
 _WNID = re.compile(r"(n\d{8})(?![0-9A-Za-z])")
 _HYPERNYM = ("@", "@i")
@@ -175,7 +175,7 @@ def _read_json(file: Path) -> _Graph:
     try:
         # Pairs, as a dictionary would hide a name that is there twice.
         tree = json.loads(text, object_pairs_hook=tuple)
-    except (ValueError, RecursionError) as error:
+    except NOT_JSON as error:
         raise DataError(f"{file}: not valid JSON ({error})") from None
     graph = _Graph()
     below: list[tuple[str, Any]] = [("", tree)]

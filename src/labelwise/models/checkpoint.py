@@ -36,6 +36,7 @@ from labelwise.models.packed import is_packed, load_packed
 from labelwise.models.zoo import build
 from labelwise.runs import BEST, atomic_write, read_json, write_json
 from labelwise.sealed import unseal
+from labelwise.textfile import NOT_JSON
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT = "labelwise-checkpoint"
@@ -115,7 +116,7 @@ def load(path: Path, trust: Trust = False) -> tuple[Classifier, dict[str, Any]]:
         spec, classes = InputSpec.from_json(card["input"]), tuple(card["classes"])
     except FileNotFoundError:
         raise ModelError(f"{folder}: no checkpoint here ({CARD} is missing)") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *NOT_JSON, KeyError, TypeError) as error:
         raise ModelError(f"{card_file}: damaged ({type(error).__name__}: {error})") from None
     refuse_foreign(config.name, config.args, trust, str(card_file))
     model = build(config, classes, spec)

@@ -14,6 +14,7 @@ from labelwise.errors import ModelError
 from labelwise.models import zoo
 from labelwise.models.classifier import IMAGENET_MEAN, IMAGENET_STD, Classifier, InputSpec
 from labelwise.models.foreign import Trust, refuse_foreign
+from labelwise.textfile import NOT_JSON
 
 CONFIG, PREPARED = "config.json", "preprocessor_config.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -44,7 +45,7 @@ def load_packed(folder: Path, trust: Trust) -> tuple[Classifier, Path | None, di
             return _of_timm(folder, told, trust)
         if "model_type" in told:
             return _of_transformers(folder, told)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *NOT_JSON, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{file}: damaged ({type(error).__name__}: {error})") from None
     raise ModelError(f"{file}: neither timm's (architecture) nor of transformers (model_type)")
 

@@ -26,7 +26,7 @@ from labelwise.data.files import refuse_repeated, same_name
 from labelwise.data.readers.located import locate
 from labelwise.errors import DataError
 from labelwise.labels.table import GIVEN, LabelTable
-from labelwise.textfile import read_text
+from labelwise.textfile import NOT_JSON, read_text
 
 Key = int | str
 
@@ -153,7 +153,7 @@ def _parse(path: Path) -> Any:
 
     try:
         return json.loads(read_text(path), object_hook=without_outline)
-    except ValueError as error:
+    except NOT_JSON as error:
         raise DataError(f"{path}: truncated or not JSON ({error})") from None
 
 

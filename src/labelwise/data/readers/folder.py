@@ -18,6 +18,7 @@ from labelwise.data.files import PARTS, same_name
 from labelwise.data.memory import as_asked
 from labelwise.data.notes import assume, tell
 from labelwise.errors import DataError
+from labelwise.runs import RUN
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
 SUFFIXES.update({".jfif", ".avif", ".heic", ".heif", ".hif"}, DICOM_SUFFIXES)
@@ -35,6 +36,8 @@ _OTHERS = (
 _IMAGES = re.compile(
     r"((train|test|val|valid)[-_ ]?)?(images?|imgs?|jpe?gs?|pngs?|photos|pictures)([-_ ]?(train|test|val|valid))?"
 )  # folders beside a table
+
+_RUNS = "runs of labelwise"
 
 OF_SERVERS = ("@eaDir", "__MACOSX", "$RECYCLE.BIN", "#recycle")
 """Folders that file servers and archives add, with thumbnails that are no samples."""
@@ -75,6 +78,8 @@ def read(config: FolderConfig) -> Samples:
     others = Counter(
         f"folder {path.name}/" for path in _folders(root) if parts[0][0] != root and path not in dict(parts)
     )
+    for folder in {root, *(folder for folder, _ in parts)}:
+        others[_RUNS] += sum(map(_is_run, folder.iterdir()))
     for part, folder, cls, images, more in found:
         others += more
         if not images and folder in training:
@@ -160,7 +165,15 @@ def _parts(root: Path) -> list[tuple[Path, str]]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not _is_hidden(path.name))
+    return sorted(path for path in root.iterdir() if path.is_dir() and not _is_hidden(path.name) and not _is_run(path))
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether labelwise has written a run there, whose pictures are no samples."""
+    try:
+        return '"identity"' in (folder / RUN).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def _is_hidden(name: str) -> bool:
@@ -172,6 +185,10 @@ def look_under(folder: Path) -> tuple[list[Path], Counter[str]]:
     images: list[Path] = []
     others: Counter[str] = Counter()
     for base, folders, files in os.walk(folder):
+        if RUN in files and base != str(folder) and _is_run(Path(base)):
+            others[_RUNS] += 1
+            folders.clear()
+            continue
         others["hidden"] += sum(map(_is_hidden, [*folders, *files]))
         others["linked folders"] += sum(Path(base, name).is_symlink() for name in folders)
         folders[:] = [name for name in folders if not _is_hidden(name)]
@@ -181,12 +198,12 @@ def look_under(folder: Path) -> tuple[list[Path], Counter[str]]:
             elif path.is_file():
                 images.append(path)
             else:
-                others["links to nothing"] += 1
+                others["no regular files" if path.exists() else "links to nothing"] += 1
     return sorted(images), +others
 
 
 def tell_left_out(root: Path, others: Counter[str]) -> None:
     """Say on stderr how many files in a folder are not read."""
-    if others:
+    if others := +others:
         kinds = ", ".join(kind if kind.endswith("/") else f"{kind} {count:,}" for kind, count in others.most_common())
         tell(f"{root}: left out: {others.total():,} ({kinds})")

@@ -21,11 +21,12 @@ from labelwise.config.formats import expand_braces
 from labelwise.data.dataset import Samples
 from labelwise.data.files import PARTS, encode_labels, same_name
 from labelwise.data.memory import as_asked
-from labelwise.data.readers.folder import SUFFIXES, tell_left_out
+from labelwise.data.readers.folder import SUFFIXES, refuse_other_text, tell_left_out
 from labelwise.data.readers.lists import labels_from_lists
 from labelwise.data.readers.table import to_table
 from labelwise.data.tars import TarImages, members, read_bytes
 from labelwise.errors import DataError
+from labelwise.textfile import NOT_JSON
 
 _SAMPLE = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 _IMAGES = frozenset(suffix[1:] for suffix in SUFFIXES)
@@ -140,6 +141,7 @@ def _add(found: _Found, tar: Path, number: int, part: str, tars: Sequence[Path],
         own = samples.setdefault(match[1], {})
         if own.setdefault(match[2].lower(), (start, size)) != (start, size):
             raise DataError(f"{tar}: two samples have the key {match[1]!r} (.{match[2]} is there twice)")
+    refuse_other_text(samples, tar)
     for key, parts in samples.items():
         images = [ending for ending in parts if ending in _IMAGES]
         if len(images) != 1:
@@ -174,7 +176,7 @@ def _label(
         try:
             text = read_bytes(tar, *parts[member]).decode("utf-8-sig").strip()
             value = json.loads(text) if member == "json" else text
-        except ValueError as error:
+        except NOT_JSON as error:
             raise DataError(f"{where} cannot be read ({error})") from None
         if member == "json":
             keys = _KEYS if config.label_key is None else (config.label_key,)
