@@ -99,6 +99,20 @@ def test_lines_are_short_enough(page):
     assert not long, long[0]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_tables_and_lists_are_seen_as_such(page):
+    """A row stands alone in its line, what belongs to an item of a list is indented by four spaces, and the next item
+    comes after a blank line then."""
+    before, block, fenced = "", "", False
+    for line in read(page).splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        assert fenced or "|---" not in line or re.fullmatch(r"[ |:-]+", line), line
+        assert fenced or before.strip() or not re.match(r" {1,3}\S", line), line
+        block = line if not before.strip() else block
+        assert fenced or not (re.match(r"\d+\. ", line) and block.startswith("    ")), line
+        before = line
+
+
 def test_every_extra_is_named_where_labelwise_is_installed():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     rows = re.findall(r"^\| (`\w+`.*?) \|", (DOCS / "install.md").read_text(), re.MULTILINE)

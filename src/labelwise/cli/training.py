@@ -31,8 +31,8 @@ from labelwise.shipped import by_name
 
 
 @app.command(
-    epilog="Example: labelwise refine photos --model resnet18 --budget 2h --out runs/photos; or with a recipe: "
-    "labelwise refine recipes/digits/noise40.yaml --baselines --seeds 3 --out runs/digits",
+    epilog="Example: labelwise refine photos --model resnet18 --budget 2h --out runs/photos   "
+    "(with a recipe: labelwise refine digits/noise40 --baselines --seeds 3)",
 )
 def refine(
     recipe: RecipeOrDataArgument = None,
