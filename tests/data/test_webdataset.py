@@ -159,7 +159,10 @@ def test_what_is_wrong_with_a_sample(tmp_path, read):
         ({"a.cls": "1"}, r"sample 'a' has no image \(.cls\)"),
         ({"a.jpg": grey(0, kind="jpeg"), "a.png": grey(0)}, r"sample 'a' has two images \(.jpg, .png\)"),
         ({"a.png": grey(0), "a.txt": "cat"}, r"labels of different kinds, cls \(000000\) and txt \(a\)"),
-        ({"a.png": grey(0), "a.json": '{"label": 1.5}'}, ".json of sample 'a' says 1.5, expected the name or"),
+        (
+            {"a.png": grey(0), "a.json": '{"label": 1.5}'},
+            ".json of sample 'a' cannot be read .it says 1.5, expected the name or",
+        ),
         ({"a.png": grey(0), "a.json": "{"}, ".json of sample 'a' cannot be read"),
     ):
         with pytest.raises(DataError, match=message) as caught:

@@ -25,8 +25,9 @@ _BLOCK = 512
 _OPEN_FILES = 128
 _ADLER = 65521
 _PLAIN = re.compile(
-    rb"(.{100}).{24}([0-7]{11})[\0 ].{12}([0-7]{6})[\0 ]{2}0.{100}ustar.{83}(.{155}).{12}", re.DOTALL
-)  # its name, size, checksum, and the start of a long name
+    rb"(.{100}).{24}([0-7]{11})[\0 ].{12}([0-7]{6})[\0 ]{2}([0x]).{100}ustar.{83}(.{155}).{12}", re.DOTALL
+)  # name, size, checksum, kind, and the start of a long name
+_TIMES = re.compile(rb"(\d+ [amc]time=[\d.]+\n)+")  # what pax adds to most files: fractions of seconds
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
 
 
@@ -115,12 +116,14 @@ def members(path: Path) -> Iterator[tuple[str, int, int]]:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
             at = 0
             while (block := _block_at(file, at)) != bytes(_BLOCK):  # a block of zeros is the mark of the end
-                plain = None if tar.pax_headers else _plain_file(block)  # those of the whole tar may rename its files
+                plain = None if tar.pax_headers else _plain(block)  # those of the whole tar may rename its files
                 if plain is not None:
-                    name, size = plain
-                    yield name, at + _BLOCK, size
-                    at += _BLOCK - (-size // _BLOCK) * _BLOCK
-                    continue
+                    name, size, is_file = plain
+                    if is_file:
+                        yield name, at + _BLOCK, size
+                    if is_file or _TIMES.fullmatch(file.read(size)):
+                        at += _BLOCK - (-size // _BLOCK) * _BLOCK
+                        continue
                 file.seek(at)
                 try:
                     member = tarfile.TarInfo.fromtarfile(tar)
@@ -148,17 +151,17 @@ def _block_at(file: IO[bytes], at: int) -> bytes:
     return file.read(_BLOCK)
 
 
-def _plain_file(block: bytes) -> tuple[str, int] | None:
-    """Name and size by the header of a file that has nothing special; None for all others, which ``tarfile`` reads in
-    eight times as long."""
+def _plain(block: bytes) -> tuple[str, int, bool] | None:
+    """Name and size by a header that has nothing special, and whether it is a file's, or one that pax puts before it;
+    None for all others, which ``tarfile`` reads in eight times as long."""
     found = _PLAIN.fullmatch(block)
     if found is None:
         return None
-    name, size, checksum, prefix = found.groups()
+    name, size, checksum, kind, prefix = found.groups()
     # The lower half of Adler-32 is 1 + the sum of the bytes, modulo a prime.
     if adler32(block[:148] + b" " * 8 + block[156:]) & 0xFFFF != (1 + int(checksum, 8)) % _ADLER:
         return None
     name = name.partition(b"\0")[0]
     if prefix[0]:
         name = prefix.partition(b"\0")[0] + b"/" + name
-    return name.decode("utf-8", "surrogateescape"), int(size, 8)
+    return name.decode("utf-8", "surrogateescape"), int(size, 8), kind == b"0"

@@ -169,29 +169,27 @@ def _label(
 ) -> tuple[str | None, Label]:
     """The label of a sample and its kind: the member that holds it, and whether it is a list."""
     wanted = _LABELS if config.label_member == "auto" else (config.label_member,)
+    keys = _KEYS if config.label_key is None else (config.label_key,)
     for member in wanted:
         if member not in parts:
             continue
-        where = f"{tar}: .{member} of sample {key!r}"
         try:
             text = read_bytes(tar, *parts[member]).decode("utf-8-sig").strip()
             value = json.loads(text) if member == "json" else text
+            if member == "json" and isinstance(value, dict):
+                value = next((value[name] for name in keys if name in value), None)
+            if isinstance(value, list):
+                return "json list", list(map(_name, value))
+            if value is not None and value != "":
+                return member, _name(value)
         except NOT_JSON as error:
-            raise DataError(f"{where} cannot be read ({error})") from None
-        if member == "json":
-            keys = _KEYS if config.label_key is None else (config.label_key,)
-            value = next((value[name] for name in keys if name in value), None) if isinstance(value, dict) else value
-        if value is None or value == "":
-            continue
-        if isinstance(value, list):
-            return "json list", [_name(entry, where) for entry in value]
-        return member, _name(value, where)
+            raise DataError(f"{tar}: .{member} of sample {key!r} cannot be read ({error})") from None
     return None, None
 
 
-def _name(value: Any, where: str) -> str:
+def _name(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise DataError(f"{where} says {json.dumps(value)[:40]}, expected the name or the number of a class")
+        raise ValueError(f"it says {json.dumps(value)[:40]}, expected the name or the number of a class")
     return same_name(str(value))
 
 
