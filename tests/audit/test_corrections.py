@@ -211,3 +211,27 @@ def test_a_recipe_reads_what_is_written(labelwise, tmp_path):
     assert labelwise("audit", "apply", single(tmp_path / "one"), "--above", "0.9", "--out", labels).code == 0
     data = load_dataset(load_recipe(None, [f"data.source={source}", *options]).data, partial=True)
     assert [data.classes[k] for k in data.label] == ["dog", "10", "10", "cat", "dog"]
+
+
+@pytest.mark.parametrize("make", [single, multi])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda frame: frame.iloc[:-1], "labels, the audit had"),
+        (lambda frame: pd.concat([frame.iloc[1:], frame.iloc[-1:]]), "is in it twice"),
+        (lambda frame: frame.assign(score="much"), "column 'score' holds text"),
+        (lambda frame: frame.assign(suggested="unicorn"), "suggested 'unicorn' is not one of this audit"),
+        (lambda frame: frame.assign(given="unicorn"), "given 'unicorn' is not one of this audit"),
+        (lambda frame: frame.assign(verdict="perhaps"), "verdict 'perhaps' is not one of this audit"),
+        (lambda frame: frame.assign(provenance="god"), "provenance 'god' is not one of this audit"),
+    ],
+)
+def test_a_list_that_is_not_the_audit_s_is_refused(labelwise, tmp_path, make, change, told):
+    file = make(tmp_path / "audit") / "audit.csv"
+    frame = pd.read_csv(file, dtype=str, keep_default_na=False)
+    change(frame).to_csv(file, index=False)
+    done = labelwise("audit", "apply", tmp_path / "audit", "--above", "0.5", "--out", tmp_path / "labels.csv")
+    assert done.code == 1 and len(done.err) == 1 and f"{file}: " in done.err[0] and told in done.err[0], done.err
+    frame.sample(frac=1, random_state=0).to_csv(file, index=False, encoding="utf-8-sig", lineterminator="\r\n")
+    again = labelwise("audit", "apply", tmp_path / "audit", "--above", "0.5", "--out", tmp_path / "labels.csv")
+    assert again.code == 0, again.err

@@ -85,6 +85,7 @@ BAD: tuple[tuple[str, dict[str, Any], str], ...] = (
         "too few to hold some out: give",
     ),
     ("equal rows", {"features": lambda t: np.ones_like(t.fit[0])}, "features of all fit rows are equal"),
+    ("one row", {"features": lambda t: t.fit[0][:1].repeat(300, 0)}, "features of all fit rows are equal"),
 )
 
 

@@ -13,9 +13,10 @@ import pytest
 
 from helpers.store_factory import VIEWS, make_store
 from labelwise.errors import DataError, LabelwiseError, RunError
+from labelwise.runs import write_json
 from labelwise.store.check import damages, describe
 from labelwise.store.export import export_parquet, export_tables
-from labelwise.store.header import sample_hash
+from labelwise.store.header import HEADER, sample_hash
 from labelwise.store.merge import merge
 from labelwise.store.reader import Store
 
@@ -57,6 +58,14 @@ def test_several_damages_are_all_named(tmp_path) -> None:
     found = damages(tmp_path / "store")
     assert ["00000.bin: this shard is missing" in found[0], "00002.bin: is no shard" in found[1]] == [True, True]
     assert describe(tmp_path / "store")["shards_there"] == 2
+
+
+def test_a_header_that_promises_endless_shards_costs_no_time(tmp_path) -> None:
+    make_store(tmp_path / "store")
+    header = tmp_path / "store" / HEADER
+    write_json(header, json.loads(header.read_text()) | {"shards": 10**12}, sealed=True)
+    assert "of 1,000,000,000,000 shards are missing" in damages(tmp_path / "store")[0]
+    assert describe(tmp_path / "store")["shards_there"] == 3
 
 
 def test_a_merged_store_has_the_crops_of_both(tmp_path) -> None:

@@ -12,7 +12,7 @@ from labelwise.config.chain import BaselineConfig, ChainConfig, merge_refined_la
 from labelwise.config.data import AnyDataConfig, BuiltinConfig, refuse_missing
 from labelwise.config.labels import LabelsConfig
 from labelwise.config.train import CLOSED_FORM, ModelConfig, TrainConfig, merge_train
-from labelwise.config.types import PositiveInt
+from labelwise.config.types import Rounds, Threads
 from labelwise.config.views import ViewConfig, merge_views
 from labelwise.settings import Section, read_mapping, resolve
 
@@ -23,10 +23,8 @@ class Recipe(Section):
     name: str = Field("refine", pattern=r"^[A-Za-z0-9._-]+$")
     description: str = Field("", description="What the recipe is for.")
     seed: int = Field(0, ge=0, description="First random seed.")
-    seeds: PositiveInt = Field(
-        1, description="Number of seeds. The whole chain is trained with seed, seed + 1, and so on."
-    )
-    threads: int = Field(0, ge=0, description="Number of CPU threads. 0: torch decides. 1 is best for tiny networks.")
+    seeds: Rounds = Field(1, description="Number of seeds. The whole chain is trained with seed, seed + 1, and so on.")
+    threads: Threads = Field(0, description="Number of CPU threads. 0: torch decides. 1 is best for tiny networks.")
     data: AnyDataConfig = BuiltinConfig(format="auto")
     labels: LabelsConfig = LabelsConfig()
     views: ViewConfig = ViewConfig()

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from labelwise.config.types import NonNegative, PositiveFloat, PositiveInt, Rate
+from labelwise.config.types import NonNegative, PositiveFloat, PositiveInt, Rate, Rounds
 from labelwise.settings import Section, resolve
 
 CLOSED_FORM = ("kernel_ridge", "lda", "logistic", "knn")
@@ -67,7 +67,7 @@ class TaxonomyConfig(Section):
 class TrainConfig(Section):
     """How one network is trained."""
 
-    epochs: PositiveInt = Field(30, description="Number of passes over the training samples.")
+    epochs: Rounds = Field(30, description="Number of passes over the training samples.")
     batch_size: PositiveInt = Field(64, description="Number of samples per step, over all processes.")
     micro_batches: PositiveInt = Field(
         1, description="Number of parts that a batch is cut into. Their gradients are added."

@@ -11,6 +11,12 @@ from labelwise.errors import ConfigError
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveInt = Annotated[int, Field(gt=0)]
+Rounds = Annotated[int, Field(gt=0, le=1_000_000)]
+"""A number of epochs or seeds: a million and more are a slip of the keyboard."""
+
+Threads = Annotated[int, Field(ge=0, le=1024)]
+"""CPU threads; 0: torch decides. Under a hundred thousand, the process breaks down without a word."""
+
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Metric = Literal["ap", "auc"]

@@ -27,9 +27,9 @@ from labelwise.data.files import as_strings, refuse_repeated
 from labelwise.data.tables import read_table
 from labelwise.errors import DataError
 from labelwise.labels.table import GIVEN, INFERRED
+from labelwise.results.audit_table import PROVENANCES
 
 PROVENANCE, FIRST = "provenance", "first"
-KINDS = ("given", "reviewed", "inferred")
 
 Rows = NDArray[np.int64]
 
@@ -176,8 +176,8 @@ class CorrectedLabels:
     def _kinds(self, name: str, labels: NDArray[np.str_]) -> NDArray[np.str_]:
         """The provenances (m,) in column ``name`` of ``labels``."""
         kinds = self._column(name)
-        if (bad := np.flatnonzero(~np.isin(kinds, ["", *KINDS]))).size:
-            raise DataError(f"{self.path}: {name} {str(kinds[bad[0]])!r}, expected {', '.join(KINDS)} or blank")
+        if (bad := np.flatnonzero(~np.isin(kinds, ["", *PROVENANCES]))).size:
+            raise DataError(f"{self.path}: {name} {str(kinds[bad[0]])!r}, expected {', '.join(PROVENANCES)} or blank")
         if (bad := np.flatnonzero((kinds == "") != (labels == ""))).size:
             of = str(self._column("id")[bad[0]])
             raise DataError(f"{self.path}: {of!r} has a label without its {name}, or the other way round")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from labelwise.config import CftConfig, Metric, PositiveInt, Recipe
+from labelwise.config import CftConfig, Metric, PositiveInt, Recipe, Rounds
 from labelwise.errors import ConfigError
 from labelwise.experiment.row_scores import is_name
 from labelwise.results.experiment import BASE
@@ -133,7 +133,7 @@ class ExperimentConfig(Section):
     axis: tuple[AxisConfig, ...] = Field(
         (AxisConfig(),), min_length=1, description="one axis, or a list of axes; default: a single column"
     )
-    seeds: PositiveInt = 3
+    seeds: Rounds = 3
     seed_keys: tuple[str, ...] = Field(("seed",), description="keys that the number of the seed is added to")
     heads: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="multi-label data: options of `labelwise cft` for each head"

@@ -8,9 +8,13 @@ from typing import Any
 import pandas as pd
 
 from labelwise.errors import RunError
+from labelwise.results.audit import AuditResults
+from labelwise.results.files import read_results_as
 from labelwise.runs import atomic_write
 
 CSV, PARQUET = "audit.csv", "audit.parquet"
+
+PROVENANCES = ("given", "reviewed", "inferred")
 
 COLUMNS: dict[str, str] = {
     "rank": "int64",
@@ -62,7 +66,8 @@ def read_audit_table(folder: Path) -> pd.DataFrame:
     Raises
     ------
     RunError
-        In one line, if the file is missing, damaged, or lacks a column.
+        In one line, if the file is missing, damaged, or lacks a column, or if it is not the list that ``results.json``
+        sums up: cut off, of another audit, or changed by hand in more than the order of its rows.
     """
     path = folder / CSV
     text: dict[Any, Any] = {name: object for name, kind in COLUMNS.items() if kind == "object"}
@@ -76,4 +81,25 @@ def read_audit_table(folder: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in frame and name != "category"]
     if missing:
         raise RunError(f"{path}: no column {missing[0]!r}; it has {', '.join(map(str, frame.columns))}")
+    if problem := _problem(frame, read_results_as(folder, AuditResults)):
+        again = f"start the audit again, or take the list from a copy or from {PARQUET}"
+        raise RunError(f"{path}: {problem}; {again}. Corrections are a table of their own")
     return frame
+
+
+def _problem(frame: pd.DataFrame, results: AuditResults) -> str | None:
+    """What is wrong with the list of an audit that ended in ``results``."""
+    if len(frame) != (total := sum(results.verdicts.values())):
+        return f"has {len(frame):,} labels, the audit had {total:,}"
+    for name in (name for name, kind in COLUMNS.items() if kind != "object"):
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            return f"column {name!r} holds text"
+    labels = {"1", "0"} if results.task == "multi-label" else {entry.name for entry in results.classes}
+    allowed = {"given": labels, "suggested": labels, "verdict": set(results.verdicts), "provenance": set(PROVENANCES)}
+    for name, values in allowed.items():
+        if odd := sorted(set(frame[name]) - values - {""}):
+            return f"{name} {odd[0]!r} is not one of this audit"
+    own = [name for name in ("id", "category") if name in frame]
+    if frame.duplicated(own).any():
+        return f"the label of {frame['id'][frame.duplicated(own)].iloc[0]!r} is in it twice"
+    return None

@@ -9,6 +9,9 @@ from labelwise.errors import DataError
 from labelwise.store.header import HEADER, StoreHeader, read_header, sample_hash
 from labelwise.store.shard import DamagedShardError, Shard, shard_name
 
+MOST_MISSING = 1000
+"""Missing shards that are named one by one."""
+
 
 def damages(folder: Path) -> list[str]:
     """What is wrong with a store, a line for each file; empty for a store that is whole.
@@ -19,6 +22,8 @@ def damages(folder: Path) -> list[str]:
         If it has no header that can be read.
     """
     header = read_header(folder)
+    if (lacking := header.shards - len(_shard_files(folder))) > MOST_MISSING:
+        return [f"{folder}: {lacking:,} of {header.shards:,} shards are missing; run `labelwise label` again"]
     found: list[str] = []
     foreign: list[str] = []
     ids: list[str] = []
@@ -43,6 +48,11 @@ def open_shard(folder: Path, header: StoreHeader, number: int) -> Shard:
     return Shard(folder / shard_name(number), header.layout, header.hash, header.views_per_sample)
 
 
+def _shard_files(folder: Path) -> list[Path]:
+    """What is there, which takes no longer where a header promises more."""
+    return [file for file in folder.glob("*.bin") if file.stem.isdigit()]
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """What a store is, in plain values: its header, its size, and how many shards are there.
 
@@ -52,7 +62,7 @@ def describe(folder: Path) -> dict[str, Any]:
         If it has no header that can be read.
     """
     header = read_header(folder)
-    files = [file for number in range(header.shards) if (file := folder / shard_name(number)).exists()]
+    files = _shard_files(folder)
     crops, size = header.samples * header.views_per_sample, sum(file.stat().st_size for file in files)
     about = header.to_dict() | {"refineries": [f"{one.name} ({one.weights_hash})" for one in header.refineries]}
     about |= {"crops": crops, "bytes_per_record": header.layout.record.itemsize, "bytes": size}

@@ -88,10 +88,11 @@ def principal_coordinates(
     else:
         sample = as_float(features, device)
     sample = sample.reshape(-1, sample.shape[-1])
+    equal = bool((sample == sample[0]).all())  # the mean of equal rows is rounded
     centre = sample.mean(0)
     sample = sample - centre
     total = float((sample * sample).sum()) / len(sample)
-    if not total > 0:
+    if equal or not total > 0:
         raise DataError("the features of all fit rows are equal: nothing can be learnt")
     rank = min(rank, *sample.shape)
     directions, variance = _leading(sample, rank, rng)
