@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: nothing is lost, helpers are silent, and the exit code says which signal it was."""
+"""Ctrl-C, SIGTERM and SIGHUP: nothing is lost, helpers are silent, and the exit code says which signal it was."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _ctrl_c_is_heard():
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_one_line_and_the_code_of_the_signal(labelwise, monkeypatch, number, code):
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr(cli, "app", lambda **_: os.kill(os.getpid(), number) or time.sleep(5))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the work of this process stops soon, its helpers say nothing, and nobody is left behind."""
+"""Ctrl-C, SIGTERM, a closed terminal: this process stops soon, its helpers say nothing, and nobody is left behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 _received: list[int] = []
 _holding: list[bool] = []
@@ -19,7 +19,7 @@ _holding: list[bool] = []
 
 @contextmanager
 def handled() -> Iterator[None]:
-    """Both signals raise KeyboardInterrupt; one that the caller of this process ignores stays ignored."""
+    """These signals raise KeyboardInterrupt; one that the caller of this process ignores stays ignored."""
     _received.clear()
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():

@@ -38,7 +38,7 @@ def main() -> None:
     """Run a command.
 
     An error that the user can mend becomes one line. The exit code is 1, or 2 for a word of the command line that is
-    not known, or 130 for Ctrl-C and 143 for SIGTERM.
+    not known, or 128 and the number of the signal: 130 for Ctrl-C.
     """
     with streams.prepared(), interrupts.handled():
         _run()
