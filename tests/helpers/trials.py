@@ -97,10 +97,28 @@ def run(command: Command, inputs: Path, folder: Path, fault: Fault | None = None
         process.join(0.1 if fault is not None else 60)
         process.kill()  # as torchrun does when a rank has ended
         process.join()
-    err = os.read(reader, 1 << 16).decode()
+    err = read_to_end(reader, 60)
     os.close(reader)
     errors.unlink()
     return Outcome(processes[0].exitcode, err.splitlines(), seconds, changes.value)
+
+
+def read_to_end(reader: int, seconds: float) -> str:
+    """What was written to a pipe; fails if somebody still holds its other end after so many seconds.
+
+    That is a process which the command has left behind, since it inherits stderr.
+    """
+    found, deadline = b"", time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            part = os.read(reader, 1 << 16)
+        except BlockingIOError:
+            time.sleep(0.05)
+            continue
+        if not part:
+            return found.decode()
+        found += part
+    raise AssertionError(f"a process was left behind; stderr so far: {found.decode()}")
 
 
 def _places(ranks: int) -> list[dict[str, str]]:

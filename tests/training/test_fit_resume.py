@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from helpers import forked, resume_worker
+from labelwise.config import load_recipe
+from labelwise.refinery.chain import train
 from labelwise.runs import start_run
 
 GENERATIONS = ("generation-1", "generation-2")
@@ -155,3 +157,14 @@ def test_damaged_checkpoint_is_named(recipe: Path, tmp_path: Path, content: byte
     assert code == 1
     assert len(lines) == 1 and str(resume) in lines[0] and "delete it" in lines[0]
     assert not Path("ran").exists()
+
+
+def test_a_kill_between_the_row_of_a_network_and_its_cleaning_leaves_nothing(tmp_path: Path) -> None:
+    recipe = load_recipe(None, ["data={source: digits, train_limit: 60, test_limit: 50}", "train={epochs: 1}"])
+    out = tmp_path / "run"
+    train(recipe, out, quiet=True)
+    resume = out / "seed-0" / "generation-1" / "resume.pt"
+    resume.touch()
+    (out / "results.json").unlink()  # the run was killed before its end
+    train(recipe, out, quiet=True)
+    assert (out / "results.json").exists() and not resume.exists()

@@ -67,6 +67,8 @@ def train_network(context: TrainingContext, network: NetworkSpec) -> Row:
         write_json(folder / NETWORK, {"fingerprint": lineage_hash, "lineage": lineage}, sealed=True)
     context.runtime.accelerator.wait_for_everyone()
     if (folder / ROW).exists():
+        if context.runtime.is_main:
+            (folder / RESUME).unlink(missing_ok=True)  # a run that is killed behind its row leaves it
         if not context.quiet and context.runtime.is_main:
             print(f"seed {context.seed} {network.name}: finished before, skipped", file=sys.stderr)
         return read_row(folder / ROW)
