@@ -197,6 +197,15 @@ def test_the_data_of_the_tutorial_are_as_few_as_it_says(tmp_path, monkeypatch):
     assert f"two closed loops    {(labels == 1).sum()}/{(labels == 0).sum()} " in page
 
 
+def test_the_tutorial_and_the_notebook_on_the_same_data_tell_the_same_scores():
+    page, notebook = (read(DOCS / name) for name in ("tutorial/first-cft.md", "notebooks/partly-known.ipynb"))
+    [told] = re.findall(r"mAP on test: (\S+)% → (\S+)%,", page)
+    [shown] = re.findall(r"mAP on test: (\S+)% → (\S+)%\n", notebook)
+    assert [f"{float(score):.1f}" for score in told] == list(shown)
+    [control] = re.findall(r"on the known labels: mAP on test ([\d.]+)%", notebook)
+    assert f"This control reaches {control}% mAP on test, more than the {shown[1]}% of fine-tuning." in page
+
+
 @pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "how-to" / "fine-tune-a-head.md"], ids=name_of)
 def test_the_python_example_runs_as_it_is_written(page, tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)

@@ -22,7 +22,9 @@ NAMES = ("cat", "dog", "fish")
 # The client reads the address of the hub when it is imported, so somebody with another address is another process.
 SOMEBODY = """
 import json, os, sys
+from importlib.util import find_spec
 import numpy as np, timm, torch
+from huggingface_hub import constants
 from typer.testing import CliRunner
 from labelwise import predict
 from labelwise.cli import app
@@ -31,6 +33,9 @@ run = CliRunner().invoke
 os.environ["HF_TOKEN"] = "hf_wrong"
 refused = run(app, ["push", "best", "me/net"])
 os.environ["HF_TOKEN"] = sys.argv[1]
+constants.HF_HUB_DISABLE_XET = False  # as it is by default
+by_xet = run(app, ["push", "best", "me/net", "--private"]) if find_spec("hf_xet") else refused
+constants.HF_HUB_DISABLE_XET = True
 pushed = run(app, ["push", "best", "me/net", "--private"])
 assert pushed.exit_code == 0, (pushed.output, pushed.exception)
 again = run(app, ["push", "best", "me/net"])
@@ -44,7 +49,8 @@ for name in ("hf-hub:me/net", "hf_hub:me/net"):
     logits[f"labelwise {name}"] = found.logits
 np.savez("logits.npz", **logits)
 missing = run(app, ["predict", "hf-hub:me/other", "new.npz"])
-print(json.dumps({"refused": str(refused.exception), "pushed": pushed.stdout, "missing": str(missing.exception)}))
+told = {"refused": refused.exception, "by_xet": by_xet.exception, "pushed": pushed.stdout, "missing": missing.exception}
+print(json.dumps({key: str(value) for key, value in told.items()}))
 """
 
 
@@ -74,6 +80,7 @@ def test_a_network_goes_to_the_hub_and_comes_back(tmp_path: Path) -> None:
     assert f"{address}/me/net" in told["pushed"]
 
     assert "push: the Hugging Face hub did not take me/net" in told["refused"] and "401" in told["refused"]
+    assert "set HF_HUB_DISABLE_XET=1 for a hub that takes large files by Git LFS alone" in told["by_xet"]
     assert "hf-hub:me/other: cannot be fetched from the Hugging Face hub" in told["missing"]
 
     with np.load(tmp_path / "logits.npz") as file:

@@ -1,7 +1,8 @@
 """A small Hugging Face hub on this machine: what its client asks for in order to push a model and to fetch it again.
 
 It keeps files in memory, takes large ones by the protocol of Git LFS, and refuses to write without the token. Not
-spoken here: xet, the hub's own protocol of chunks (``HF_HUB_DISABLE_XET=1`` keeps its client to LFS).
+spoken here: xet, the hub's own protocol of chunks, which its client takes where ``hf_xet`` is installed and does not
+leave for LFS by itself (``HF_HUB_DISABLE_XET=1`` does).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +74,11 @@ def _upload(folder: Path, name: str, private: bool) -> str:
             commit_message="Checkpoint of labelwise",
         )
     except Exception as error:  # the hub client raises a dozen unrelated types
+        advice = "log in by `hf auth login` or set HF_TOKEN"
+        if "HF_ENDPOINT" in os.environ:  # a hub of one's own
+            advice += "; set HF_HUB_DISABLE_XET=1 for a hub that takes large files by Git LFS alone"
         raise ModelError(
-            f"push: the Hugging Face hub did not take {name} ({reason_of(error)}); log in by `hf auth login` or set"
-            f" HF_TOKEN. What was to be pushed lies in {folder}"
+            f"push: the Hugging Face hub did not take {name} ({reason_of(error)}); {advice}. What was to be pushed lies"
+            f" in {folder}"
         ) from None
     return address
