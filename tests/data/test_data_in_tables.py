@@ -13,6 +13,7 @@ from helpers.data import data_config
 from helpers.data_in import NAMES, Checks, Row, sections
 from labelwise.config import load_recipe
 from labelwise.data.readers import read_samples
+from labelwise.errors import ConfigError, DataError
 
 check = Checks("Tables")
 
@@ -40,7 +41,13 @@ def _(row: Row) -> None:
 
 @check("other encodings")
 def _(row: Row) -> None:
-    row.refused(lambda: row.table(written(["caf\u00e9", *LABELS[1:]]).encode("latin-1")))
+    text = written(["caf\u00e9", *LABELS[1:]]).encode("cp1252")
+    row.refused(lambda: row.table(text))
+    assert row.table(text, encoding="cp1252").classes == ("caf\u00e9", "cat", "dog")
+    with pytest.raises(DataError, match=r"not ascii .*; set another data.encoding"):
+        row.table(text, encoding="ascii")
+    with pytest.raises(ConfigError, match="'klingon' is no encoding"):
+        load_recipe(None, [f"data.source={row.path}", "data.encoding=klingon"])
 
 
 @check("semicolons")
@@ -63,10 +70,31 @@ def _(row: Row) -> None:
     row.table(gzip.compress(written().encode()), CLASSES)
 
 
-@check("a JSON object a line")
+@check("a JSON object a line, also packed")
 def _(row: Row) -> None:
     lines = [json.dumps({"file_name": name, "label": label}) for name, label in zip(NAMES, LABELS, strict=True)]
     row.table("\n".join(lines), CLASSES, image_column="file_name")
+    packed = row.write("packed.jsonl.gz", gzip.compress("\n".join(lines).encode()))
+    assert row.source(packed, image_column="file_name").label.tolist() == CLASSES
+
+
+@check("an image and its class a line")
+def _(row: Row) -> None:
+    for separator in (" ", "\t", ", "):
+        row.table("\n".join(f"{name}{separator}{label}" for name, label in zip(NAMES, LABELS, strict=True)), CLASSES)
+    samples = row.table("\n".join(f"{name} golden retriever\n" for name in NAMES))
+    assert samples.classes == ("golden retriever",)
+    assert row.table("path\tlabel\n" + "".join(f"{name}\tcat\n" for name in NAMES)).classes == ("cat",)
+
+
+@check("images alone, a line each")
+def _(row: Row) -> None:
+    row.refused(lambda: row.table("\n".join(NAMES)))
+
+
+@check("a mark a category behind each image")
+def _(row: Row) -> None:
+    row.refused(lambda: row.table("\n".join(f"{name}\t0,1,0" for name in NAMES)))
 
 
 @check("newlines of Windows")

@@ -163,8 +163,8 @@ def test_published_folders_are_no_classes(tmp_path, read, file, name):
             r"images look like no classes; if labels\.parquet has the labels, give it",
         ),
         (
-            ["train/metadata.csv", "train/0.jpg"],
-            r"has train, but no train/CLASS/.*; if train/metadata\.csv has the labels",
+            ["test/metadata.csv", "test/0.jpg"],
+            r"has test, but no train/CLASS/.*; if test/metadata\.csv has the labels",
         ),
     ],
 )

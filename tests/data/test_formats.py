@@ -86,7 +86,7 @@ def test_folders_are_told_apart_by_their_files(tmp_path: Path) -> None:
         (tmp_path / name / mark).touch()
         assert find_format(str(tmp_path / name)) == name
     assert type(data_config({"source": str(tmp_path / "folder")})) is FolderConfig
-    assert find_format(str(tmp_path / "nowhere")) is None and find_format("words.txt") is None
+    assert find_format(str(tmp_path / "nowhere")) is None and find_format("words.doc") is None
 
 
 def test_a_source_without_a_class_is_resolved_when_it_is_read(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from labelwise.errors import DataError
 def test_an_unknown_source_says_what_is_understood(tmp_path, read):
     with pytest.raises(DataError, match=r"no such folder or file; understood are digits, .*hf:NAME"):
         read(tmp_path / "nothing")
-    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "notes.doc").write_text("")
     with pytest.raises(DataError, match="not understood"):
-        read(tmp_path / "notes.txt")
+        read(tmp_path / "notes.doc")
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,11 @@ def test_a_large_table_is_read_part_by_part_with_the_same_cells(tmp_path, monkey
         ("t.jsonl", b'{"a": 1}\n[1]\n', r"a line holds '\[1\]', expected an object"),
         ("t.jsonl", b'{"a": 1\n', "cannot be read as a table"),
         ("t.parquet", b"PAR1", "cannot be read as a table"),
-        ("t.xlsx", b"PK", r"not a table; understood are \.csv, \.tsv, \.csv\.gz, \.tsv\.gz, \.jsonl, \.parquet"),
+        (
+            "t.xlsx",
+            b"PK",
+            r"not a table; understood are \.csv, \.tsv, \.csv\.gz, \.tsv\.gz, \.jsonl, \.jsonl\.gz, \.parquet, \.txt",
+        ),
     ],
 )
 def test_a_damaged_table_is_one_line(tmp_path, name, content, message):

@@ -6,6 +6,7 @@ Every format has a class of its own: the options that all formats share, and tho
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
 from functools import cache
@@ -169,6 +170,7 @@ class TableConfig(_RootedConfig, _ColumnsConfig):
     """A CSV or Parquet file with one image per row."""
 
     format: Literal["auto", "table"] = "table"
+    encoding: str = Field("utf-8", description="Encoding of a table of text, such as cp1252.")
     image_column: str = Field("path", description="Column of the image paths.")
     label_column: str = Field("label", description="Column of the class, or of the list of positive categories.")
     label_columns: tuple[str, ...] = Field(
@@ -182,6 +184,17 @@ class TableConfig(_RootedConfig, _ColumnsConfig):
     unlisted: Literal["negative", "unknown"] = Field(
         "negative", description="Multi-label data: what a category is that the list of a sample does not name."
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            raise ValueError(
+                f"{value!r} is no encoding that Python knows; usual are utf-8, cp1252 and latin-1"
+            ) from None
+        return value
 
 
 class BuiltinConfig(_RootedConfig):
@@ -322,6 +335,13 @@ AnyDataConfig = Annotated[
 ]
 
 
+_OTHER_FILES = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as CSV"),
+    **dict.fromkeys((".zip", ".tgz", ".gz", ".7z", ".rar"), "unpack it, and give the folder"),
+    **dict.fromkeys((".mat", ".xml", ".tfrecord", ".mdb", ".h5", ".pkl"), "write a CSV of paths and labels"),
+}
+
+
 @cache
 def _adapter() -> TypeAdapter[DataConfig]:
     return TypeAdapter(AnyDataConfig)
@@ -337,7 +357,10 @@ def with_format(config: DataConfig) -> DataConfig:
     """
     found = _adapter().validate_python(config)
     if type(found) is DataConfig:
+        ending = Path(config.source).suffix.lower()
         problem = "not understood" if Path(config.source).exists() else "no such folder or file"
+        if Path(config.source).exists() and ending in _OTHER_FILES:
+            raise DataError(f"data.source {config.source!r}: is not read; {_OTHER_FILES[ending]}")
         raise DataError(
             f"data.source {config.source!r}: {problem}; understood are {', '.join(BUILTIN)}, a folder of class folders,"
             f" .npz, {', '.join(TABLE_ENDINGS)}, tars, hf:NAME, and the published layouts of MS-COCO, Open Images,"

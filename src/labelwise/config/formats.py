@@ -37,12 +37,13 @@ BUILTIN = ("digits", "fashion_mnist", "cifar10", "cifar100", "imagenette")
 BATCHES = "CheXpert-v1.0 batch *"
 """Folders that CheXpert is published in at its full size: one with the CSVs, the others with the patients of train."""
 
-TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".parquet")
+TABLE_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
 _SUFFIXES: dict[str, Format] = {
     ".npz": "npz",
     ".json": "coco",
     ".tar": "webdataset",
+    ".txt": "table",
 }
 
 # Files that a published data set cannot do without.
@@ -65,6 +66,7 @@ _PUBLISHED: dict[Format, tuple[str, ...]] = {
     ),
     "mimic": ("mimic-cxr-*-chexpert.csv*", "mimic-cxr-*-negbio.csv*"),
     "nih": ("Data_Entry_2017*.csv",),
+    "table": ("train/metadata.csv", "train/metadata.jsonl", "train/metadata.parquet", "train/_classes.csv"),
 }
 
 # Columns that tell a published table, whatever its name is.

@@ -121,7 +121,12 @@ def parse_parts(values: Any, where: str) -> NDArray[np.str_]:
         known: dict[Any, str] = dict(enumerate(_NUMBERED_PARTS))
         keys: Sequence[Any] = array.tolist()
     else:
-        known = {"": "", **PARTS, **{str(number): part for number, part in enumerate(_NUMBERED_PARTS)}}
+        known = {
+            "": "",
+            "unassigned": "",
+            **PARTS,
+            **{str(number): part for number, part in enumerate(_NUMBERED_PARTS)},
+        }
         keys = [name.strip().lower() for name in as_strings(array, f"{where}: ").tolist()]
     for row, key in enumerate(keys):
         if key not in known:

@@ -124,6 +124,10 @@ def _values(instances: _Instances) -> NDArray[np.float32]:
 def _instances(path: Path) -> _Instances:
     content = _parse(path)
     images, annotations, categories = (_entries(path, content, key) for key in ("images", "annotations", "categories"))
+    if any("neg_category_ids" in image for image in images[:1]):
+        raise DataError(
+            f"{path}: looks like LVIS, where most categories of an image are unknown; write a table of them"
+        )
     image_ids = _keys(path, "images", images, "id")
     file_names = _texts(path, "images", images, "file_name")
     category_ids = _keys(path, "categories", categories, "id")
@@ -161,7 +165,8 @@ def _entries(path: Path, content: Any, key: str) -> list[Any]:
     value = content.get(key) if isinstance(content, dict) else None
     if not isinstance(value, list) or not value:
         raise DataError(
-            f"{path}: no {key!r}, or none in it; an instances file lists images, annotations and categories"
+            f"{path}: no {key!r}, or none in it; an instances file lists images, annotations and categories; of other"
+            " JSON, write a table of paths and labels"
         )
     return value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,12 @@ import numpy as np
 from labelwise.config import FolderConfig
 from labelwise.config.formats import BATCHES, is_table, published_tables
 from labelwise.data.dataset import ImageFiles, Samples
-from labelwise.data.decode import DICOM_SUFFIXES
+from labelwise.data.decode import SUFFIXES
 from labelwise.data.files import PARTS, same_name
 from labelwise.data.memory import as_asked
 from labelwise.data.notes import assume, tell
 from labelwise.errors import DataError
 from labelwise.runs import RUN
-
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"}
-SUFFIXES.update({".jfif", ".avif", ".heic", ".heif", ".hif"}, DICOM_SUFFIXES)
 
 _OTHERS = (
     (BATCHES, "CheXpert", "its train.csv"),
@@ -83,7 +80,9 @@ def read(config: FolderConfig) -> Samples:
     for part, folder, cls, images, more in found:
         others += more
         if not images and folder in training:
-            raise DataError(f"{cls}: empty class, no image in it (read are {' '.join(sorted(SUFFIXES))})")
+            raise DataError(
+                f"{cls}: empty class, no image in it (read are {' '.join(sorted(SUFFIXES))}){_of_tables(root)}"
+            )
         if not images:
             assume(f"{cls}: no image in it")
         elif same_name(cls.name) not in learnt:
@@ -98,6 +97,9 @@ def read(config: FolderConfig) -> Samples:
         tell(f"{table}: is not read; if it has the labels, give it as data.source")
     if len(classes) == 1 and (inner := _folders(found[0][2])):
         tell(f"{found[0][2]}: is taken for the only class; if {inner[0].name}, ... are classes, give it as data.source")
+    if alike := _alike(training[0], classes):
+        some = ", ".join(classes[:3])
+        tell(f"{training[0]}: {some} have the same folders, {alike}; if these are classes, give one of the first")
     tell_left_out(root, others)
     start = f"{str(root).rstrip('/')}/"
     ids = [str(path).removeprefix(start) for path in paths]  # relative_to() takes half of all time
@@ -144,9 +146,19 @@ def _refuse_images_beside_table(root: Path, names: set[str]) -> None:
 
 def _of_tables(root: Path) -> str:
     """A hint at the tables in a folder that may have the labels; empty where there is none."""
-    inner = (*root.glob("*/metadata.*"), *root.glob("*/_classes.csv"))
+    inner = (*root.glob("*/metadata.*"), *root.glob("*/_*.csv"), *root.glob("data/*.parquet"))
     found = [path for path in [*sorted(root.iterdir()), *sorted(inner)] if is_table(path)]
     return f"; if {found[0].relative_to(root)} has the labels, give it as data.source" if found else ""
+
+
+def _alike(root: Path, classes: Sequence[str]) -> str:
+    """Two folders that are in every class folder, such as classes in three versions of all images; empty if none."""
+    if len(classes) < 2 or not (root / classes[0]).is_dir():
+        return ""
+    with os.scandir(root / classes[0]) as inner:
+        names = sorted(entry.name for entry in inner if entry.is_dir() and not _is_hidden(entry.name))
+    common = [name for name in names if all((root / cls / name).is_dir() for cls in classes[1:])]
+    return ", ".join(common[:2]) if len(common) > 1 else ""
 
 
 def _parts(root: Path) -> list[tuple[Path, str]]:

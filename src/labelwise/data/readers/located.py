@@ -13,10 +13,11 @@ from pathlib import Path
 
 from labelwise.config import DataConfig
 from labelwise.data.dataset import ImageFiles
+from labelwise.data.decode import SUFFIXES
 from labelwise.data.files import refuse_repeated
 from labelwise.data.memory import as_asked
 from labelwise.data.notes import assume
-from labelwise.data.readers.folder import SUFFIXES, look_under
+from labelwise.data.readers.folder import look_under
 from labelwise.errors import DataError
 
 Find = Callable[[str], str | None]

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from labelwise.config import TableConfig
 from labelwise.data.dataset import Samples
+from labelwise.data.decode import SUFFIXES
 from labelwise.data.files import as_strings, encode_labels, parse_parts, refuse_repeated
 from labelwise.data.notes import assume, tell
-from labelwise.data.readers.folder import SUFFIXES
 from labelwise.data.readers.lists import labels_from_lists, read_lists
 from labelwise.data.readers.located import locate
 from labelwise.data.tables import read_header, read_table, table_ending
@@ -38,8 +38,22 @@ _DEFAULT_SPLIT = TableConfig.model_fields["split_column"].default
 _WORDS = {"": math.nan, "true": 1.0, "false": 0.0}
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _USUAL = {
-    "image_column": ("filename", "file_name", "file", "image", "image_path", "img", "image_id", "id"),
-    "label_column": ("class", "category", "target", "labels", "class_name", "y"),
+    "image_column": (
+        *(
+            "filename",
+            "file_name",
+            "file",
+            "filepath",
+            "image",
+            "image_path",
+            "image_name",
+            "img",
+            "image_id",
+            "imageid",
+        ),
+        *("image index", "name", "id"),
+    ),
+    "label_column": ("class", "category", "target", "labels", "class_name", "classname", "choice", "tags", "y"),
 }
 """What the columns are often called in other tables."""
 
@@ -62,7 +76,9 @@ def read(config: TableConfig) -> Samples:
         For options that do not go together.
     """
     path = Path(config.source)
-    header = read_header(path)
+    header = read_header(path, config.encoding)
+    if path.is_dir():
+        config = _as_exported(config, header)
     categories = _category_columns(path, header, config) if config.label_columns else ()
     wanted = {"image_column": config.image_column}
     if not categories:
@@ -73,7 +89,7 @@ def read(config: TableConfig) -> Samples:
         wanted["split_column"] = config.split_column
     for option, name in wanted.items():
         _refuse_unnamed(path, header, option, name)
-    frame = read_table(path, {*categories, *wanted.values()})
+    frame = read_table(path, {*categories, *wanted.values()}, config.encoding)
     if len(frame) == 0:
         raise DataError(f"{path}: no rows")
     ids, groups = read_ids(path, frame, config)
@@ -82,6 +98,7 @@ def read(config: TableConfig) -> Samples:
     if table is None:
         values = _column(path, frame, "label_column", config.label_column)
         label, classes = encode_labels(values, None, f"{path}: {config.label_column}")
+        _tell_lists(f"{path}: {config.label_column}", classes)
     else:
         label, classes = np.full(len(frame), -1, dtype=np.int64), table.categories
     part = np.full(len(frame), "")
@@ -90,7 +107,7 @@ def read(config: TableConfig) -> Samples:
         part = parse_parts(column, f"{path}: {config.split_column}")
     _tell_columns(path, header, config, categories)
     return Samples(
-        name=path.name[: -len(table_ending(path))],
+        name=path.resolve().name if path.is_dir() else path.name[: -len(table_ending(path))],
         classes=classes,
         ids=ids[once],
         label=label[once],
@@ -103,7 +120,10 @@ def read(config: TableConfig) -> Samples:
 
 def read_ids(path: Path, frame: pd.DataFrame, config: TableConfig) -> tuple[NDArray[np.str_], NDArray[np.str_] | None]:
     """Ids and groups, if any, of a table's rows. Errors as :func:`read`."""
-    ids = as_strings(_column(path, frame, "image_column", config.image_column))
+    names = _column(path, frame, "image_column", config.image_column)
+    if len(names) and isinstance(names[0], dict):
+        raise DataError(f"{path}: {config.image_column!r} holds images, no paths; give data.source=hf:{path.parent}")
+    ids = as_strings(names)
     groups = None
     if config.group_column is not None:
         groups = as_strings(_column(path, frame, "group_column", config.group_column))
@@ -113,7 +133,17 @@ def read_ids(path: Path, frame: pd.DataFrame, config: TableConfig) -> tuple[NDAr
 
 def root_of(path: Path, config: TableConfig) -> Path:
     """Where the relative paths of a table start."""
-    return path.parent if config.root is None else Path(config.root)
+    if config.root is not None:
+        return Path(config.root)
+    return path if path.is_dir() else path.parent
+
+
+def _as_exported(config: TableConfig, header: Sequence[str]) -> TableConfig:
+    """The columns as Hugging Face and Roboflow call them, where the options do not name others."""
+    usual: dict[str, Any] = {"image_column": "filename", "label_columns": ("*",)}
+    if "file_name" in header:
+        usual = {"image_column": "file_name", "label_column": "label" if "label" in header else "labels"}
+    return config.model_copy(update={key: name for key, name in usual.items() if key not in config.model_fields_set})
 
 
 def refuse_missing(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
@@ -183,7 +213,7 @@ def rows_once(path: Path, frame: pd.DataFrame, ids: NDArray[np.str_], column: st
     try:
         refuse_repeated(names[once], f"{path}: {column}")
     except DataError as error:
-        raise DataError(f"{error}, in rows that differ; keep one of them") from None
+        raise DataError(f"{error}, in rows that differ; write one row with all labels of the image") from None
     if repeated := len(ids) - len(once):
         tell(f"{path}: rows that repeat another one, and count once: {repeated:,}")
     return once
@@ -205,6 +235,16 @@ def _tell_columns(path: Path, header: Sequence[str], config: TableConfig, catego
         tell(f"{path}: columns not used: {', '.join(shown)}{more}{hint}")
 
 
+def _tell_lists(where: str, classes: Sequence[str]) -> None:
+    """Say which classes may be lists of categories: those that fewer words are enough for."""
+    for separator in ("|", ";", ",", " "):
+        listed = [name for name in classes if separator in name]
+        words = {word for name in classes for word in name.split(separator)}
+        if listed and len(words) < len(classes):
+            tell(f"{where}: {listed[0]!r} is one class; if it lists categories, set data.label_separator={separator!r}")
+            return
+
+
 def _label_table(path: Path, frame: pd.DataFrame, config: TableConfig, categories: Sequence[str]) -> LabelTable | None:
     """Multi-label data; None where the label column holds one class a row."""
     separator = config.label_separator
@@ -215,7 +255,10 @@ def _label_table(path: Path, frame: pd.DataFrame, config: TableConfig, categorie
                 f"data.label_columns and data.{option} do not go together: label_columns is for a column per category,"
                 f" {option} for one column that lists the categories"
             )
-        return to_table(path, parse_label_columns(path, frame, categories), categories)
+        labels = parse_label_columns(path, frame, categories)
+        if set(np.unique(labels[~np.isnan(labels)]).tolist()) == {-1.0, 1.0}:
+            tell(f"{path}: its cells are 1 and -1 alone; -1 is uncertain, so write 0 where it means negative")
+        return to_table(path, labels, categories)
     where = f"{path}: column {config.label_column!r}"
     found = read_lists(frame[config.label_column], separator, where)
     if found is None:

@@ -165,7 +165,7 @@ def _read(path: Path, config: DataConfig, dataset: Dataset) -> Unlabelled:
         options = {"source": str(path), "channels": channels}
         own = config if isinstance(config, TableConfig) else TableConfig(unreadable=config.unreadable)
         own = own.model_copy(update=options)
-        frame = read_table(path)
+        frame = read_table(path, encoding=own.encoding)
         ids, groups = table.read_ids(path, frame, own)
         once = table.rows_once(path, frame, ids, own.image_column)
         files = locate(path, table.root_of(path, own), ids[once].tolist(), own)

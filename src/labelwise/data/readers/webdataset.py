@@ -19,9 +19,10 @@ import numpy as np
 from labelwise.config import WebDatasetConfig
 from labelwise.config.formats import expand_braces
 from labelwise.data.dataset import Samples
+from labelwise.data.decode import SUFFIXES
 from labelwise.data.files import PARTS, encode_labels, same_name
 from labelwise.data.memory import as_asked
-from labelwise.data.readers.folder import SUFFIXES, refuse_other_text, tell_left_out
+from labelwise.data.readers.folder import refuse_other_text, tell_left_out
 from labelwise.data.readers.lists import labels_from_lists
 from labelwise.data.readers.table import to_table
 from labelwise.data.tars import TarImages, members, read_bytes
