@@ -117,6 +117,7 @@ def test_bad_input_is_refused_in_one_line(tmp_path, labels):
     other = write_run(tmp_path / "other", noisy(labels, 2), labels, None, np.array(["a", "b", "z"]))
     cases = [
         ([first], ConfigError, "at least two"),
+        ([first, tmp_path / "empty" / ".." / "first"], ConfigError, "needs different runs"),
         ([first, tmp_path / "empty"], RunError, PREDICTIONS),
         ([first, strangers], DataError, "not the same samples"),
         ([first, other], DataError, "'c'"),

@@ -113,6 +113,8 @@ def run_ensemble(runs: Sequence[Path], out: Path, config: EnsembleConfig) -> Ens
     """
     if len(runs) < 2:
         raise ConfigError("an ensemble needs at least two run folders")
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ConfigError(f"an ensemble of {', '.join(map(str, runs))}: needs different runs")
     how, objective = config.how, config.objective
     members = [read_predictions(run) for run in runs]
     first = members[0]
