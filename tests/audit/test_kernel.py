@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from labelwise.audit import kernel
+from labelwise.audit.embeddings import standardised
 from labelwise.audit.kernel import UnseenKernelRidge, _blocks, _unseen
+from labelwise.data.notes import tell
 from labelwise.training.closed_form.kernel import RidgePath
 
 
@@ -75,3 +78,19 @@ def test_coordinates_give_the_regression_of_the_features():
         for strength in (0.1, 1.0, 10.0):
             weight, bias = expected.solution(strength)
             torch.testing.assert_close(path.answers(along, strength), z @ weight + bias, atol=2e-3, rtol=1e-3)
+
+
+def test_one_column_or_row_does_not_decide_on_the_units_of_embeddings(capsys: pytest.CaptureFixture[str]) -> None:
+    clean = np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32)
+    plain = standardised(clean)
+    np.testing.assert_allclose(plain, (clean - clean.mean(0)) / clean.std(0).mean(), atol=0.1)
+    odd = clean.astype(np.float64)
+    odd[:, 2] *= 1e6
+    odd[7] = 1e30
+    tell.cache_clear()
+    found = standardised(odd)
+    rest = np.arange(200) != 7
+    np.testing.assert_allclose(found[rest], plain[rest], atol=0.35)
+    assert np.linalg.norm(found[7]) < 2 * np.linalg.norm(found[rest], axis=1).mean()
+    told = capsys.readouterr().err
+    assert "audit: 1 columns" in told and "audit: 1 embeddings lie more than" in told

@@ -12,7 +12,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
+from labelwise.data.notes import tell
 from labelwise.errors import DataError, ModelError
+from labelwise.models.closed_form import NearestNeighbours
 from labelwise.training.closed_form import fit as fit_module
 from labelwise.training.closed_form import kernel, linear, nearest
 from labelwise.training.closed_form.candidates import Samples, Tamer
@@ -269,7 +271,7 @@ def test_broken_rows_do_not_decide_on_a_fit(name: str, capsys: pytest.CaptureFix
 def test_rows_that_are_not_far_stay_as_they_are_and_broken_ones_become_as_far_as_others() -> None:
     fit = samples(200)
     tamer = Tamer(fit.x)
-    assert tamer(fit.x) is fit.x and tamer.count == 0 and tamer.columns == 0
+    assert tamer(fit.x) is fit.x and tamer.count == 0 and tamer.divisor is None
     far = fit.x.clone()
     far[4] += 1e9
     tamed = tamer(far)
@@ -282,8 +284,41 @@ def test_rows_that_are_not_far_stay_as_they_are_and_broken_ones_become_as_far_as
     assert Tamer(half)(half) is half
 
 
-def test_a_column_that_drowns_the_others_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    wide = samples(60).x.clone()
-    wide[:, 2] *= 1e5
-    fit_closed_form("lda", {}, Samples(wide, samples(60).y))
-    assert "lda: 1 columns of the embeddings vary more than 1000 times as much" in capsys.readouterr().err
+@pytest.mark.parametrize("held_out", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_in_other_units_does_not_drown_the_others(
+    name: str, held_out: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit, select, asked = samples(90), samples(30, seed=3), samples(60, seed=7).x
+    units = torch.tensor([1, 1, 1e5, 1]).double()
+    answers = []
+    for factor in (torch.ones(4).double(), units):
+        tell.cache_clear()
+        held = Samples(select.x * factor, select.y) if held_out else None
+        with torch.no_grad():
+            net = fit_closed_form(name, {}, Samples(fit.x * factor, fit.y), held).net
+            answers.append(torch.softmax(net((asked * factor).float()), 1))
+    right = [float((found.argmax(1) == samples(60, seed=7).y.argmax(1)).double().mean()) for found in answers]
+    assert right[0] > 0.7 and right[1] == pytest.approx(right[0], abs=0.051)
+    assert f"{name}: 1 columns of the embeddings vary more than 20 times as much" in capsys.readouterr().err
+
+
+def test_wide_columns_get_the_width_of_the_median_one_whatever_a_few_rows_hold() -> None:
+    clean = torch.randn(400, 9, generator=torch.Generator().manual_seed(0)).double()
+    x = clean * torch.tensor([1, 1, 1e4, 1, 1, 15, 1, 1e-3, 0]).double()
+    broken = x.clone()
+    broken[::25] = 1e12
+    for rows in (x, broken):
+        tamer = Tamer(rows)
+        assert tamer.divisor is not None and (tamer.divisor != 1).nonzero()[:, 0].tolist() == [2]
+        assert tamer(x)[:, 2].std().item() == pytest.approx(1, rel=0.2)
+        assert torch.equal(tamer(x)[:, 5], x[:, 5])
+
+
+def test_a_network_with_one_scale_for_all_columns_is_still_read() -> None:
+    net = fit_closed_form("knn", {}, samples()).net
+    assert isinstance(net, NearestNeighbours) and len(net.scale.unique()) == 1
+    state = net.state_dict() | {"scale": net.scale[0]}
+    again = NearestNeighbours(3, 4, len(net.samples), net.neighbours)
+    again.load_state_dict(state)
+    assert torch.equal(again.scale, net.scale)

@@ -22,7 +22,7 @@ from labelwise.audit.wrong_labels import GivenLabels, fit_noise_model
 from labelwise.config import AuditConfig
 from labelwise.data.counter_rng import generator
 from labelwise.progress import Progress
-from labelwise.training.closed_form.candidates import location
+from labelwise.training.closed_form.candidates import BLOCK, Tamer, location
 
 STRENGTHS = (0.01, 0.1, 1.0)
 """logistic: C, the weight of the data against half the squared norm of the weights."""
@@ -60,10 +60,15 @@ class Embedded:
 
 
 def standardised(values: Array) -> Array:
-    """Embeddings less their mean, in units of the spread of all features."""
+    """Embeddings less their mean, in units of the spread of all features; columns far wider than others and rows far
+    beyond others are brought to them."""
     sample = torch.from_numpy(values[generator("location").permutation(len(values))[:FITTED]]).double()
-    centre, spread = location(sample)
-    found = values.astype(np.float32)
+    tamer = Tamer(sample)
+    centre, spread = location(tamer(sample))
+    found, tamer.count = np.empty(values.shape, dtype=np.float32), 0
+    for rows in np.array_split(np.arange(len(values)), -(-len(values) // BLOCK)):
+        found[rows] = tamer(torch.from_numpy(values[rows]).double()).float().numpy()
+    tamer.tell("audit")
     found -= centre.float().numpy()
     found /= np.float32(spread)
     return found

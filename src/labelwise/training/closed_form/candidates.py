@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from labelwise.data.notes import tell
+
 BLOCK = 4096
 """Samples whose kernel with the centres is in memory at a time."""
 
@@ -16,8 +18,12 @@ FAR = 10.0
 """Distance from the middle beyond which a row is taken for a broken one, in median distances; of embeddings of CIFAR-10
 and UC Merced the farthest is at 1.8."""
 
-WIDE = 1000.0
-"""How much wider than others a column is that is told; UC Merced's widest is 16 times as wide as the median one."""
+WIDE = 20.0
+"""How much wider than the median one a column is that is scaled down to it. UC Merced's widest is 5 times as wide, the
+first of its 512 principal components 10 times."""
+
+WIDTH = 0.95
+"""The width of a column is this quantile of the distances from its median: a twentieth of the rows may be anything."""
 
 LOOKED_AT = 5000
 """Rows, about, that medians are taken of."""
@@ -55,32 +61,37 @@ def location(x: Tensor) -> tuple[Tensor, float]:
 
 
 class Tamer:
-    """Pulls rows that lie much farther from the middle than others to where the others are.
+    """Scales columns down that are far wider than the others, and pulls rows that lie much farther from the middle than
+    others to where the others are.
 
-    Means and variances have no bound: one broken row of an embedding file would decide on all of a fit. Rows that are
-    not that far stay exactly as they are.
+    Means, variances and distances have no bound: one column in other units or one broken row of an embedding file would
+    decide on all of a fit. Columns and rows that are not that far off stay exactly as they are.
 
     Parameters
     ----------
-    x : (N, D) the rows that say where the middle is and how far others are, at the median
+    x : (N, D) the rows that say how wide columns are, where the middle is, and how far others are, at the median
 
     Attributes
     ----------
+    divisor : (D,) of the columns, or None where all stay
     count : rows that were pulled so far
-    columns : that vary so much more than others that distances are theirs alone; they stay as they are
     """
 
     def __init__(self, x: Tensor) -> None:
         some = x[:: max(1, len(x) // LOOKED_AT)]
         self._centre = some.median(0).values
+        width = (some - self._centre).abs().kthvalue(max(1, round(WIDTH * len(some))), dim=0).values
+        ratio = width / width[width > 0].median() if bool((width > 0).any()) else width
+        self.divisor = torch.where(ratio > WIDE, ratio, 1.0) if bool((ratio > WIDE).any()) else None
+        if self.divisor is not None:
+            some, self._centre = some / self.divisor, self._centre / self.divisor
         self._usual = float((some - self._centre).norm(dim=1).median())
-        spread = (some - self._centre).abs().median(0).values
-        varies = spread[spread > 0]
-        self.columns = int((spread > WIDE * varies.median()).sum()) if len(varies) else 0
         self.count = 0
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The rows (n, D), those far away pulled."""
+        """The rows (n, D), wide columns scaled and those far away pulled."""
+        if self.divisor is not None:
+            x = x / self.divisor
         distance = torch.cat([(part - self._centre).norm(dim=1) for part in x.split(BLOCK)])
         far = torch.nonzero(distance > FAR * self._usual)[:, 0] if self._usual > 0 else distance[:0].long()
         if not len(far):
@@ -89,6 +100,19 @@ class Tamer:
         pulled = x.clone()
         pulled[far] = self._centre + (x[far] - self._centre) / distance[far, None] * self._usual
         return pulled
+
+    def tell(self, name: str) -> None:
+        """Say what was done, if anything, in messages that begin with ``name``."""
+        if self.divisor is not None:
+            tell(
+                f"{name}: {int((self.divisor != 1).sum())} columns of the embeddings vary more than {WIDE:g} times as"
+                " much as the median one; they are scaled down to it"
+            )
+        if self.count:
+            tell(
+                f"{name}: {self.count} embeddings lie more than {FAR:g} times as far from the middle as others; they"
+                " count as if they were as far as those (look for broken rows)"
+            )
 
 
 @torch.no_grad()

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from labelwise.data.counter_rng import generator
-from labelwise.data.notes import tell
 from labelwise.errors import DataError, ModelError
-from labelwise.models.closed_form import KernelRidge, NearestNeighbours
-from labelwise.training.closed_form.candidates import FAR, WIDE, Candidate, Samples, Solver, Tamer
+from labelwise.models.closed_form import KernelRidge, LinearClassifier, NearestNeighbours
+from labelwise.training.closed_form.candidates import Candidate, Samples, Solver, Tamer
 from labelwise.training.closed_form.kernel import kernel_ridge
 from labelwise.training.closed_form.linear import lda, logistic
 from labelwise.training.closed_form.nearest import knn
@@ -81,24 +80,18 @@ def fit_closed_form(
     tamer = Tamer(fit.x)
     fit = Samples(tamer(fit.x), fit.y)
     held_out = None if held_out is None else Samples(tamer(held_out.x), held_out.y)
-    if tamer.columns:
-        tell(
-            f"{name}: {tamer.columns} columns of the embeddings vary more than {WIDE:g} times as much as others, which"
-            " hardly count beside them; scale the columns"
-        )
-    if tamer.count:
-        tell(
-            f"{name}: {tamer.count} embeddings lie more than {FAR:g} times as far from the middle as others; they count"
-            " as if they were as far as those (look for broken rows)"
-        )
+    tamer.tell(name)
     if name == "kernel_ridge" and not args.get("bandwidth"):
         pilot, _ = _choose(name, args | {"centres": PILOT}, fit, held_out, seed)
         args = args | {"bandwidth": _args(pilot.net())["bandwidth"]}
     chosen, factor = _choose(name, args, fit, held_out, seed)
     net = chosen.net()
+    assert isinstance(net, LinearClassifier)
     with torch.no_grad():
-        net.classifier.weight.mul_(factor)  # type: ignore[union-attr,operator]
-        net.classifier.bias.mul_(factor)  # type: ignore[union-attr,operator]
+        net.classifier.weight.mul_(factor)
+        net.classifier.bias.mul_(factor)
+        if tamer.divisor is not None:
+            net.divide_inputs(tamer.divisor)
     return ClosedForm(net.float(), _args(net), f"{chosen.words}, temperature {1 / factor:.3g}")
 
 
