@@ -8,7 +8,9 @@ replicates. `groups`: rows come in groups of two that share half of their noise.
 40 categories of 1 to 5 positives each, whose categories share the noise of an image; `lone`: of 3 to 40 categories, one
 of which has a single positive. `clear`: of 300 categories with equal heads and 100 with unequal ones, what is called
 clear at a false discovery rate of 5%. `top1`: right answers of two networks with several seeds each, whose skill varies
-with the seed by 0, 0.1 or 0.4 (where a sample's difficulty varies by 1.5, and chance by 1).
+with the seed by 0, 0.1 or 0.4 (where a sample's difficulty varies by 1.5, and chance by 1). `seeds`: the mean AP or AUC
+of three categories of 30 positives, of two models with several seeds each, in which the positives are higher by 1.5 and
+a number of the seed's own, that varies by 0, 0.1 or 0.4.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from scipy.special import ndtr
 
 from labelwise.metrics.bootstrap import paired_interval, ranking_gain_intervals
 from labelwise.metrics.few import discoveries
+from labelwise.metrics.paired import MeanRanking
 from labelwise.metrics.ranking import ranking
 
 Doubles = NDArray[np.float64]
@@ -120,6 +123,33 @@ def of_top1(repeats: int) -> list[dict[str, Any]]:
     return found
 
 
+def of_seeds(rows: int, repeats: int, draws: int) -> list[dict[str, Any]]:
+    rng, found = np.random.default_rng(4), []
+    labels = np.zeros((rows, 3))
+    labels[:30] = 1
+    kinds = itertools.product(("ap", "auc"), NOISE, (2, 3, 5), (0.0, 0.1, 0.4))
+    for metric, skill, seeds, among in kinds:
+        ranks, runs = MeanRanking(labels, metric=metric, draws=draws), []
+        for _ in range(repeats):
+            common = OFFSET * labels + rng.normal(size=labels.shape)
+            sides = [
+                [
+                    ranks(common + among * rng.normal() * labels + size * rng.normal(size=labels.shape))
+                    for _ in range(seeds)
+                ]
+                for size in NOISE[skill]
+            ]
+            gain = ranks.gain(*sides)
+            runs.append((gain.gain, *gain.interval))
+        gain, low, high = np.array(runs).T
+        truth = 0.0 if skill == "equal" else gain.mean()
+        coverage = float(np.mean((low <= truth) & (truth <= high)))
+        told = {"metric": metric, "skill": skill, "seeds": seeds, "among": among}
+        found.append(told | {"coverage": coverage, "width": float(np.mean(high - low))})
+        print(found[-1], flush=True)
+    return found
+
+
 def called_clear(rows: int, draws: int) -> list[dict[str, Any]]:
     rng, found = np.random.default_rng(2), []
     for metric, count in ((m, p) for m in ("ap", "auc") for p in (5, 10, 30, 100)):
@@ -148,6 +178,7 @@ def main() -> None:
         *of_means(options.rows, options.repeats, options.draws),
         *called_clear(options.rows, options.draws),
         *of_top1(5 * options.repeats),
+        *of_seeds(options.rows, 2 * options.repeats, options.draws // 5),
     ]
     options.out.write_text(json.dumps(rows, indent=1))
 

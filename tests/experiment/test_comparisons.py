@@ -101,9 +101,11 @@ def test_the_mean_over_columns_of_the_same_test_samples_has_an_interval(
     found = entry(results, "soft", None)["over_reference"]
     assert found["gain"] == pytest.approx(gains.mean())
     by_seed, by_sample = gains.mean(axis=1), gains.mean(axis=0)
-    samples, seeds = by_sample.var() / len(by_sample) + 2 / len(by_sample) ** 2, by_seed.var(ddof=1) / 2
-    freedom = (samples + seeds) ** 2 / (samples**2 / (len(by_sample) - 1) + seeds**2 / 1)
-    reach = t.ppf(0.975, freedom) * np.sqrt(samples + seeds)
+    count, seeds = len(by_sample), by_seed.var(ddof=1) / 2
+    unseen, of_samples = 2 / count**2, t.ppf(0.975, count - 1)
+    shared = max(0, np.cov(gains, ddof=0)[0, 1] / count + unseen)
+    reach = (t.ppf(0.975, 1) * seeds + of_samples * shared) / np.sqrt(seeds + shared)
+    reach = max(reach, of_samples * np.sqrt(by_sample.var() / count + unseen))
     assert found["interval"] == pytest.approx((gains.mean() - reach, gains.mean() + reach), rel=0.1, abs=0.01)
     mean_choice = entry(results, "best", None)
     chosen = [entry(results, entry(results, "best", column)["chosen"], column)["test"]["mean"] for column in (0, 1)]

@@ -57,21 +57,44 @@ def test_degrees_of_freedom():
 
 def test_an_interval_is_students():
     value, variance, freedom = np.array([0.1, -0.95, 0.9, 0.2]), np.full(4, 0.01), np.array([7.0, 7, 7, NAN])
-    found = gain_interval(value[None], variance, freedom, 0.9)
+    found = gain_interval(value[None], variance, variance, freedom, 0.9)
     reach = t.ppf(0.95, 7) * 0.1
     np.testing.assert_allclose(found, [[0.1 - reach, 0.1 + reach], [-1, -0.95 + reach], [0.9 - reach, 1], [NAN, NAN]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        still = gain_interval(np.array([[0.3, 0.3]]), np.zeros(2), np.array([4.0, NAN]), 0.95)
-    np.testing.assert_array_equal(still, [[0.3, 0.3], [NAN, NAN]])
+        for seeds in (1, 2):
+            still = gain_interval(np.full((seeds, 2), 0.3), np.zeros(2), np.zeros(2), np.array([4.0, NAN]), 0.95)
+            np.testing.assert_array_equal(still, [[0.3, 0.3], [NAN, NAN]])
 
 
-def test_seeds_add_their_variance_and_share_the_degrees_of_freedom():
-    seeds, variance, freedom = np.array([[0.1], [0.3], [0.2]]), np.array([0.02]), np.array([9.0])
+def test_variances_of_seeds_and_of_what_they_share_add_up_each_with_its_own_t():
+    seeds, freedom, of_mean = np.array([[0.1], [0.3], [0.2]]), np.array([9.0]), np.array([0.02])
     among = 0.01 / 3
-    total = 0.02 + among
-    reach = t.ppf(0.975, total**2 / (0.02**2 / 9 + among**2 / 2)) * total**0.5
-    np.testing.assert_allclose(gain_interval(seeds, variance, freedom, 0.95), [[0.2 - reach, 0.2 + reach]])
+    for of_each, shared in ((0.03, 0.015), (0.02, 0.02)):
+        expected = (t.ppf(0.975, 2) * among + t.ppf(0.975, 9) * shared) / np.sqrt(among + shared)
+        found = gain_interval(seeds, of_mean, np.array([of_each]), freedom, 0.95)
+        np.testing.assert_allclose(found, [[0.2 - expected, 0.2 + expected]])
+
+
+def test_an_interval_over_seeds_is_never_shorter_than_one_over_test_samples():
+    alone = t.ppf(0.975, 9) * 0.1
+    for seeds in ([[0.2]] * 3, [[0.2], [0.201]]):
+        found = gain_interval(np.array(seeds), np.array([0.01]), np.array([0.03]), np.array([9.0]), 0.95)
+        np.testing.assert_allclose(found, [[np.mean(seeds) - alone, np.mean(seeds) + alone]])
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("own", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("skill", [0.0, 0.3, 1.0, 3.0])
+def test_intervals_over_seeds_hold_what_they_should(seeds, own, skill):
+    """Of 8,000 means over seeds: what test samples do to all seeds alike, to each seed on its own (``own``, as a share
+    of a variance of one in the mean), and what seeds do (``skill``, a deviation)."""
+    rng = np.random.default_rng(0)
+    shared = np.sqrt(1 - own) * rng.normal(size=8000)
+    of_seed = np.sqrt(seeds * (own + skill**2)) * rng.normal(size=(seeds, 8000))
+    of_each = np.full(8000, 1 - own + seeds * own)
+    low, high = gain_interval(0.01 * (shared + of_seed), np.full(8000, 1e-4), 1e-4 * of_each, of_each + 1e3, 0.95).T
+    assert 0.94 < ((low <= 0) & (high >= 0)).mean() < (0.995 if seeds == 2 else 0.99)
 
 
 def test_p_values_are_students():

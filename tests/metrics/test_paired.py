@@ -70,14 +70,15 @@ def test_one_seed_is_the_bootstrap_of_two_models(metric):
 def test_seeds_are_a_dimension_of_luck():
     labels, scores = problem(c=2, models=4)
     resampled = MeanRanking(labels, draws=40)
-    before, after = [resampled(x) for x in scores[:2]], [resampled(x) for x in scores[2:]]
-    found = resampled.gain(before, after)
+    before, after = [resampled(x) for x in scores[:2]], [resampled(scores[2]), resampled(-scores[3])]  # seeds differ
+    found = resampled.gain(before, after, level=0.5)
     difference = np.stack(after) - np.stack(before)
     assert found.gain == pytest.approx(difference[:, 0].mean())
     assert sum(found.interval) / 2 == pytest.approx(found.gain)
-    samples, seeds = difference[:, 1:].mean(0).var(), difference[:, 0].var(ddof=1) / 2
+    shared, seeds = np.cov(difference[:, 1:], ddof=0)[0, 1].clip(0), difference[:, 0].var(ddof=1) / 2
     reach = (found.interval[1] - found.interval[0]) / 2
-    assert 1.96 * np.sqrt(samples + seeds) < reach < t.ppf(0.975, 1) * np.sqrt(samples + seeds)
+    weighed = (t.ppf(0.75, 1) * seeds + t.ppf(0.75, [10, 100]) * shared) / np.sqrt(seeds + shared)
+    assert weighed.min() * 0.999 < reach < weighed.max() * 1.001
     same = resampled.gain(before, before)
     assert same.gain == 0 and same.interval == (0, 0)
 

@@ -166,12 +166,12 @@ class Scorer:
         if len(before) != len(after):
             before, after = [mean_of(before)], [mean_of(after)]
         by_seed = np.stack([b.value - a.value for a, b in zip(before, after, strict=True)])
-        drawn = np.mean([b.drawn - a.drawn for a, b in zip(before, after, strict=True)], axis=0)
-        variance = drawn.var(axis=1)
+        drawn = np.stack([b.drawn - a.drawn for a, b in zip(before, after, strict=True)])
+        variances = np.stack([drawn.mean(axis=0).var(axis=1), drawn.var(axis=2).mean(axis=0)])
         if self.metric == "top1" and not all(a is b for a, b in zip(after, before, strict=True)):  # but beside itself
-            variance = variance + unseen_variance(self._member.max() + 1)
-        freedom = self._freedom[: len(drawn)]  # scores over all categories alone are those of the first set
-        ends, value = gain_interval(by_seed, variance, freedom, level), by_seed.mean(axis=0)
+            variances += unseen_variance(self._member.max() + 1)
+        freedom = self._freedom[: drawn.shape[1]]  # scores over all categories alone are those of the first set
+        ends, value = gain_interval(by_seed, variances[0], variances[1], freedom, level), by_seed.mean(axis=0)
         return [
             Gain(gain=gain, interval=interval) for gain, interval in zip(value.tolist(), ends.tolist(), strict=True)
         ]

@@ -78,12 +78,17 @@ def paired_interval(
     """
     values = np.atleast_2d(np.asarray(difference, dtype=np.float64))
     member, count = _members(groups, values.shape[1])
-    mean = values.mean(axis=0)
-    of_group = np.bincount(member, weights=mean - mean.mean(), minlength=count)
-    variance = of_group @ of_group / len(mean) ** 2 * count / max(count - 1, 1) + unseen_variance(count)
     freedom = np.array(count - 1.0 if count >= FEWEST else np.nan)
-    low, high = gain_interval(values.mean(axis=1), np.asarray(variance), freedom, level).tolist()
+    of_mean, *of_each = (_variance_of_mean(x, member, count) for x in (values.mean(axis=0), *values))
+    ends = gain_interval(values.mean(axis=1), np.array(of_mean), np.array(np.mean(of_each)), freedom, level)
+    low, high = ends.tolist()
     return low, high
+
+
+def _variance_of_mean(values: NDArray[np.float64], member: NDArray[np.int64], count: int) -> float:
+    """Of the mean of values (N,) by the choice of their ``count`` groups."""
+    of_group = np.bincount(member, weights=values - values.mean(), minlength=count)
+    return float(of_group @ of_group) / len(values) ** 2 * count / max(count - 1, 1) + unseen_variance(count)
 
 
 def ranking_gain_intervals(
@@ -150,9 +155,10 @@ def ranking_gain_intervals(
     wide = support.widened(value, drawn[scored], torch.cat(lone, dim=1).double().numpy()[scored])
     interval, p_value = np.full((len(gain), 2), np.nan), np.full(len(gain), np.nan)
     deviation = _deviation(wide, drawn[scored])
-    interval[scored] = gain_interval(value[None], deviation**2, support.of_each(), level)
+    interval[scored] = gain_interval(value[None], deviation**2, deviation**2, support.of_each(), level)
     p_value[scored] = p_values(value, deviation, support.of_each())
-    low, high = gain_interval(mean.numpy()[None], wide.mean(0).var(), np.array(support.of_mean()), level).tolist()
+    of_mean = wide.mean(0).var()
+    low, high = gain_interval(mean.numpy()[None], of_mean, of_mean, np.array(support.of_mean()), level).tolist()
     return RankingGains(gain.numpy(), interval, p_value, mean.item(), (low, high), len(scored))
 
 

@@ -96,28 +96,34 @@ class Support:
         return found if found >= 1 else np.nan
 
 
-def gain_interval(by_seed: Floats, variance: Floats, freedom: Floats, level: float) -> Floats:
+def gain_interval(by_seed: Floats, of_mean: Floats, of_each: Floats, freedom: Floats, level: float) -> Floats:
     """Ends of an interval around the mean of gains over seeds, for other test samples and other seeds.
 
-    The variances of both add up, and Student's t has the degrees of freedom of their sum (Satterthwaite). What differs
-    by chance between seeds on the same samples counts in both: the interval is rather wide than short.
+    Two variances add up: that by seeds, and that by test samples as far as all seeds share it, which is the covariance
+    of two seeds' gains. The quantile is the mean of Student's t of both, each weighted by its variance (Cochran 1964,
+    "Approximate significance levels of the Behrens-Fisher test"). The degrees of freedom of the sum (Satterthwaite)
+    held too seldom with two or three seeds: 87 and 92%. No interval is shorter than one over test samples alone.
 
     Parameters
     ----------
     by_seed : (S, ...) gains; one alone (S = 1) says nothing of other seeds
-    variance : (...) of the mean gain, by the choice of test samples
-    freedom : (...) degrees of freedom of that variance, NaN where it cannot be told
+    of_mean, of_each : (...) variances by the choice of test samples, of the mean gain and, in the mean, of one seed's
+    freedom : (...) degrees of freedom of those variances, NaN where they cannot be told
 
     Returns
     -------
     (..., 2), NaN where ``freedom`` is
     """
     seeds, value = len(by_seed), by_seed.mean(axis=0)
-    among = by_seed.var(axis=0, ddof=1) / seeds if seeds > 1 else np.zeros_like(value)
-    total = variance + among
-    with np.errstate(invalid="ignore"):
-        joint = total**2 / (variance**2 / freedom + among**2 / max(seeds - 1, 1))
-        reach = np.where(total == 0, 0 * freedom, stdtrit(joint, (1 + level) / 2) * np.sqrt(total))
+    alone = stdtrit(freedom, (1 + level) / 2) * np.sqrt(of_mean)
+    if seeds == 1:
+        reach = alone
+    else:
+        shared = np.maximum(0, (seeds * of_mean - of_each) / (seeds - 1))
+        among = by_seed.var(axis=0, ddof=1) / seeds
+        quantiles = [stdtrit(of, (1 + level) / 2) for of in (seeds - 1, freedom)]
+        total = np.maximum(shared + among, np.finfo(np.float64).tiny)
+        reach = np.maximum(alone, (quantiles[0] * among + quantiles[1] * shared) / np.sqrt(total))
     ends: Floats = np.stack([value - reach, value + reach], axis=-1).clip(-1, 1)
     return ends
 

@@ -74,6 +74,7 @@ class MeanRanking:
     ) -> MeanGain:
         """Mean of ``after`` minus ``before``, results of this object by seed; its interval is over seeds, too."""
         difference = np.stack(after) - np.stack(before)
-        gain, variance = difference[:, 0], difference[:, 1:].mean(axis=0).var()
-        low, high = gain_interval(gain, variance, np.array(self._support.of_mean()), level).tolist()
+        gain, drawn = difference[:, 0], difference[:, 1:]
+        variances = drawn.mean(axis=0).var(), drawn.var(axis=1).mean()
+        low, high = gain_interval(gain, *variances, np.array(self._support.of_mean()), level).tolist()
         return MeanGain(float(gain.mean()), (low, high))
