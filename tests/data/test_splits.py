@@ -14,7 +14,9 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from helpers.data import data_config
+from labelwise.data import splits
 from labelwise.data.dataset import Dataset, Features, Samples
+from labelwise.data.notes import assumptions
 from labelwise.data.splits import prepare, stratified_order
 from labelwise.errors import DataError
 
@@ -313,3 +315,33 @@ def test_label_columns_that_do_not_fit(tmp_path, columns, message):
 def test_a_missing_label_file(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         split(make(TRUE, PART), labels={"file": str(tmp_path / "none.npz"), "column": "other"})
+
+
+def test_unreadable_images_are_looked_for_among_the_classes_that_are_kept(monkeypatch):
+    asked: list[list[str]] = []
+
+    def broken(samples: Samples, decoders: object) -> list[tuple[int, str]]:
+        asked.append(samples.ids.tolist())
+        return [(1, "cut short")]
+
+    monkeypatch.setattr(splits, "find_unreadable", broken)
+    samples = make([2, 0, 1, 0, 2, 1, 0, 1, 0, 1] * 2)
+    found = split(samples, classes=2, unreadable="skip")
+    assert asked == [[f"s{i}" for i, label in enumerate(samples.label) if label < 2]]
+    assert set(asked[0]) - set(found.ids.tolist()) == {"s2"} and found.unreadable == ("s2: cut short",)
+    assert "s2" in split(samples, classes=2).ids and len(asked) == 1
+
+
+def test_what_is_held_out_is_told_with_its_option():
+    with assumptions() as told:
+        split(make(many(200)), test_share=0.25)
+    assert told == [
+        "made: no test part, so 25% of all samples are test (data.test_share)",
+        "made: no select part, so 10% of the training samples are select (data.select_share)",
+    ]
+
+
+@pytest.mark.parametrize(("option", "value"), [("known", {"protocol": "uniform"}), ("categories", ["a"])])
+def test_options_of_several_labels_are_refused_by_name(option, value):
+    with pytest.raises(DataError, match=rf"made: one class per sample; data\.{option} is for multi-label data"):
+        split(make(many(100)), **{option: value})

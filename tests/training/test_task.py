@@ -126,6 +126,14 @@ def test_class_weights_weigh_the_loss_and_not_the_report():
     )
 
 
+def test_class_weights_weigh_the_given_label_beside_an_answer_too():
+    net, weight, q = network(), torch.tensor([0.5, 1.0, 2.0, 4.0]), Says(torch.softmax(torch.randn(B, K), 1))
+    output = SoftLabelTask(q, S, weight, given=GivenShare(GivenLabels(K), 0.3))(net, batch())
+    log_p = torch.log_softmax(net(batch().inputs[S]), 1)
+    mixed = 0.7 * q.target + 0.3 * functional.one_hot(batch().given, K)
+    torch.testing.assert_close(output.loss, -(weight * mixed * log_p).sum(1).mean())
+
+
 def test_weighted_parts_have_the_gradient_of_the_batch():
     task = SoftLabelTask(GivenLabels(K), S)
     gradients = []
@@ -196,3 +204,10 @@ def test_small_shares_are_kept_on_average_and_pairs_together(share: float, views
     counts = [_count(Jitter(None, "views", share), views) for _ in range(2000)]  # type: ignore[arg-type]
     assert np.mean(counts) == pytest.approx(share * views, abs=0.1)
     assert all(count % 2 == 0 or count == views for count in counts)
+
+
+def test_a_share_of_batches_moves_all_views_or_none() -> None:
+    torch.manual_seed(0)
+    counts = [_count(Jitter(None, "batches", 0.3), 9) for _ in range(1000)]  # type: ignore[arg-type]
+    assert set(counts) == {0, 9} and np.mean(counts) == pytest.approx(0.3 * 9, abs=0.5)
+    assert _count(Jitter(None, "beside", 0.3), 9) == 9  # type: ignore[arg-type]
