@@ -41,6 +41,9 @@ def test_commands_take_a_name_and_a_file_of_that_name_comes_first(labelwise, tmp
 def test_list_show_and_copy(labelwise, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert {line.split()[0] for line in labelwise("recipes", "list").out.splitlines()} == set(recipes())
+    monkeypatch.setenv("COLUMNS", "60")
+    cut = [line for line in labelwise("recipes", "list").out.splitlines() if len(line) >= 60]
+    assert cut and all(line.endswith("…") for line in cut)
     text = recipe_file("digits/noise40").read_text()
     assert labelwise("recipes", "show", "digits/noise40.yaml").out == text
     assert labelwise("recipes", "copy", "digits/noise40").out.strip() == "digits/noise40 -> noise40.yaml"
@@ -48,5 +51,9 @@ def test_list_show_and_copy(labelwise, tmp_path, monkeypatch):
     [line] = labelwise("recipes", "copy", "digits/noise40").err
     assert line == "error: recipes copy: noise40.yaml is there already; give another --out"
     assert copy_recipe("digits/clean", tmp_path) == tmp_path / "clean.yaml"
+    monkeypatch.setenv("COMP_WORDS", "labelwise recipes show digits/noise")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    monkeypatch.setenv("_LABELWISE_COMPLETE", "complete_bash")
+    assert set(labelwise().out.split()) == {name for name in recipes() if name.startswith("digits/noise")}
     with pytest.raises(ConfigError, match=r"there is no 'digits/noise41'; did you mean digits/noise40"):
         recipe_file("digits/noise41")

@@ -164,3 +164,9 @@ def test_a_run_without_fold_networks_and_images_without_a_network_say_what_to_do
         run_audit(AuditConfig(), tmp_path / "run", tmp_path / "audit", quiet=True)
     with pytest.raises(ConfigError, match="name the network that answers with --model, such as resnet18"):
         run_audit(AuditConfig(), "digits", tmp_path / "audit", quiet=True)
+
+
+def test_an_option_of_the_audit_is_named_whole(labelwise):
+    done = labelwise("audit", "digits", "--set", "epochs=2")
+    assert done.code == 1
+    assert done.err == ["error: --set epochs=2: an option of the audit; write --set audit.epochs=2"]

@@ -9,7 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from labelwise.cli.common import QuietOption, SetOption, TrustCodeOption, app, make_console
-from labelwise.config import AuditConfig
+from labelwise.config import AuditConfig, Recipe
+from labelwise.errors import ConfigError
 from labelwise.settings import resolve
 
 
@@ -55,6 +56,9 @@ def run(
     given = {"folds": folds, "seeds": seeds, "views": views}
     config = resolve(AuditConfig, {key: value for key, value in given.items() if value is not None}, own, "audit")
     others = [change for change in overrides or [] if not change.startswith("audit.")]
+    for change in others:
+        if change.partition("=")[0] in set(AuditConfig.model_fields) - set(Recipe.model_fields):
+            raise ConfigError(f"--set {change}: an option of the audit; write --set audit.{change}")
     from labelwise.audit.run import run_audit
 
     run_audit(config, data, out, model=model, overrides=others, trust_code=trust_code, quiet=quiet)

@@ -14,7 +14,15 @@ from labelwise.cli.common import app, make_console
 recipes_app = typer.Typer(no_args_is_help=True, help="List, show and copy the recipes that come with labelwise.")
 app.add_typer(recipes_app, name="recipes")
 
-NameArgument = Annotated[str, typer.Argument(help="Name of a recipe, such as digits/noise40.", metavar="RECIPE_NAME")]
+
+def _begun_with(incomplete: str) -> list[str]:
+    return [name for name in shipped.recipes() if name.startswith(incomplete)]
+
+
+NameArgument = Annotated[
+    str,
+    typer.Argument(help="Name of a recipe, such as digits/noise40.", metavar="RECIPE_NAME", autocompletion=_begun_with),
+]
 
 
 @recipes_app.command("list", epilog="Example: labelwise recipes list")
@@ -23,7 +31,8 @@ def list_() -> None:
     known = shipped.recipes()
     width = max(map(len, known))
     for name, file in known.items():
-        make_console().print(f"{name:<{width}}  {shipped.in_a_line(file)}".rstrip(), no_wrap=True, highlight=False)
+        line = f"{name:<{width}}  {shipped.in_a_line(file)}".rstrip()
+        make_console().print(line, no_wrap=True, overflow="ellipsis", highlight=False)
 
 
 @recipes_app.command(epilog="Example: labelwise recipes show digits/noise40")
