@@ -37,6 +37,8 @@ def _(row: Row) -> None:
 @check("UTF-16 with a byte order mark")
 def _(row: Row) -> None:
     row.table(written().encode("utf-16"), CLASSES)
+    listed = row.write("list.txt", "\n".join(f"{name} cat" for name in NAMES).encode("utf-16"))
+    assert row.source(listed).classes == ("cat",)
 
 
 @check("other encodings")

@@ -150,6 +150,12 @@ def test_published_folders_are_no_classes(tmp_path, read, file, name):
         read(tmp_path)
 
 
+def test_a_table_without_labels_beside_class_folders_is_none(folder_tree, tmp_path, read):
+    root = folder_tree(tmp_path / "photos")
+    (root / "train" / "metadata.csv").write_text("file_name,camera\ncat/0.png,Leica\n")
+    assert read(root).classes == ("cat", "dog")
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

@@ -36,7 +36,7 @@ def written(separator: str = ",", newline: str = "\n", header: str = "path{}labe
         (
             "t.csv",
             written("\t").encode("utf-16"),
-            ["its columns are separated by tabs", "its text is UTF-16, by its first two bytes"],
+            ["its text is UTF-16, by its first two bytes", "its columns are separated by tabs"],
         ),
         ("t.csv.gz", gzip.compress(written().encode(), mtime=0), []),
         ("t.tsv.gz", gzip.compress(written("\t").encode(), mtime=0), ["its columns are separated by tabs"]),

@@ -66,7 +66,6 @@ _PUBLISHED: dict[Format, tuple[str, ...]] = {
     ),
     "mimic": ("mimic-cxr-*-chexpert.csv*", "mimic-cxr-*-negbio.csv*"),
     "nih": ("Data_Entry_2017*.csv",),
-    "table": ("train/metadata.csv", "train/metadata.jsonl", "train/metadata.parquet", "train/_classes.csv"),
 }
 
 # Columns that tell a published table, whatever its name is.
@@ -110,7 +109,17 @@ def find_format(source: str) -> Format | None:
         return found
     if any(published_tables(path, f"{BATCHES}/*.csv")):
         return "chexpert"
+    if _has_tables_of_parts(path):
+        return "table"
     return "webdataset" if holds_tars(path) else "folder"
+
+
+def _has_tables_of_parts(folder: Path) -> bool:
+    """Whether the folder of the training part has a table of its images and their labels, not of other things."""
+    named = (folder / "train" / f"metadata.{ending}" for ending in ("csv", "jsonl"))
+    if any("file_name" in (line := _first_line(file)) and "label" in line for file in named if file.is_file()):
+        return True
+    return any((folder / "train" / name).is_file() for name in ("metadata.parquet", "_classes.csv"))
 
 
 def holds_tars(folder: Path) -> bool:
@@ -148,9 +157,13 @@ def published_tables(folder: Path, pattern: str) -> Iterator[tuple[Path, Format]
 
 def _columns(file: Path) -> set[str]:
     """The names of a CSV's columns; none where it cannot be read."""
+    return {name.strip().strip('"') for name in _first_line(file).split(",")}
+
+
+def _first_line(file: Path) -> str:
+    """Blank where it cannot be read."""
     try:
         with gzip.open(file) if file.suffix.lower() == ".gz" else file.open("rb") as lines:
-            first = lines.readline(10_000).decode("utf-8-sig", errors="replace")
+            return lines.readline(10_000).decode("utf-8-sig", errors="replace")
     except (OSError, EOFError, zlib.error):
-        return set()
-    return {name.strip().strip('"') for name in first.split(",")}
+        return ""

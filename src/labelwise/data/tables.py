@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 import pandas as pd
 import pyarrow.parquet
@@ -129,11 +129,8 @@ def _in_one_line(path: Path, encoding: str | None) -> Iterator[None]:
 
 def _form_of(path: Path, encoding: str | None) -> _Form:
     """How a CSV is written, from its first lines."""
-    packed = path.suffix.lower() == ".gz"
-    with gzip.open(path) if packed else path.open("rb") as file:
-        wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    encoding = "utf-16" if wide else _without_mark(encoding)
-    with _text(path, encoding) as lines:
+    with _open_text(path, encoding) as lines:
+        encoding = lines.encoding
         before, line = 0, lines.readline()
         while line and (not line.strip() or line.lower().startswith("sep=")):  # pandas skips blank lines; Excel's hint
             before, line = before + 1, lines.readline()
@@ -146,8 +143,6 @@ def _form_of(path: Path, encoding: str | None) -> _Form:
     header = [name.strip() for name in next(csv.reader(line.splitlines(keepends=True), delimiter=separator))]
     if separator != ",":
         assume(f"{path}: its columns are separated by {'tabs' if separator == chr(9) else separator}")
-    if wide:
-        assume(f"{path}: its text is UTF-16, by its first two bytes")
     return _Form(encoding, separator, header, before)
 
 
@@ -171,12 +166,16 @@ def _read_csv(path: Path, form: _Form, columns: Collection[str] | None) -> pd.Da
     return frame if kept else pd.DataFrame(index=pd.RangeIndex(sum(map(len, parts))))
 
 
-def _text(path: Path, encoding: str) -> IO[str]:
-    return gzip.open(path, "rt", encoding=encoding) if path.suffix.lower() == ".gz" else path.open(encoding=encoding)
-
-
-def _without_mark(encoding: str | None) -> str:
-    return "utf-8-sig" if encoding in (None, "utf-8") else encoding  # Excel begins UTF-8 with a mark
+def _open_text(path: Path, encoding: str | None) -> TextIO:
+    """A text in its encoding; UTF-16 is known by its first bytes, and Excel's mark of UTF-8 is no text."""
+    packed = path.suffix.lower() == ".gz"
+    with gzip.open(path) if packed else path.open("rb") as file:
+        wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    if wide:
+        assume(f"{path}: its text is UTF-16, by its first two bytes")
+    name = "utf-16" if wide else "utf-8" if encoding is None else codecs.lookup(encoding).name
+    name = "utf-8-sig" if name == "utf-8" else name
+    return gzip.open(path, "rt", encoding=name) if packed else path.open(encoding=name)
 
 
 def metadata_files(folder: Path) -> list[Path]:
@@ -202,14 +201,14 @@ def _is_list(path: Path, encoding: str | None) -> bool:
     """Whether a .txt lists images, by its first line."""
     if path.suffix.lower() != ".txt":
         return False
-    with path.open(encoding=_without_mark(encoding)) as lines:
+    with _open_text(path, encoding) as lines:
         return re.match(_IMAGE + r"(\s|[,;]|$)", next(filter(str.strip, lines), ""), re.IGNORECASE) is not None
 
 
 def _read_list(path: Path, encoding: str | None) -> pd.DataFrame:
     """An image a line, and its label behind it; both may have blanks in them."""
     rows = []
-    with path.open(encoding=_without_mark(encoding)) as lines:
+    with _open_text(path, encoding) as lines:
         for number, line in enumerate(lines, 1):
             found = _LISTED.fullmatch(line.strip())
             if found is None and line.strip():
@@ -228,7 +227,7 @@ def _read_list(path: Path, encoding: str | None) -> pd.DataFrame:
 
 def _read_lines(path: Path, columns: Collection[str] | None, encoding: str | None) -> pd.DataFrame:
     """A JSON object a line; values that are no text stay what they are."""
-    with _text(path, _without_mark(encoding)) as lines:
+    with _open_text(path, encoding) as lines:
         rows = [json.loads(line) for line in lines if line.strip()]
     if odd := next((row for row in rows if not isinstance(row, dict)), None):
         raise DataError(f"{path}: a line holds {str(odd)[:40]!r}, expected an object")
