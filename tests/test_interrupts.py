@@ -7,6 +7,9 @@ import signal
 import sys
 import threading
 import time
+from multiprocessing import resource_sharer
+from multiprocessing.connection import Client
+from multiprocessing.process import current_process
 
 import pytest
 
@@ -97,3 +100,16 @@ def test_a_lost_rank_is_one_line_and_other_errors_are_not_hidden(labelwise, monk
     monkeypatch.setattr(cli, "app", lambda **_: (_ for _ in ()).throw(RuntimeError("shapes do not fit")))
     with pytest.raises(RuntimeError, match="shapes"):
         labelwise("train")
+
+
+def test_a_helper_whose_tensors_nobody_takes_is_silent(monkeypatch, capfd):
+    """The other process was stopped between asking for them and taking them."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    interrupts.terminable()
+    ends = os.pipe()
+    handed_over = resource_sharer.DupFd(ends[0])
+    Client(handed_over._id[0], authkey=current_process().authkey).close()
+    for file in (handed_over.detach(), *ends):  # it answers one after the other: the first has been dealt with
+        os.close(file)
+    resource_sharer.stop()
+    assert capfd.readouterr().err == ""

@@ -69,7 +69,12 @@ def held_back() -> Iterator[None]:
 
 
 def terminable(*_: object) -> None:
-    """In a helper that was started by :func:`held_back`: SIGTERM ends it, as others expect."""
+    """In a helper that was started by :func:`held_back`: SIGTERM ends it, as others expect.
+
+    What it calls is told by its errors to the process that started it. Only the thread that hands tensors over has none
+    to tell, when that process is gone; it would print them.
+    """
+    sys.excepthook = lambda *_: None
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
