@@ -77,6 +77,9 @@ def test_the_error_of_refits_is_that_of_a_mean_over_groups(monkeypatch):
         assert refit_error(groups, 0, rate) == pytest.approx(value.std() / 400**0.5, rel=0.2)
         assert {len(rows) for rows in drawn} == {3 * count}
     assert refit_error(groups, 0, rate) == refit_error(groups, 0, rate) != refit_error(groups, 1, rate)
+    twice = iter([0.1, 0.3])
+    monkeypatch.setattr(module, "REFITS", 2)
+    assert refit_error(groups, 0, lambda rows: next(twice)) == pytest.approx(0.02**0.5)
     monkeypatch.setattr(module, "REFITTED", 1)
     drawn.clear()
     refit_error(groups, 0, rate)

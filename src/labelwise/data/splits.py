@@ -165,7 +165,7 @@ def stratified_order(label: NDArray[np.int64], groups: NDArray[np.str_], seed: i
     """
     names, member = np.unique(groups, return_inverse=True)
     size = np.bincount(member)
-    stratum = _most_frequent(label, member, len(names)) + 1  # what has no class is a stratum too
+    stratum = _most_frequent(label, member) + 1  # what has no class is a stratum too
     key = sample_keys([f"{seed}:{purpose}:{name}" for name in names.tolist()])
     order = np.lexsort((key, stratum))
     before = np.cumsum(size[order]) - size[order] / 2
@@ -177,8 +177,8 @@ def stratified_order(label: NDArray[np.int64], groups: NDArray[np.str_], seed: i
     return [rows_by_group[group] for group in merged]
 
 
-def _most_frequent(label: NDArray[np.int64], member: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Most frequent label of every group (count,); the smaller one of two equally frequent."""
+def _most_frequent(label: NDArray[np.int64], member: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Most frequent label of every group; the smaller one of two equally frequent."""
     pairs, times = np.unique(np.stack([member, label]), axis=1, return_counts=True)
     order = np.lexsort((pairs[1], -times, pairs[0]))
     first = np.unique(pairs[0][order], return_index=True)[1]
