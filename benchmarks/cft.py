@@ -6,7 +6,8 @@
     python benchmarks/cft.py contaminated                                  # spoiled rows and columns
     python benchmarks/cft.py load --peer-python PEER/bin/python            # COCO's shape; also --scaling, --open-images
 
-PEER is the environment of benchmarks/peers/README.md; without it the rows of mlcpl are left out. `load` makes its
+PEER is the environment of benchmarks/peers/README.md; without it the rows of mlcpl are left out. libauc has one of its
+own: `quality --peer-python PEER/bin/python --methods "auto,libauc auc,libauc ap"`, same --cache. `load` makes its
 data in a temporary folder, the others read ucm_features_lite0.npz from the folder LABELWISE_DATA (or ../shared/data).
 Finished cells are kept as small JSONs in --cache and are taken up again as long as settings and code are the same; a
 cell that was timed beside other work stays, so delete the folder before measuring time.
@@ -52,11 +53,11 @@ def main() -> None:
     common.add_argument("--cache", type=Path, default=Path("benchmark-cft-cache"), help="folder of finished cells")
     common.add_argument("--out", type=Path, help="default: benchmark-cft-COMMAND.json")
     common.add_argument("--threads", type=int, help="default: PyTorch's")
-    common.add_argument("--peer-python", type=Path, help="interpreter of mlcpl's environment")
+    common.add_argument("--peer-python", type=Path, help="interpreter of the peer's environment")
     each = commands.add_parser("quality", parents=[common, seeded()], help="test AP of all methods")
     each.set_defaults(run=quality, name="quality", shares=[10, 30, 50, 90], seeds=[0, 1, 2, 3, 4])
-    every = [*OURS, *SCRATCH, *(f"mlcpl {method}" for method in PEERS)]
-    each.add_argument("--methods", type=lambda text: text.split(","), default=every, help=f"of {', '.join(every)}")
+    every = [*OURS, *SCRATCH, *PEERS]
+    each.add_argument("--methods", type=lambda text: text.split(","), default=every[:-2], help=f"of {', '.join(every)}")
     each.add_argument("--peer-results", type=Path, help="folder of the worker's outputs, METHOD-pSHARE-sSEED.npz")
     each.add_argument("--light", action="store_true", help="an overfitted base: the lightest decay")
     each.add_argument("--swap", action="store_true", help="also with select and test in exchanged roles")

@@ -42,10 +42,11 @@ OURS: dict[str, dict[str, Any]] = {
     "genetic": {"method": "genetic"},
     "genetic-paper": {"method": "genetic", "preset": "paper-2024"},
 }
-PEERS = ("bp-bce", "bp-asl", "ga")
+PEERS = ("mlcpl bp-bce", "mlcpl bp-asl", "mlcpl ga", "libauc auc", "libauc ap")
+"""A library and its method."""
 DECAYS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 LIGHT = 3.0
-WORKER = Path(__file__).parent / "peers" / "mlcpl_worker.py"
+WORKERS = Path(__file__).parent / "peers"
 _GRADIENT = 1e-3
 
 
@@ -265,10 +266,12 @@ def run_peer(
     categories: Sequence[int] | None = None,
     steps: int | None = None,
 ) -> PeerResult:
-    """mlcpl in its own environment on a saved problem; ``steps`` stops it early, to time steps alone."""
+    """A method of PEERS in its own environment on a saved problem; ``steps`` stops mlcpl early, to time steps alone."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "out.npz"
-        command = [python, WORKER, source, target, "--method", method, "--seed", str(seed), "--threads", str(threads)]
+        library, way = method.split()
+        command = [python, WORKERS / f"{library}_worker.py", source, target, "--method", way]
+        command += ["--seed", str(seed), "--threads", str(threads)]
         if categories is not None:
             command += ["--categories", ",".join(map(str, categories))]
         if steps is not None:

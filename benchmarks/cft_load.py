@@ -97,10 +97,10 @@ def _whole(shape: Shape, cache: Cache, options: argparse.Namespace) -> dict[str,
             entries[name] = min(runs, key=lambda run: run["seconds"]) | {"all_seconds": [r["seconds"] for r in runs]}
         for name in filter(None, options.slow):
             entries[name] = _run(made, cache, name, categories=few)
-        for method in ("bp-bce", "ga") if options.peer_python else ():
-            settings = {"cell": f"load-mlcpl-{method}", "shape": asdict(shape), "categories": few}
+        for method in ("mlcpl bp-bce", "mlcpl ga") if options.peer_python else ():
+            settings = {"cell": f"load-{method.replace(' ', '-')}", "shape": asdict(shape), "categories": few}
             settings |= {"threads": torch.get_num_threads(), "steps": options.peer_steps}
-            entries[f"mlcpl {method}"] = cache.get(settings, lambda m=method: _peer(made, m, few, options))
+            entries[method] = cache.get(settings, lambda m=method: _peer(made, m, few, options))
     _print_runs(f"COCO's shape: {shape}", {name: entries[name] for name in WHOLE})
     seconds = statistics.median(entries["auto"]["all_seconds"])
     print(f"auto: median {seconds:.1f} s of {options.repeats} whole runs (aim: under 60 s on two cores)")

@@ -84,11 +84,11 @@ def quality(options: argparse.Namespace) -> None:
         cells["base", case] = Cell(problem.base.ap(problem.select), problem.base.ap(problem.test), 0.0, problem.base)
         for name in rows[1:]:
             cells[name, case] = _own_cell(name, case, problem, parts["fit"], cache)
-        for method in (m for m in PEERS if f"mlcpl {m}" in options.methods):
+        for method in (m for m in PEERS if m in options.methods):
             found = _peer_cell(method, case, problem, cache, options)
             if found is not None:
-                cells[f"mlcpl {method}", case] = found
-    rows += [f"mlcpl {m}" for m in PEERS if any(name == f"mlcpl {m}" for name, _ in cells)]
+                cells[method, case] = found
+    rows += [m for m in PEERS if any(name == m for name, _ in cells)]
     found = []
     for share in options.shares:
         cases = [Case(share, seed, options.light, False) for seed in options.seeds]
@@ -125,17 +125,17 @@ def _from_scratch(fit: Part, select: Part, seed: int) -> tuple[Head, float]:
 
 def _peer_cell(method: str, case: Case, problem: Problem, cache: Cache, options: argparse.Namespace) -> Cell | None:
     """The peer's result: from a folder of finished ones, or by running it; None where neither is given."""
-    finished = options.peer_results and options.peer_results / f"{method}-{case.name}.npz"
+    finished = options.peer_results and options.peer_results / f"{method.split()[1]}-{case.name}.npz"
     if not (finished and finished.exists()) and options.peer_python is None:
         return None
-    settings = {"cell": f"mlcpl-{method}", "case": case.name, "threads": torch.get_num_threads()}
+    settings = {"cell": method.replace(" ", "-"), "case": case.name, "threads": torch.get_num_threads()}
 
     def compute() -> dict[str, Any]:
         result = read_peer(finished) if finished and finished.exists() else _run(method, case, problem, options)
         select = result.head.ap(problem.select)
         # A result for another base, or AP measured differently there, must not slip in.
         if not np.allclose(select, result.select, atol=1e-2, equal_nan=True):
-            raise SystemExit(f"mlcpl {method} {case.name}: its select AP is not that of its head on this problem")
+            raise SystemExit(f"{method} {case.name}: its select AP is not that of its head on this problem")
         cache.keep_head(settings, result.head)
         columns = {"select": select.tolist(), "test": result.head.ap(problem.test).tolist()}
         return {"seconds": float(result.seconds.sum()), **columns, "peer": result.settings}
@@ -162,7 +162,7 @@ def _report(
     printed, found = [], []
     features, labels = test
     resampled = MeanRanking(labels, draws=DRAWS)
-    drawn = {key: 100 * resampled(cell.head.logits(features)) for key, cell in cells.items() if key[1] in cases}
+    drawn = {key: resampled(cell.head.logits(features)) for key, cell in cells.items() if key[1] in cases}
     for row in rows:
         have = [case for case in cases if (row, case) in cells]
         base, own = ([cells[name, case] for case in have] for name in ("base", row))
@@ -182,7 +182,7 @@ def _report(
             entry["auto_minus_row"] = [a.test.mean() - b.test.mean() for a, b in zip(auto, own, strict=True)]
             # 95 % of the difference, paired by seed; images and seeds are drawn with replacement.
             before, after = ([drawn[name, case] for case in have] for name in (row, "auto"))
-            low, high = resampled.gain(before, after).interval
+            low, high = (100 * end for end in resampled.gain(before, after).interval)
             entry["auto_minus_row_interval"] = [low, high]
             against = f"{spread(entry['auto_minus_row'])} [{low:+.2f}, {high:+.2f}]"
         found.append(entry)
@@ -225,12 +225,14 @@ def _print_gates(share: int, entries: dict[str, dict[str, Any]], light: bool) ->
     gate, aim = GATES[share]
     verdict = "aim met" if gain >= aim else "gate met" if gain >= gate else "GATE MISSED"
     print(f"auto {gain:+.2f} over the base: {verdict} (gate {gate:+.1f}, aim {aim:+.1f})")
-    peers = [entry for name, entry in entries.items() if name.startswith("mlcpl") and "auto_minus_row" in entry]
-    if peers:
+    for library in ("mlcpl", "libauc"):
+        peers = [entry for name, entry in entries.items() if name.startswith(library) and "auto_minus_row" in entry]
+        if not peers:
+            continue
         best = min(peers, key=lambda entry: float(np.mean(entry["auto_minus_row"])))
         low, high = best["auto_minus_row_interval"]
         difference = float(np.mean(best["auto_minus_row"]))
-        print(f"auto {difference:+.2f} [{low:+.2f}, {high:+.2f}] over the best of mlcpl, {best['row']}")
+        print(f"auto {difference:+.2f} [{low:+.2f}, {high:+.2f}] over the best of {library}, {best['row']}")
 
 
 def _report_neutral(

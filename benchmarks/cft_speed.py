@@ -67,15 +67,15 @@ def _measure(problem: Problem, seed: int, threads: int, options: argparse.Namesp
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "problem.npz"
             problem.save(source)
-            for method, categories in (("bp-bce", None), ("ga", few)):
+            for method, categories in (("mlcpl bp-bce", None), ("mlcpl ga", few)):
                 result = run_peer(options.peer_python, source, method, seed, threads, categories)
                 whole = float(result.seconds.mean()) * len(known)
-                found[f"mlcpl {method}"] = {
+                found[method] = {
                     "seconds": whole,
                     "select": result.select.tolist(),
                     "versions": result.settings,
                 }
-                found[f"mlcpl {method}"]["categories"] = result.categories
+                found[method]["categories"] = result.categories
     repeat(options.repeats // 2)
     for name in TIMED:
         times = seconds[name]

@@ -3,14 +3,8 @@
     python mlcpl_worker.py IN.npz OUT.npz --method bp-bce|bp-asl|ga [--categories 0,1,2] [--epochs 5000]
                            [--patience 300] [--seed 0] [--threads 1]
 
-IN holds features_fit (N, D), labels_fit (N, C) with NaN for unknown, features_select (M, D), labels_select (M, C; NaN
-allowed), head_weight (C, D) and head_bias (C,). OUT receives:
-
-- weight (C, D), bias (C,): the head with the asked categories replaced, float32
-- categories (K,), and per category of it: select_before, select_after (AP by scikit-learn on raw float64 logits over
-  the known labels of select, NaN where undefined), seconds, iterations (0: the library skipped the category),
-  last_loss (NaN for the GA and for skipped ones; a NaN elsewhere means that the library's loss broke down)
-- settings: one JSON string with the method, its settings and the versions
+IN and OUT are described in `cft_problem.py`. OUT also has per category: iterations (0: the library skipped it),
+last_loss (NaN for the GA and for skipped ones; a NaN elsewhere means that the library's loss broke down).
 
 How the library is used: `mlcpl.cft.CFT` on the CPU with full batches, one call per category, which is what its own
 loop over categories does (`seconds` is around that call alone); a fresh `mlcpl.cft.BP` with Adam at 1e-4, or
@@ -29,19 +23,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mlcpl
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
+from cft_problem import linear, read_problem, select_ap, write_heads
 from torch import Tensor, nn
 from torchmetrics.functional.classification import binary_average_precision
 
@@ -68,41 +58,6 @@ def optimizer(method: str) -> Any:
     )
 
 
-def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """One category's head: weight (D,), bias ()."""
-    head = nn.Linear(len(weight), 1)
-    with torch.no_grad():
-        head.weight.copy_(weight[None])
-        head.bias.copy_(bias[None])
-    return head
-
-
-def select_ap(features: NDArray[np.float32], label: NDArray[np.float32], head: nn.Linear) -> float:
-    """AP of a head on the known labels, NaN without both a positive and a negative one."""
-    known = ~np.isnan(label)
-    if len(np.unique(label[known])) < 2:
-        return float("nan")
-    weight = head.weight.detach().numpy()[0].astype(np.float64)
-    logits = features[known].astype(np.float64) @ weight + head.bias.item()
-    return float(average_precision_score(label[known], logits))
-
-
-def load(path: Path) -> dict[str, NDArray[np.float32]]:
-    keys = ("features_fit", "labels_fit", "features_select", "labels_select", "head_weight", "head_bias")
-    with np.load(path, allow_pickle=False) as file:
-        missing = [key for key in keys if key not in file]
-        if missing:
-            raise SystemExit(f"{path}: has no {', '.join(missing)}")
-        problem = {key: np.ascontiguousarray(file[key], dtype=np.float32) for key in keys}
-    categories, width = problem["head_weight"].shape
-    rows, chosen = len(problem["features_fit"]), len(problem["features_select"])
-    expected = ((rows, width), (rows, categories), (chosen, width), (chosen, categories), (categories, width))
-    for key, shape in zip(keys, (*expected, (categories,)), strict=True):
-        if problem[key].shape != shape:
-            raise SystemExit(f"{path}: {key} is {problem[key].shape}, the head and the rows make it {shape}")
-    return problem
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Category-wise fine-tuning through mlcpl, on one problem.")
     parser.add_argument("source", type=Path)
@@ -116,7 +71,7 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
-    problem = load(args.source)
+    problem = read_problem(args.source)
     count = len(problem["head_bias"])
     categories = list(range(count)) if args.categories is None else args.categories
     if not all(0 <= c < count for c in categories):
@@ -157,15 +112,8 @@ def main() -> None:
         columns["last_loss"].append(float(records[-1].get("loss", np.nan)) if records else float("nan"))
 
     settings = {name: getattr(args, name) for name in ("method", "epochs", "patience", "seed", "threads")}
-    versions = {name: version(name) for name in ("mlcpl", "torch", "torchmetrics", "numpy", "scikit-learn")}
-    np.savez(
-        args.target,
-        weight=new_weight.numpy(),
-        bias=new_bias.numpy(),
-        categories=np.array(categories),
-        settings=json.dumps(settings | versions | {"python": platform.python_version()}),
-        **{name: np.array(values) for name, values in columns.items()},
-    )
+    heads = new_weight, new_bias
+    write_heads(args.target, heads, categories, columns, settings, ("mlcpl", "torchmetrics"))
 
 
 if __name__ == "__main__":

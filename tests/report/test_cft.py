@@ -69,7 +69,7 @@ def test_full_page_in_its_order(run: Path) -> None:
     order = [
         "better on test",
         "overstates the gain by",
-        "12 improved (on select), 4 kept the old head and 1 could not be fitted, in 1.2 s",
+        "12 got a new head, 4 kept the old one and 1 could not be fitted, in 1.2 s",
         headline,
         "Overstatement of select",
         "ship: 2 known positives",
@@ -153,7 +153,7 @@ def test_what_test_makes_of_the_improved_categories(small: Path) -> None:
     ]
     items.append({"name": "kept", "status": "unchanged", "test": on_test(0.5, (0.0, 0.0))})
     said = clear_line(with_categories(small, items))
-    assert "Of the 4 improved" in said and "2 are clearly better" in said
+    assert "Of the 4 with a new head" in said and "2 are clearly better" in said
     assert "1 clearly worse" in said and "1 cannot be told" in said
     assert said.endswith("1 have too few positives or negatives in test to tell.")
 

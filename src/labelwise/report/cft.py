@@ -156,18 +156,16 @@ def overstatement_line(run: Run) -> str:
 def count_line(run: Run) -> str:
     """Say how many categories got a new head, kept the old one or could not be fitted, and in what time."""
     counts, total = run.results.counts, len(run.results.categories)
-    line = f"Of {several(total, 'category', 'categories')}, {counts.improved:,} improved (on select), "
-    line += f"{counts.unchanged:,} kept the old head and {counts.not_fitted:,} could not be fitted"
+    line = f"Of {several(total, 'category', 'categories')}, {counts.improved:,} got a new head, "
+    line += f"{counts.unchanged:,} kept the old one and {counts.not_fitted:,} could not be fitted"
     return f"{line}, in {duration(run.results.seconds)}."
 
 
 def clear_line(run: Run) -> str:
-    """Say what test makes of the categories that improved on select; nothing without a test split."""
+    """Say what test makes of the categories with a new head; nothing without a test split."""
     improved = [c.test for c in run.results.categories if c.status == "improved" and gain_of(c.test) is not None]
     known = [test.clear for test in improved if test is not None and ends_of(test) is not None]
-    line = (
-        f"Of the {len(known):,} improved categories that test can judge, {known.count('better'):,} are clearly better "
-    )
+    line = f"Of the {len(known):,} with a new head that test can judge, {known.count('better'):,} are clearly better "
     line += f"there (false discovery rate 5%), {known.count('worse'):,} clearly worse, {known.count(None):,} cannot be"
     line = f"{line} told from no change." if known else ""
     few = len(improved) - len(known)
