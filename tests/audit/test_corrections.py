@@ -172,7 +172,7 @@ def test_a_wrong_command_is_one_line(labelwise, tmp_path):
         (["--above", "0.9", "--out", tmp_path / "labels.txt"], "expected a .csv file"),
         (["--above", "0.9", "--out", tmp_path], "expected a .csv file"),
         (["--corrections", tmp_path / "none.csv"], "none.csv: no such file"),
-        (["--corrections", write(tmp_path / "c.txt", "id,label\n")], "c.txt: not a table; understood are .csv, .tsv,"),
+        (["--corrections", write(tmp_path / "c.dat", "id,label\n")], "c.dat: not a table; understood are .csv, .tsv,"),
     ]:
         done = labelwise("audit", "apply", audit, *words)
         assert done.code == 1 and len(done.err) == 1 and message in done.err[0], words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,8 +25,9 @@ from labelwise.progress import Progress
 from labelwise.refinery.labellers import StoredLabels
 from labelwise.training import fit as module
 from labelwise.training.fit import CLEARLY, FitInput, FitResult, fit, learning_rate, make_average
-from labelwise.training.runtime import start_runtime
+from labelwise.training.runtime import Runtime, start_runtime
 from labelwise.training.task import SoftLabelTask
+from labelwise.training.trackers import Curves
 
 CLASSES, N, SIZE, SEED = ("a", "b", "c"), 23, 6, 7
 VIEWS = ViewConfig(size=SIZE, scale=(0.5, 1.0))
@@ -114,29 +116,33 @@ class Following(Progress):
             raise KeyboardInterrupt
 
 
-class Tracker:
-    name = "any"
+class Kept(Curves):
+    """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.logged: list[tuple[dict[str, float], int]] = []
+        super().__init__()
+        self.told: list[Any] = []
 
-    def log(self, values: dict[str, float], step: int) -> None:
-        self.logged.append((values, step))
+    def begin(self, network: str, earlier: Any = ()) -> None:
+        self.told.append((network, list(earlier)))
+
+    def log(self, record: dict[str, Any]) -> None:
+        self.told.append(record)
 
 
 def run(
     config: TrainConfig, folder: Path, select: Any = scores, stop: int = -1, scaled: bool = False
-) -> tuple[Classifier, FitResult, Following, Any]:
+) -> tuple[Classifier, FitResult, Following, Runtime]:
     """One go at training; with ``scaled`` gradients as in mixed precision."""
-    runtime, progress = start_runtime(Recipe(data={"source": "digits"})), Following(stop)  # type: ignore[arg-type]
+    started = start_runtime(Recipe(data={"source": "digits"}))  # type: ignore[arg-type]
+    runtime, progress = replace(started, curves=Kept()), Following(stop)
     if scaled:
         runtime.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=4, growth_interval=3)
-    runtime.accelerator.trackers = [Tracker()]  # type: ignore[list-item]
     folder.mkdir(exist_ok=True)
     model, (task, data) = network(), given()
     tell.cache_clear()
     result = fit(model, task, data, config, folder=folder, runtime=runtime, select=select, progress=progress)
-    return model, result, progress, runtime.accelerator
+    return model, result, progress, runtime
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -157,7 +163,7 @@ def close(found: Any, expected: Any) -> None:
 
 def test_averaged_weights_and_the_best_epoch_are_those_of_a_loop_by_hand(tmp_path: Path) -> None:
     expected, weights = by_hand(AVERAGED)
-    model, result, progress, accelerator = run(AVERAGED, tmp_path / "a")
+    model, result, progress, runtime = run(AVERAGED, tmp_path / "a")
     for found, record in zip(records(tmp_path / "a"), expected, strict=True):
         close(found, record)
     ranks = [(record["select"]["top1"], -record["select"]["nll"]) for record in expected]
@@ -169,9 +175,11 @@ def test_averaged_weights_and_the_best_epoch_are_those_of_a_loop_by_hand(tmp_pat
     for name, value in model.net.state_dict().items():
         torch.testing.assert_close(value, weights[best][name], rtol=1e-4, atol=1e-5)
     assert progress.told == [(12, 0), (0, False)] + [(1, True)] * 12
-    [tracker] = accelerator.trackers
-    assert [step for _, step in tracker.logged] == [1, 2, 3]
-    close(tracker.logged[1][0][f"{tmp_path.name}/a/train/loss"], expected[1]["train"]["loss"])
+    assert isinstance(runtime.curves, Kept)
+    (begun, *told) = runtime.curves.told
+    assert begun == (f"{tmp_path.name}/a", [])
+    for found, record in zip(told, expected, strict=True):
+        close({key: value for key, value in found.items() if key != "seconds"}, record)
 
 
 def test_plain_training_keeps_the_last_weights(tmp_path: Path) -> None:
@@ -188,7 +196,7 @@ def test_plain_training_keeps_the_last_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [AVERAGED, PLAIN], ids=["averaged", "plain"])
 def test_an_interrupted_run_ends_as_one_that_was_left_alone(config: TrainConfig, tmp_path: Path) -> None:
     config = config.model_copy(update={"checkpoint_seconds": 0})
-    whole, result, _, accelerator = run(config, tmp_path / "a", scaled=True)
+    whole, result, _, alone = run(config, tmp_path / "a", scaled=True)
     steps = N // config.batch_size + (config.batch_size == 6)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path / "b", stop=steps + 2, scaled=True)
@@ -197,8 +205,12 @@ def test_an_interrupted_run_ends_as_one_that_was_left_alone(config: TrainConfig,
     behind = steps + 1  # the step of the interrupt is done again
     assert progress.told[:2] == [(3 * steps, behind), (behind, False)] and len(progress.told) == 2 + 3 * steps - behind
     assert records(tmp_path / "b") == records(tmp_path / "a")
-    assert resumed.kept_epoch == result.kept_epoch and scaled.scaler.state_dict() == accelerator.scaler.state_dict()
-    assert scaled.scaler.get_scale() > 4
+    assert resumed.kept_epoch == result.kept_epoch
+    assert isinstance(scaled.curves, Kept)
+    assert [len(earlier) for _, earlier in scaled.curves.told[:1]] == [1]
+    scalers = [runtime.accelerator.scaler for runtime in (scaled, alone)]
+    assert scalers[0].state_dict() == scalers[1].state_dict()
+    assert scalers[0].get_scale() > 4
     for name, value in again.net.state_dict().items():
         assert torch.equal(value, whole.net.state_dict()[name]), name
 
