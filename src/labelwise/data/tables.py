@@ -26,6 +26,8 @@ from labelwise.data.notes import assume
 from labelwise.errors import DataError
 from labelwise.textfile import NOT_JSON
 
+_ENDINGS = (*TABLE_ENDINGS, ".txt")
+_LINES = (".jsonl", ".jsonl.gz")
 _CHUNK = 100_000  # rows of a CSV that are parsed at a time
 _FEW = 0.1  # share of different cells below which a column is held as categories
 _SEPARATORS = ";\t|"
@@ -73,7 +75,7 @@ def read_table(path: Path, columns: Collection[str] | None = None, encoding: str
         if ending == ".parquet":
             schema = pyarrow.parquet.read_schema(path).names
             return pd.read_parquet(path, columns=None if columns is None else [c for c in schema if c in columns])
-        if ending in (".jsonl", ".jsonl.gz"):
+        if ending in _LINES:
             return _read_lines(path, columns, encoding)
         if _is_list(path, encoding):
             return _read_list(path, encoding)
@@ -89,7 +91,7 @@ def read_header(path: Path, encoding: str | None = None) -> list[str]:
     with _in_one_line(path, encoding):
         if ending == ".parquet":
             return list(pyarrow.parquet.read_schema(path).names)
-        if ending in (".jsonl", ".jsonl.gz"):
+        if ending in _LINES:
             return [str(name) for name in _read_lines(path, None, encoding)]
         return list(_LIST_COLUMNS) if _is_list(path, encoding) else _form_of(path, encoding).header
 
@@ -104,9 +106,9 @@ def table_ending(path: Path) -> str:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    ending = next((ending for ending in (*TABLE_ENDINGS, ".txt") if path.name.lower().endswith(ending)), None)
+    ending = next((ending for ending in _ENDINGS if path.name.lower().endswith(ending)), None)
     if ending is None:
-        raise DataError(f"{path}: not a table; understood are {', '.join((*TABLE_ENDINGS, '.txt'))}")
+        raise DataError(f"{path}: not a table; understood are {', '.join(_ENDINGS)}")
     return ending
 
 

@@ -69,8 +69,8 @@ def train_network(context: TrainingContext, network: NetworkSpec) -> Row:
     if (folder / ROW).exists():
         if context.runtime.is_main:
             (folder / RESUME).unlink(missing_ok=True)  # a run that is killed behind its row leaves it
-        if not context.quiet and context.runtime.is_main:
-            print(f"seed {context.seed} {network.name}: finished before, skipped", file=sys.stderr)
+            if not context.quiet:
+                print(f"seed {context.seed} {network.name}: finished before, skipped", file=sys.stderr)
         return read_row(folder / ROW)
     cached = None if context.network_cache is None else context.network_cache / f"{network.name}-{lineage_hash}"
     if cached is not None and (cached / ROW).exists():
